@@ -1,1 +1,13 @@
-//! x
+//! What the functions of Hongyan have in common.
+//!
+//! The domain ([`id`], [`message`], [`event`], [`snowflake`]) is plain data and rules and does no I/O. The I/O modules
+//! know the domain: [`cache`] is Redis, [`queue`] is Kafka, [`store`] is MySQL, [`push`] reaches connected clients.
+//! [`app::App`] builds them once a cold start; every handler gets it by reference.
+
+pub mod clock;
+pub mod error;
+pub mod event;
+pub mod http;
+pub mod id;
+pub mod message;
+pub mod snowflake;

@@ -1,0 +1,50 @@
+//! Time is passed in, so that a test can set it (see `clippy.toml`).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::UNIX_EPOCH;
+
+/// Milliseconds since 1970-01-01 UTC, the only unit of time that leaves or enters the system.
+pub type TimestampMs = i64;
+
+/// Where the current wall-clock time comes from. Cheap to clone.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> TimestampMs + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self(Arc::new(|| {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that asks the machine for the time"
+            )]
+            let now = std::time::SystemTime::now();
+            // Before 1970 there is no message; a clock that says so reads as 0.
+            now.duration_since(UNIX_EPOCH).map_or(0, |elapsed| {
+                TimestampMs::try_from(elapsed.as_millis()).unwrap_or(TimestampMs::MAX)
+            })
+        }))
+    }
+
+    /// The machine's clock shifted by an offset in ms that the holder of `offset` may change while it runs: a test
+    /// lets five minutes pass, or makes the clock step back.
+    pub fn shifted(offset: Arc<AtomicI64>) -> Self {
+        let system = Self::system();
+        Self(Arc::new(move || {
+            system.now_ms().saturating_add(offset.load(Ordering::SeqCst))
+        }))
+    }
+
+    /// Now, in ms since 1970 UTC.
+    pub fn now_ms(&self) -> TimestampMs {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now_ms()).finish()
+    }
+}

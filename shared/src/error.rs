@@ -1,0 +1,173 @@
+//! What can go wrong, said as a type: whether trying again can help, and what the caller is told.
+
+use std::time::Duration;
+
+use crate::id::InvalidId;
+use crate::message::InvalidMessage;
+
+/// Whether doing the same again can end differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// A store is away or busy: it is nobody's fault, and the same will work later.
+    Transient,
+    /// The value itself is refused, and will be refused again.
+    Permanent,
+}
+
+/// One of the three servers, as named to operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// The cache.
+    Redis,
+    /// The queue.
+    Kafka,
+    /// The store.
+    MySql,
+}
+
+impl Server {
+    /// Its name in logs, metrics and `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Kafka => "kafka",
+            Self::MySql => "mysql",
+        }
+    }
+}
+
+/// An error of one of the three servers.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {action}: {source}", server.as_str())]
+pub struct ServerError {
+    /// Which server.
+    pub server: Server,
+    /// What was being done, as a span names it (`cache.send`, `store.persist`).
+    pub action: &'static str,
+    /// Whether trying again can help.
+    pub retry: Retry,
+    /// What the client library said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl ServerError {
+    /// Whether the server is away or busy, rather than refusing the value.
+    pub fn is_transient(&self) -> bool {
+        self.retry == Retry::Transient
+    }
+}
+
+/// What the caller of the API is told: each is one row of the table of errors in `contract.md`.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// 400: the request does not say what it must. The text tells the caller what is wrong.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// 401: no token, or a bad or expired one.
+    #[error("a valid bearer token is needed")]
+    Unauthorized,
+    /// 403: recall of somebody else's message by its receiver.
+    #[error("only the sender of a message can recall it")]
+    NotSender,
+    /// 404: no such message or route, or the caller is not in its conversation.
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// 405: the path exists with other methods.
+    #[error("this path has no such method")]
+    MethodNotAllowed,
+    /// 409: recall after the limit.
+    #[error("a message can be recalled only within {} s of its sending", .0.as_secs())]
+    RecallWindowClosed(Duration),
+    /// 409: a `clientMsgId` used before for something else.
+    #[error("this clientMsgId was used before for another receiver or content")]
+    ClientMsgIdConflict,
+    /// 413: more content than `IM_MAX_CONTENT_BYTES`.
+    #[error("content has more than {max_bytes} bytes of UTF-8")]
+    ContentTooLarge {
+        /// The limit in bytes.
+        max_bytes: usize,
+    },
+    /// 503: nothing could take the message, or no store could answer. Trying again helps.
+    #[error("the service cannot take this request right now")]
+    Unavailable(#[source] Option<ServerError>),
+    /// 500: a fault of ours. The cause is logged, never told.
+    #[error("an internal error occurred")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ApiError {
+    /// The message does not exist for this caller: one answer for "there is none" and "it is not yours", so that
+    /// nobody learns which.
+    pub fn no_such_message() -> Self {
+        Self::NotFound("there is no such message in your conversations")
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::InvalidRequest(_) => 400,
+            Self::Unauthorized => 401,
+            Self::NotSender => 403,
+            Self::NotFound(_) => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RecallWindowClosed(_) | Self::ClientMsgIdConflict => 409,
+            Self::ContentTooLarge { .. } => 413,
+            Self::Internal(_) => 500,
+            Self::Unavailable(_) => 503,
+        }
+    }
+
+    /// The stable code that a client may branch on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::Unauthorized => "unauthorized",
+            Self::NotSender => "not_sender",
+            Self::NotFound(_) => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RecallWindowClosed(_) => "recall_window_closed",
+            Self::ClientMsgIdConflict => "client_msg_id_conflict",
+            Self::ContentTooLarge { .. } => "content_too_large",
+            Self::Internal(_) => "internal",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// A short title, the same for every error of this code.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "Invalid request",
+            Self::Unauthorized => "Unauthorized",
+            Self::NotSender => "Not the sender",
+            Self::NotFound(_) => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::RecallWindowClosed(_) => "Recall window closed",
+            Self::ClientMsgIdConflict => "clientMsgId conflict",
+            Self::ContentTooLarge { .. } => "Content too large",
+            Self::Internal(_) => "Internal error",
+            Self::Unavailable(_) => "Unavailable",
+        }
+    }
+}
+
+impl From<ServerError> for ApiError {
+    fn from(error: ServerError) -> Self {
+        match error.retry {
+            Retry::Transient => Self::Unavailable(Some(error)),
+            Retry::Permanent => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<InvalidId> for ApiError {
+    fn from(error: InvalidId) -> Self {
+        Self::InvalidRequest(error.to_string())
+    }
+}
+
+impl From<InvalidMessage> for ApiError {
+    fn from(error: InvalidMessage) -> Self {
+        Self::InvalidRequest(error.to_string())
+    }
+}

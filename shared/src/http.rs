@@ -1,0 +1,261 @@
+//! The edge of the HTTP functions: from an API Gateway event to types, from a result to its answer.
+//!
+//! Ids leave as JSON strings; every error becomes RFC 9457 `application/problem+json` here and nowhere else
+//! (`contract.md`, "HTTP").
+
+use std::borrow::Cow;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::encodings::Body;
+use aws_lambda_events::http::{HeaderMap, HeaderValue, header};
+use base64::Engine;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::clock::TimestampMs;
+use crate::error::ApiError;
+use crate::id::{ConversationId, MessageId, UserId};
+use crate::message::{CHAT_TYPE_PRIVATE, Message, MessageType, PersistStatus, Status};
+
+/// After how many seconds a caller that was answered 503 may try again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// The caller: the `sub` claim that the authorizer checked. A function never takes a user id from a body or a query.
+pub fn caller(request: &ApiGatewayV2httpRequest) -> Result<UserId, ApiError> {
+    let claims = request
+        .request_context
+        .authorizer
+        .as_ref()
+        .and_then(|authorizer| authorizer.jwt.as_ref());
+    let subject = claims
+        .and_then(|jwt| jwt.claims.get("sub"))
+        .ok_or(ApiError::Unauthorized)?;
+    subject.parse().map_err(|_| ApiError::Unauthorized)
+}
+
+/// The JSON body as `T`.
+pub fn json_body<T: DeserializeOwned>(request: &ApiGatewayV2httpRequest) -> Result<T, ApiError> {
+    let body = request.body.as_deref().unwrap_or_default();
+    let bytes = if request.is_base64_encoded {
+        let decoded = base64::engine::general_purpose::STANDARD.decode(body);
+        Cow::Owned(decoded.map_err(|_| ApiError::InvalidRequest("the body is not valid base64".to_owned()))?)
+    } else {
+        Cow::Borrowed(body.as_bytes())
+    };
+    serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::InvalidRequest(format!("the body is not what it must be: {error}")))
+}
+
+/// The message id in the path (`{id}`).
+pub fn path_message_id(request: &ApiGatewayV2httpRequest) -> Result<MessageId, ApiError> {
+    Ok(path_parameter(request, "id")?.parse()?)
+}
+
+/// The other user of a conversation in the path (`{peerId}`), and the conversation with them.
+pub fn path_conversation(
+    request: &ApiGatewayV2httpRequest,
+    caller: UserId,
+) -> Result<ConversationId, ApiError> {
+    let peer: UserId = path_parameter(request, "peerId")?.parse()?;
+    Ok(ConversationId::between(caller, peer)?)
+}
+
+fn path_parameter<'a>(request: &'a ApiGatewayV2httpRequest, name: &str) -> Result<&'a str, ApiError> {
+    let value = request.path_parameters.get(name).map(String::as_str);
+    value.ok_or_else(|| ApiError::InvalidRequest(format!("the path has no {name}")))
+}
+
+/// The value of `name` in the query, if it is there.
+pub fn query_parameter<'a>(request: &'a ApiGatewayV2httpRequest, name: &str) -> Option<&'a str> {
+    request.query_string_parameters.first(name)
+}
+
+/// A message as the API shows it: ids as strings, times in ms since 1970 UTC.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageView {
+    id: String,
+    conversation_id: ConversationId,
+    from_user_id: String,
+    to_id: String,
+    content: String,
+    msg_type: MessageType,
+    chat_type: u8,
+    send_time: TimestampMs,
+    status: Status,
+    recall_time: Option<TimestampMs>,
+    persist_status: PersistStatus,
+}
+
+impl From<Message> for MessageView {
+    fn from(message: Message) -> Self {
+        Self {
+            id: message.id.to_string(),
+            conversation_id: message.conversation(),
+            from_user_id: message.from.to_string(),
+            to_id: message.to.to_string(),
+            content: message.content,
+            msg_type: message.kind,
+            chat_type: CHAT_TYPE_PRIVATE,
+            send_time: message.send_time,
+            status: message.status,
+            recall_time: message.recall_time,
+            persist_status: message.persist_status,
+        }
+    }
+}
+
+/// What a handler found out: an answer with a body, or without one.
+#[derive(Debug)]
+pub enum Reply<T> {
+    /// 200 with `T` as JSON.
+    Ok(T),
+    /// 201 with `T` as JSON: something was made.
+    Created(T),
+    /// 204, no body.
+    NoContent,
+}
+
+/// Turns a handler's result into the answer for API Gateway. An internal error is logged here, and only here.
+pub fn respond<T: Serialize>(result: Result<Reply<T>, ApiError>) -> ApiGatewayV2httpResponse {
+    let written = match result {
+        Ok(Reply::Ok(body)) => json_response(200, "application/json", &body),
+        Ok(Reply::Created(body)) => json_response(201, "application/json", &body),
+        Ok(Reply::NoContent) => Ok(empty_response(204)),
+        Err(error) => return problem(&error),
+    };
+    written.unwrap_or_else(|error| problem(&ApiError::Internal(Box::new(error))))
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'a str,
+}
+
+/// The answer that tells the caller of `error`. What the caller cannot mend is logged here.
+pub fn problem(error: &ApiError) -> ApiGatewayV2httpResponse {
+    match error {
+        ApiError::Internal(cause) => {
+            tracing::error!(cause = %cause, "http.internal: answered 500; this is a fault of ours")
+        }
+        ApiError::Unavailable(Some(cause)) => {
+            tracing::warn!(cause = %cause, "http.unavailable: answered 503; the caller may retry")
+        }
+        _ => {}
+    }
+    let body = Problem {
+        kind: "about:blank",
+        title: error.title(),
+        status: error.status(),
+        detail: error.to_string(),
+        code: error.code(),
+    };
+    // A struct of numbers and strings always becomes JSON; if it did not, the status alone still answers.
+    let mut response = json_response(error.status(), "application/problem+json", &body)
+        .unwrap_or_else(|_| empty_response(error.status()));
+    match error {
+        ApiError::Unavailable(_) => {
+            response
+                .headers
+                .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        ApiError::Unauthorized => {
+            response
+                .headers
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn json_response<T: Serialize>(
+    status: u16,
+    content_type: &'static str,
+    body: &T,
+) -> serde_json::Result<ApiGatewayV2httpResponse> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let mut response = empty_response(status);
+    response.body = Some(Body::Text(serde_json::to_string(body)?));
+    response.headers = headers;
+    Ok(response)
+}
+
+fn empty_response(status: u16) -> ApiGatewayV2httpResponse {
+    let mut response = ApiGatewayV2httpResponse::default();
+    response.status_code = i64::from(status);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::{Retry, Server, ServerError};
+
+    fn server_error() -> ServerError {
+        ServerError {
+            server: Server::Redis,
+            action: "test",
+            retry: Retry::Transient,
+            source: "secret host name".into(),
+        }
+    }
+
+    /// The table of `contract.md`, and what goes beyond it (405, 500).
+    #[test]
+    fn every_error_has_its_status_and_code_and_says_nothing_of_the_inside() {
+        let table = [
+            (
+                ApiError::InvalidRequest("limit must be 1 to 100".to_owned()),
+                400,
+                "invalid_request",
+            ),
+            (ApiError::Unauthorized, 401, "unauthorized"),
+            (ApiError::NotSender, 403, "not_sender"),
+            (ApiError::no_such_message(), 404, "not_found"),
+            (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
+            (
+                ApiError::RecallWindowClosed(Duration::from_secs(300)),
+                409,
+                "recall_window_closed",
+            ),
+            (ApiError::ClientMsgIdConflict, 409, "client_msg_id_conflict"),
+            (
+                ApiError::ContentTooLarge { max_bytes: 8192 },
+                413,
+                "content_too_large",
+            ),
+            (ApiError::Internal(Box::new(server_error())), 500, "internal"),
+            (ApiError::Unavailable(Some(server_error())), 503, "unavailable"),
+        ];
+        for (error, status, code) in table {
+            let response = problem(&error);
+            assert_eq!(response.status_code, status);
+            assert_eq!(response.headers[header::CONTENT_TYPE], "application/problem+json");
+            assert_eq!(
+                response.headers.contains_key(header::RETRY_AFTER),
+                status == 503,
+                "{code}"
+            );
+            let Some(Body::Text(body)) = response.body else {
+                panic!("{code} has no body")
+            };
+            assert!(!body.contains("secret host name"), "{body}");
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(
+                (&body["status"], &body["code"]),
+                (&serde_json::json!(status), &serde_json::json!(code))
+            );
+            assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
+        }
+    }
+}

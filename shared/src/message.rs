@@ -1,0 +1,375 @@
+//! A message, and what it may hold.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::TimestampMs;
+use crate::id::{ConversationId, InvalidId, MessageId, UserId};
+use crate::snowflake;
+
+/// Whether a message can still be seen. `1` in JSON and MySQL, `0` once recalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Status {
+    /// Taken back by its sender; its content is gone.
+    Recalled,
+    /// To be seen by both users.
+    Normal,
+}
+
+impl From<Status> for u8 {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Recalled => 0,
+            Status::Normal => 1,
+        }
+    }
+}
+
+impl TryFrom<u8> for Status {
+    type Error = InvalidMessage;
+    fn try_from(value: u8) -> Result<Self, InvalidMessage> {
+        match value {
+            0 => Ok(Self::Recalled),
+            1 => Ok(Self::Normal),
+            _ => Err(InvalidMessage("status must be 0 (recalled) or 1")),
+        }
+    }
+}
+
+/// How far a message has come: accepted, or in MySQL for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PersistStatus {
+    /// Accepted; on its way to MySQL.
+    Pending,
+    /// A row of MySQL.
+    Persisted,
+}
+
+impl PersistStatus {
+    /// The spelling in JSON and in the column `persist_status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Persisted => "PERSISTED",
+        }
+    }
+}
+
+/// What a value from outside must not be. The text names the field and the form it wants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidMessage(pub(crate) &'static str);
+
+impl From<InvalidId> for InvalidMessage {
+    fn from(_: InvalidId) -> Self {
+        Self("fromUserId and toId must be two different users")
+    }
+}
+
+/// The client's own name for a message, 1 to 64 characters, unique a sender: sending it again is safe (`protocol.md`,
+/// "Retrying is always safe").
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClientMessageId(String);
+
+impl ClientMessageId {
+    /// The most characters it may have.
+    pub const MAX_CHARS: usize = 64;
+
+    /// The text as the client gave it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ClientMessageId {
+    type Error = InvalidMessage;
+    fn try_from(text: String) -> Result<Self, InvalidMessage> {
+        match text.chars().count() {
+            1..=Self::MAX_CHARS => Ok(Self(text)),
+            _ => Err(InvalidMessage("clientMsgId must have 1 to 64 characters")),
+        }
+    }
+}
+
+impl From<ClientMessageId> for String {
+    fn from(id: ClientMessageId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ClientMessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What kind of content it is; the meaning is the clients' own. 1 (text) to 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct MessageType(u8);
+
+impl MessageType {
+    /// Plain text.
+    pub const TEXT: Self = Self(1);
+}
+
+impl TryFrom<u8> for MessageType {
+    type Error = InvalidMessage;
+    fn try_from(value: u8) -> Result<Self, InvalidMessage> {
+        if value == 0 {
+            Err(InvalidMessage("msgType must be 1 to 255"))
+        } else {
+            Ok(Self(value))
+        }
+    }
+}
+
+impl From<MessageType> for u8 {
+    fn from(kind: MessageType) -> Self {
+        kind.0
+    }
+}
+
+/// `chatType` of a private message, the only kind there is.
+pub const CHAT_TYPE_PRIVATE: u8 = 1;
+
+/// One message of two users.
+///
+/// As JSON it is the form of Redis (`msg:detail:*`) and Kafka: numeric ids, times in ms. Its first fields are those that
+/// change, in this order, and `content` is the last: the Lua scripts replace the head and cut the tail without decoding
+/// what lies between, since Lua would round 64-bit ids (`protocol.md`, "One decision point in Redis").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Wire", into = "Wire")]
+pub struct Message {
+    /// Unique; orders the conversation.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub from: UserId,
+    /// Whom it is for; never the sender.
+    pub to: UserId,
+    /// The words. Empty once recalled.
+    pub content: String,
+    /// What kind of content.
+    pub kind: MessageType,
+    /// When it was sent, ms since 1970 UTC: the time within its id.
+    pub send_time: TimestampMs,
+    /// Normal, or recalled.
+    pub status: Status,
+    /// When it was recalled, ms since 1970 UTC.
+    pub recall_time: Option<TimestampMs>,
+    /// Pending, or in MySQL.
+    pub persist_status: PersistStatus,
+    /// The sender's own name for it, if one was given.
+    pub client_msg_id: Option<ClientMessageId>,
+}
+
+impl Message {
+    /// A new message, PENDING, sent at the time that its id holds: so that a retry under the same id makes the very
+    /// same message.
+    pub fn new(
+        id: MessageId,
+        from: UserId,
+        to: UserId,
+        kind: MessageType,
+        content: String,
+        client_msg_id: Option<ClientMessageId>,
+    ) -> Self {
+        Self {
+            id,
+            from,
+            to,
+            content,
+            kind,
+            send_time: snowflake::time_of(id),
+            status: Status::Normal,
+            recall_time: None,
+            persist_status: PersistStatus::Pending,
+            client_msg_id,
+        }
+    }
+
+    /// The conversation of its two users.
+    pub fn conversation(&self) -> ConversationId {
+        #[expect(clippy::expect_used, reason = "every way to make a Message refuses from = to")]
+        ConversationId::between(self.from, self.to).expect("a message is between two different users")
+    }
+
+    /// This message as it is after its recall at `recall_time`: `status` 0 and no content.
+    #[must_use]
+    pub fn recalled(mut self, recall_time: TimestampMs) -> Self {
+        self.status = Status::Recalled;
+        self.recall_time = Some(recall_time);
+        self.content.clear();
+        self
+    }
+
+    /// Whether its sender took it back.
+    pub fn is_recalled(&self) -> bool {
+        self.status == Status::Recalled
+    }
+
+    /// Whether `other` is the same message, apart from what changes in its life (status, times of recall, whether it
+    /// is persisted). Of a recalled one the content is gone, so it is not compared.
+    pub fn is_same_message(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.from == other.from
+            && self.to == other.to
+            && self.kind == other.kind
+            && self.send_time == other.send_time
+            && (self.is_recalled() || other.is_recalled() || self.content == other.content)
+    }
+}
+
+/// [`Message`] as JSON. The order of the fields is part of the format; see there.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    #[serde(default = "normal")]
+    status: Status,
+    #[serde(default = "pending")]
+    persist_status: PersistStatus,
+    #[serde(default)]
+    recall_time: Option<TimestampMs>,
+    id: MessageId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<ConversationId>,
+    from_user_id: UserId,
+    to_id: UserId,
+    msg_type: MessageType,
+    #[serde(default = "private_chat")]
+    chat_type: u8,
+    send_time: TimestampMs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_msg_id: Option<ClientMessageId>,
+    content: String,
+}
+
+fn normal() -> Status {
+    Status::Normal
+}
+
+fn pending() -> PersistStatus {
+    PersistStatus::Pending
+}
+
+fn private_chat() -> u8 {
+    CHAT_TYPE_PRIVATE
+}
+
+impl From<Message> for Wire {
+    fn from(message: Message) -> Self {
+        Self {
+            status: message.status,
+            persist_status: message.persist_status,
+            recall_time: message.recall_time,
+            id: message.id,
+            conversation_id: Some(message.conversation()),
+            from_user_id: message.from,
+            to_id: message.to,
+            msg_type: message.kind,
+            chat_type: CHAT_TYPE_PRIVATE,
+            send_time: message.send_time,
+            client_msg_id: message.client_msg_id,
+            content: message.content,
+        }
+    }
+}
+
+impl TryFrom<Wire> for Message {
+    type Error = InvalidMessage;
+
+    fn try_from(wire: Wire) -> Result<Self, InvalidMessage> {
+        let conversation = ConversationId::between(wire.from_user_id, wire.to_id)?;
+        if wire.conversation_id.is_some_and(|stated| stated != conversation) {
+            return Err(InvalidMessage(
+                "conversationId must be that of fromUserId and toId",
+            ));
+        }
+        if wire.chat_type != CHAT_TYPE_PRIVATE {
+            return Err(InvalidMessage("chatType must be 1 (private)"));
+        }
+        Ok(Self {
+            id: wire.id,
+            from: wire.from_user_id,
+            to: wire.to_id,
+            content: wire.content,
+            kind: wire.msg_type,
+            send_time: wire.send_time,
+            status: wire.status,
+            recall_time: wire.recall_time,
+            persist_status: wire.persist_status,
+            client_msg_id: wire.client_msg_id,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(content: &str) -> Message {
+        Message::new(
+            MessageId::new(9_007_199_254_740_993).unwrap(),
+            UserId::new(5).unwrap(),
+            UserId::new(3).unwrap(),
+            MessageType::TEXT,
+            content.to_owned(),
+            Some(ClientMessageId::try_from("a,\"content\":\"b".to_owned()).unwrap()),
+        )
+    }
+
+    /// The Lua scripts rely on it: what changes first, the content last, and no other place that looks like its start.
+    #[test]
+    fn json_begins_with_what_changes_and_ends_with_the_content() {
+        let json = serde_json::to_string(&message("你好 🦢")).unwrap();
+        assert!(
+            json.starts_with(
+                r#"{"status":1,"persistStatus":"PENDING","recallTime":null,"id":9007199254740993,"#
+            ),
+            "{json}"
+        );
+        assert!(json.ends_with(r#","content":"你好 🦢"}"#), "{json}");
+        assert_eq!(json.matches(r#","content":""#).count(), 1, "{json}");
+    }
+
+    #[test]
+    fn json_round_trips() {
+        let message = message("line\nbreak \u{0} \"quoted\"");
+        let back: Message = serde_json::from_str(&serde_json::to_string(&message).unwrap()).unwrap();
+        assert_eq!(back, message);
+    }
+
+    #[test]
+    fn the_data_of_a_java_service_is_read() {
+        let json = r#"{"id":7,"fromUserId":5,"toId":3,"content":"hi","msgType":1,"chatType":1,"sendTime":9,"status":1,"persistStatus":"PENDING","unknown":[]}"#;
+        let message: Message = serde_json::from_str(json).unwrap();
+        assert_eq!(message.conversation().to_string(), "3_5");
+        assert_eq!(message.send_time, 9);
+    }
+
+    #[test]
+    fn a_message_that_contradicts_itself_is_refused() {
+        for wrong in [
+            r#"{"id":7,"fromUserId":5,"toId":5,"content":"hi","msgType":1,"sendTime":9}"#,
+            r#"{"id":7,"conversationId":"1_2","fromUserId":5,"toId":3,"content":"hi","msgType":1,"sendTime":9}"#,
+            r#"{"id":7,"fromUserId":5,"toId":3,"content":"hi","msgType":0,"sendTime":9}"#,
+            r#"{"id":7,"fromUserId":5,"toId":3,"content":"hi","msgType":1,"chatType":2,"sendTime":9}"#,
+            r#"{"id":7,"fromUserId":5,"toId":3,"content":"hi","msgType":1,"sendTime":9,"status":2}"#,
+            r#"{"id":7,"fromUserId":5,"toId":3,"content":null,"msgType":1,"sendTime":9}"#,
+        ] {
+            assert!(serde_json::from_str::<Message>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_recalled_message_keeps_no_words() {
+        let recalled = message("secret").recalled(12);
+        assert_eq!(recalled.content, "");
+        assert_eq!(recalled.recall_time, Some(12));
+        assert!(recalled.is_same_message(&message("secret")));
+    }
+}
