@@ -5,6 +5,7 @@
 //! [`app::App`] builds them once a cold start; every handler gets it by reference.
 
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod event;
 pub mod http;

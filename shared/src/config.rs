@@ -1,0 +1,394 @@
+//! Settings, read once at start from the environment into one struct a concern (`contract.md`, "Settings").
+//!
+//! Every fault is found in one go, each named by its variable with the form it wants; secrets cannot be printed.
+
+mod reader;
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use reader::Reader;
+
+/// All settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The cache.
+    pub redis: RedisConfig,
+    /// The store.
+    pub mysql: MySqlConfig,
+    /// The queue.
+    pub kafka: KafkaConfig,
+    /// The rules of the product that may be tuned.
+    pub im: ImConfig,
+    /// How a caller's token is checked.
+    pub auth: AuthConfig,
+    /// Where pushes go.
+    pub push: PushConfig,
+}
+
+/// `REDIS_URL`, `REDIS_CLUSTER`, `REDIS_TIMEOUT_MS`.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// `redis://:password@host:port/database`, or `rediss://` for TLS. Holds a password.
+    pub url: SecretString,
+    /// Whether the URL is a node of a Redis Cluster.
+    pub cluster: bool,
+    /// The longest wait for a connection or an answer (3 s).
+    pub timeout: Duration,
+}
+
+/// `MYSQL_URL`, `MYSQL_REPLICA_URL`, `MYSQL_MAX_CONNECTIONS`, `MYSQL_TIMEOUT_MS`.
+#[derive(Debug, Clone)]
+pub struct MySqlConfig {
+    /// `mysql://user:password@host:port/database`, the writer. Holds a password.
+    pub url: SecretString,
+    /// A reader for history, if there is one. Holds a password.
+    pub replica_url: Option<SecretString>,
+    /// The most connections one process opens (10).
+    pub max_connections: u32,
+    /// The longest wait for a connection (3 s).
+    pub timeout: Duration,
+}
+
+/// How the connection to Kafka is secured: `KAFKA_SECURITY`.
+#[derive(Debug, Clone)]
+pub enum KafkaSecurity {
+    /// `plaintext`: neither encrypted nor authenticated; for one machine.
+    Plaintext,
+    /// `ssl`: TLS.
+    Ssl,
+    /// `sasl_scram`: TLS with SCRAM-SHA-512, by `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`.
+    SaslScram {
+        /// The SCRAM user.
+        username: String,
+        /// Their password.
+        password: SecretString,
+    },
+    /// `msk_iam`: TLS with an IAM-signed token, for Amazon MSK.
+    MskIam,
+}
+
+/// `KAFKA_*`.
+#[derive(Debug, Clone)]
+pub struct KafkaConfig {
+    /// `host:port`, several joined by commas.
+    pub bootstrap_servers: String,
+    /// How the connection is secured.
+    pub security: KafkaSecurity,
+    /// A PEM file with the authorities to trust, instead of the system's: `KAFKA_SSL_CA_LOCATION`.
+    pub ssl_ca_location: Option<String>,
+    /// `im-message-private`.
+    pub topic: String,
+    /// How many partitions the topic has; a message's partition is computed with it (10).
+    pub partitions: NonZeroU16,
+    /// The consumer group, `im-message-consumer`.
+    pub group_id: String,
+    /// `im-message-dead-letter`.
+    pub dead_letter_topic: String,
+    /// How long a caller waits for Kafka's acknowledgement at most once Redis has accepted: `KAFKA_WAIT_MS` (200 ms).
+    pub wait: Duration,
+    /// How long the producer itself goes on trying to deliver a record: `KAFKA_DELIVERY_TIMEOUT_MS` (10 s).
+    pub delivery_timeout: Duration,
+    /// `none`, `lz4`, `gzip`, `snappy` or `zstd`, as the build of librdkafka has them: `KAFKA_COMPRESSION` (`lz4`).
+    pub compression: String,
+    /// How long the producer gathers records before it sends them: `KAFKA_LINGER_MS` (1 ms).
+    pub linger: Duration,
+    /// The most records the trigger hands to one invocation: `KAFKA_BATCH_SIZE` (100).
+    pub batch_size: usize,
+    /// How long the trigger waits for a batch to fill: `KAFKA_BATCH_WINDOW_MS` (20 ms).
+    pub batch_window: Duration,
+}
+
+/// `IM_*`: the rules of the product.
+#[derive(Debug, Clone)]
+pub struct ImConfig {
+    /// The most ids in a conversation's recent list: `IM_CONV_CACHE_SIZE` (1000).
+    pub conversation_cache_size: usize,
+    /// How long a persisted message stays in Redis: `IM_CACHE_EXPIRE_MINUTES` (30).
+    pub cache_expiry: Duration,
+    /// How long after its sending a message may be recalled: `IM_RECALL_LIMIT_SECONDS` (300).
+    pub recall_limit: Duration,
+    /// After how long a message still PENDING is looked at by the compensator: `IM_COMPENSATE_AFTER_SECONDS` (300).
+    pub compensate_after: Duration,
+    /// The most bytes of UTF-8 in a content: `IM_MAX_CONTENT_BYTES` (8192).
+    pub max_content_bytes: usize,
+}
+
+/// `JWT_SECRET` or `JWT_JWKS_URL`, with `JWT_ISSUER` and `JWT_AUDIENCE`.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// What signatures are checked with.
+    pub key: AuthKey,
+    /// The `iss` that a token must have, where one is set.
+    pub issuer: Option<String>,
+    /// The `aud` that a token must have, where one is set.
+    pub audience: Option<String>,
+}
+
+/// What signatures are checked with.
+#[derive(Debug, Clone)]
+pub enum AuthKey {
+    /// HS256 with a shared secret of at least 32 bytes.
+    Secret(SecretString),
+    /// RS256 or ES256 with the public keys found at this address.
+    Jwks(Url),
+}
+
+/// `PUSH_ENDPOINT`.
+#[derive(Debug, Clone)]
+pub struct PushConfig {
+    /// The base of the `@connections` interface, for functions that do not learn it from an event, e.g.
+    /// `https://abc.execute-api.eu-west-1.amazonaws.com/prod`. Without it nothing is pushed.
+    pub endpoint: Option<Url>,
+}
+
+/// Everything that is wrong with the settings, one line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", faults.join("\n"))]
+pub struct ConfigError {
+    /// One line for each fault; each begins with the name of its variable.
+    pub faults: Vec<String>,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Reads the settings that `lookup` knows. An empty value counts as not set.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let config = Self {
+            redis: RedisConfig::read(&mut reader),
+            mysql: MySqlConfig::read(&mut reader),
+            kafka: KafkaConfig::read(&mut reader),
+            im: ImConfig::read(&mut reader),
+            auth: AuthConfig::read(&mut reader),
+            push: PushConfig {
+                endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]),
+            },
+        };
+        reader.finish(config)
+    }
+}
+
+impl RedisConfig {
+    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        Self {
+            url: reader.secret_url("REDIS_URL", &["redis", "rediss"]),
+            cluster: reader.boolean("REDIS_CLUSTER", false),
+            timeout: reader.millis("REDIS_TIMEOUT_MS", 3_000, 1, 60_000),
+        }
+    }
+}
+
+impl MySqlConfig {
+    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        Self {
+            url: reader.secret_url("MYSQL_URL", &["mysql"]),
+            replica_url: reader.optional_secret_url("MYSQL_REPLICA_URL", &["mysql"]),
+            max_connections: reader.number("MYSQL_MAX_CONNECTIONS", 10, 1, 1_000),
+            timeout: reader.millis("MYSQL_TIMEOUT_MS", 3_000, 1, 60_000),
+        }
+    }
+}
+
+impl KafkaConfig {
+    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        let security = reader.choice(
+            "KAFKA_SECURITY",
+            "plaintext",
+            &["plaintext", "ssl", "sasl_scram", "msk_iam"],
+        );
+        let security = match security.as_str() {
+            "ssl" => KafkaSecurity::Ssl,
+            "sasl_scram" => KafkaSecurity::SaslScram {
+                username: reader.required(
+                    "KAFKA_SASL_USERNAME",
+                    "the SCRAM user, since KAFKA_SECURITY is sasl_scram",
+                ),
+                password: reader
+                    .required(
+                        "KAFKA_SASL_PASSWORD",
+                        "their password, since KAFKA_SECURITY is sasl_scram",
+                    )
+                    .into(),
+            },
+            "msk_iam" => KafkaSecurity::MskIam,
+            _ => KafkaSecurity::Plaintext,
+        };
+        Self {
+            bootstrap_servers: reader
+                .required("KAFKA_BOOTSTRAP_SERVERS", "host:port, several joined by commas"),
+            security,
+            ssl_ca_location: reader.optional("KAFKA_SSL_CA_LOCATION"),
+            topic: reader.topic("KAFKA_TOPIC", "im-message-private"),
+            partitions: reader.number(
+                "KAFKA_PARTITIONS",
+                NonZeroU16::MIN.saturating_add(9),
+                NonZeroU16::MIN,
+                NonZeroU16::MAX,
+            ),
+            group_id: reader.text("KAFKA_GROUP_ID", "im-message-consumer"),
+            dead_letter_topic: reader.topic("KAFKA_DEAD_LETTER_TOPIC", "im-message-dead-letter"),
+            wait: reader.millis("KAFKA_WAIT_MS", 200, 1, 60_000),
+            delivery_timeout: reader.millis("KAFKA_DELIVERY_TIMEOUT_MS", 10_000, 100, 120_000),
+            compression: reader.choice(
+                "KAFKA_COMPRESSION",
+                "lz4",
+                &["none", "lz4", "gzip", "snappy", "zstd"],
+            ),
+            linger: reader.millis("KAFKA_LINGER_MS", 1, 0, 1_000),
+            batch_size: reader.number("KAFKA_BATCH_SIZE", 100, 1, 10_000),
+            batch_window: reader.millis("KAFKA_BATCH_WINDOW_MS", 20, 0, 300_000),
+        }
+    }
+}
+
+impl ImConfig {
+    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        Self {
+            conversation_cache_size: reader.number("IM_CONV_CACHE_SIZE", 1_000, 1, 10_000),
+            cache_expiry: reader.minutes("IM_CACHE_EXPIRE_MINUTES", 30, 1, 24 * 60),
+            recall_limit: reader.seconds("IM_RECALL_LIMIT_SECONDS", 300, 0, 7 * 24 * 3_600),
+            compensate_after: reader.seconds("IM_COMPENSATE_AFTER_SECONDS", 300, 0, 24 * 3_600),
+            // The column `content` is TEXT: 65,535 bytes.
+            max_content_bytes: reader.number("IM_MAX_CONTENT_BYTES", 8_192, 1, 65_535),
+        }
+    }
+}
+
+impl AuthConfig {
+    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        let secret = reader.optional("JWT_SECRET");
+        let jwks = reader.optional_url("JWT_JWKS_URL", &["https", "http"]);
+        let key = match (secret, jwks) {
+            (Some(_), Some(url)) => {
+                reader.fault("JWT_SECRET", "and JWT_JWKS_URL are both set: set one of them");
+                AuthKey::Jwks(url)
+            }
+            (None, Some(url)) => AuthKey::Jwks(url),
+            (Some(secret), None) => {
+                if secret.len() < AuthKey::MIN_SECRET_BYTES {
+                    reader.fault("JWT_SECRET", "must have at least 32 bytes");
+                }
+                AuthKey::Secret(secret.into())
+            }
+            (None, None) => {
+                if !reader.has_fault("JWT_JWKS_URL") {
+                    reader.fault(
+                        "JWT_SECRET",
+                        "or JWT_JWKS_URL must be set: without one no caller could be trusted",
+                    );
+                }
+                AuthKey::Secret(String::new().into())
+            }
+        };
+        Self {
+            key,
+            issuer: reader.optional("JWT_ISSUER"),
+            audience: reader.optional("JWT_AUDIENCE"),
+        }
+    }
+}
+
+impl AuthKey {
+    /// HS256 wants a key no shorter than its hash (RFC 7518, 3.2).
+    pub const MIN_SECRET_BYTES: usize = 32;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn complete() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
+            ("REDIS_URL", "redis://:hunter2@127.0.0.1:6379/1"),
+            ("MYSQL_URL", "mysql://hongyan:hunter2@127.0.0.1:3306/hongyan"),
+            ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
+            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ])
+    }
+
+    fn read(settings: &HashMap<&'static str, &'static str>) -> Result<Config, ConfigError> {
+        Config::from_lookup(|name| settings.get(name).map(ToString::to_string))
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = read(&complete()).unwrap();
+        assert_eq!(
+            (config.kafka.topic.as_str(), config.kafka.partitions.get()),
+            ("im-message-private", 10)
+        );
+        assert_eq!(config.kafka.group_id, "im-message-consumer");
+        assert_eq!(config.kafka.dead_letter_topic, "im-message-dead-letter");
+        assert_eq!(config.im.conversation_cache_size, 1_000);
+        assert_eq!(config.im.cache_expiry, Duration::from_secs(1_800));
+        assert_eq!(config.im.recall_limit, Duration::from_secs(300));
+        assert_eq!(config.im.compensate_after, Duration::from_secs(300));
+        assert_eq!(config.im.max_content_bytes, 8_192);
+        assert_eq!(config.kafka.batch_size, 100);
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once_by_its_variable() {
+        let settings = HashMap::from([
+            ("REDIS_URL", "http://x"),
+            ("KAFKA_SECURITY", "tls"),
+            ("KAFKA_PARTITIONS", "0"),
+            ("IM_RECALL_LIMIT_SECONDS", "5m"),
+            ("IM_MAX_CONTENT_BYTES", "70000"),
+            ("JWT_SECRET", "short"),
+            ("KAFKA_TOPIC", "no spaces"),
+            ("REDIS_CLUSTER", "yes"),
+        ]);
+        let faults = read(&settings).unwrap_err().faults;
+        for name in [
+            "REDIS_URL",
+            "MYSQL_URL",
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "KAFKA_SECURITY",
+            "KAFKA_PARTITIONS",
+            "IM_RECALL_LIMIT_SECONDS",
+            "IM_MAX_CONTENT_BYTES",
+            "JWT_SECRET",
+            "KAFKA_TOPIC",
+            "REDIS_CLUSTER",
+        ] {
+            assert_eq!(
+                faults.iter().filter(|fault| fault.starts_with(name)).count(),
+                1,
+                "{name} in {faults:#?}"
+            );
+        }
+        assert_eq!(faults.len(), 10, "{faults:#?}");
+    }
+
+    #[test]
+    fn neither_secrets_nor_passwords_can_be_printed() {
+        let printed = format!("{:?}", read(&complete()).unwrap());
+        assert!(
+            !printed.contains("hunter2") && !printed.contains("0123456789abcdef"),
+            "{printed}"
+        );
+        let mut wrong = complete();
+        wrong.insert("MYSQL_URL", "postgres://hongyan:hunter2@h/d");
+        assert!(!read(&wrong).unwrap_err().to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn start_is_refused_without_a_way_to_check_tokens() {
+        let mut settings = complete();
+        settings.remove("JWT_SECRET");
+        assert!(read(&settings).unwrap_err().faults[0].starts_with("JWT_SECRET"));
+        settings.insert("JWT_JWKS_URL", "https://login.example.com/.well-known/jwks.json");
+        assert!(matches!(read(&settings).unwrap().auth.key, AuthKey::Jwks(_)));
+    }
+}
