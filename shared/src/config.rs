@@ -330,9 +330,9 @@ mod tests {
         assert_eq!(config.kafka.group_id, "im-message-consumer");
         assert_eq!(config.kafka.dead_letter_topic, "im-message-dead-letter");
         assert_eq!(config.im.conversation_cache_size, 1_000);
-        assert_eq!(config.im.cache_expiry, Duration::from_secs(1_800));
-        assert_eq!(config.im.recall_limit, Duration::from_secs(300));
-        assert_eq!(config.im.compensate_after, Duration::from_secs(300));
+        assert_eq!(config.im.cache_expiry, Duration::from_mins(30));
+        assert_eq!(config.im.recall_limit, Duration::from_mins(5));
+        assert_eq!(config.im.compensate_after, Duration::from_mins(5));
         assert_eq!(config.im.max_content_bytes, 8_192);
         assert_eq!(config.kafka.batch_size, 100);
     }

@@ -142,10 +142,10 @@ struct Problem<'a> {
 pub fn problem(error: &ApiError) -> ApiGatewayV2httpResponse {
     match error {
         ApiError::Internal(cause) => {
-            tracing::error!(cause = %cause, "http.internal: answered 500; this is a fault of ours")
+            tracing::error!(cause = %cause, "http.internal: answered 500; this is a fault of ours");
         }
         ApiError::Unavailable(Some(cause)) => {
-            tracing::warn!(cause = %cause, "http.unavailable: answered 503; the caller may retry")
+            tracing::warn!(cause = %cause, "http.unavailable: answered 503; the caller may retry");
         }
         _ => {}
     }
@@ -224,7 +224,7 @@ mod tests {
             (ApiError::no_such_message(), 404, "not_found"),
             (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
             (
-                ApiError::RecallWindowClosed(Duration::from_secs(300)),
+                ApiError::RecallWindowClosed(Duration::from_mins(5)),
                 409,
                 "recall_window_closed",
             ),

@@ -131,13 +131,20 @@ pub struct ConversationId {
 impl ConversationId {
     /// The conversation of `a` and `b`, in either order. Nobody has a conversation with themselves.
     pub fn between(a: UserId, b: UserId) -> Result<Self, InvalidId> {
-        match a.cmp(&b) {
-            std::cmp::Ordering::Less => Ok(Self { lower: a, higher: b }),
-            std::cmp::Ordering::Greater => Ok(Self { lower: b, higher: a }),
-            std::cmp::Ordering::Equal => Err(InvalidId {
+        if a == b {
+            return Err(InvalidId {
                 what: "a conversation",
                 wanted: "between two different users",
-            }),
+            });
+        }
+        Ok(Self::of(a, b))
+    }
+
+    /// The conversation of two users that are known to differ.
+    pub(crate) fn of(a: UserId, b: UserId) -> Self {
+        Self {
+            lower: a.min(b),
+            higher: a.max(b),
         }
     }
 

@@ -4,6 +4,7 @@
 //! know the domain: [`cache`] is Redis, [`queue`] is Kafka, [`store`] is MySQL, [`push`] reaches connected clients.
 //! [`app::App`] builds them once a cold start; every handler gets it by reference.
 
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -194,8 +194,7 @@ impl Message {
 
     /// The conversation of its two users.
     pub fn conversation(&self) -> ConversationId {
-        #[expect(clippy::expect_used, reason = "every way to make a Message refuses from = to")]
-        ConversationId::between(self.from, self.to).expect("a message is between two different users")
+        ConversationId::of(self.from, self.to)
     }
 
     /// This message as it is after its recall at `recall_time`: `status` 0 and no content.

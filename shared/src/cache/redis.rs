@@ -1,0 +1,262 @@
+//! The connection to Redis: one for the whole process, shared by all requests, single server or cluster alike.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future;
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::{ClusterClient, ClusterConfig};
+use redis::cluster_async::ClusterConnection;
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value};
+use secrecy::ExposeSecret;
+
+use super::scripts::Script;
+use crate::config::RedisConfig;
+use crate::error::{Retry, Server, ServerError};
+
+/// How many commands of one batch are under way at once in cluster mode, where each goes to its own node.
+const CLUSTER_FAN_OUT: usize = 128;
+
+/// A multiplexed connection that mends itself. Cheap to clone; opened at the first command.
+#[derive(Clone)]
+pub struct Redis {
+    connection: Connection,
+    interrupted: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+enum Connection {
+    Single(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+/// One command, or one script on one key.
+#[derive(Clone)]
+pub enum Step {
+    /// A plain command.
+    Command(Cmd),
+    /// A script of [`super::scripts`]: run by its hash, sent whole only to a server that does not know it.
+    Script {
+        /// Which script.
+        script: &'static Script,
+        /// `KEYS[1]`.
+        key: String,
+        /// `ARGV`.
+        arguments: Vec<String>,
+    },
+}
+
+impl From<Cmd> for Step {
+    fn from(command: Cmd) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl Step {
+    fn command(&self, by_hash: bool) -> Cmd {
+        match self {
+            Self::Command(command) => command.clone(),
+            Self::Script {
+                script,
+                key,
+                arguments,
+            } => {
+                let mut command = ::redis::cmd(if by_hash { "EVALSHA" } else { "EVAL" });
+                command
+                    .arg(if by_hash { script.hash() } else { script.source() })
+                    .arg(1)
+                    .arg(key);
+                for argument in arguments {
+                    command.arg(argument);
+                }
+                command
+            }
+        }
+    }
+}
+
+impl Redis {
+    /// Prepares a connection; nothing is sent yet. A fault of the URL is permanent and names `REDIS_URL`.
+    pub fn new(config: &RedisConfig) -> Result<Self, ServerError> {
+        let failed = |source| error("cache.connect (REDIS_URL)", source);
+        let url = config.url.expose_secret();
+        let connection = if config.cluster {
+            let client = ClusterClient::builder([url])
+                .retries(3)
+                .max_retry_wait(200)
+                .build()
+                .map_err(failed)?;
+            let cluster_config = ClusterConfig::new()
+                .set_connection_timeout(config.timeout)
+                .set_response_timeout(config.timeout);
+            Connection::Cluster(client.get_pending_async_connection_with_config(cluster_config))
+        } else {
+            let client = ::redis::Client::open(url).map_err(failed)?;
+            // Whoever meets a broken connection tries once more (`Redis::attempt`); a server that is away is known at once.
+            let manager_config = ConnectionManagerConfig::new()
+                .set_number_of_retries(0)
+                .set_connection_timeout(Some(config.timeout))
+                .set_response_timeout(Some(config.timeout));
+            Connection::Single(
+                ConnectionManager::new_lazy_with_config(client, manager_config).map_err(failed)?,
+            )
+        };
+        Ok(Self {
+            connection,
+            interrupted: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    /// Runs one command or script.
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        action: &'static str,
+        step: impl Into<Step>,
+    ) -> Result<T, ServerError> {
+        let mut values = self.batch(action, vec![step.into()]).await?;
+        let value = values.pop().unwrap_or(Value::Nil);
+        typed(action, value)
+    }
+
+    /// Runs several in one round trip, in this order on a single server; in a cluster each goes to the node of its key,
+    /// in no order. The first error fails the whole.
+    pub async fn batch<S: Into<Step>>(
+        &self,
+        action: &'static str,
+        steps: Vec<S>,
+    ) -> Result<Vec<Value>, ServerError> {
+        let steps: Vec<Step> = steps.into_iter().map(Into::into).collect();
+        if steps.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut values = self
+            .attempt(&steps, true)
+            .await
+            .map_err(|source| error(action, source))?;
+        let unknown: Vec<usize> = (0..values.len())
+            .filter(|&index| is_unknown_script(&values[index]))
+            .collect();
+        if !unknown.is_empty() {
+            let again: Vec<Step> = unknown.iter().map(|&index| steps[index].clone()).collect();
+            let answers = self
+                .attempt(&again, false)
+                .await
+                .map_err(|source| error(action, source))?;
+            for (index, answer) in unknown.into_iter().zip(answers) {
+                values[index] = answer;
+            }
+        }
+        values
+            .into_iter()
+            .map(|value| value.extract_error().map_err(|source| error(action, source)))
+            .collect()
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), ServerError> {
+        self.run("cache.ping", ::redis::cmd("PING")).await
+    }
+
+    /// True once after each break of the connection, and at the start: the server may be another one now, or may have
+    /// lost its memory.
+    pub(super) fn take_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) && self.interrupted.swap(false, Ordering::SeqCst)
+    }
+
+    /// Says that what [`Self::take_interrupted`] announced could not be looked into.
+    pub(super) fn set_interrupted(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
+    }
+
+    /// The cluster connection, for what concerns each node.
+    pub(super) fn cluster(&self) -> Option<ClusterConnection> {
+        match &self.connection {
+            Connection::Single(_) => None,
+            Connection::Cluster(cluster) => Some(cluster.clone()),
+        }
+    }
+
+    /// Sends the steps. A connection that broke (after a pause of the process, say) is found out by using it, so it is
+    /// tried a second time; a time-out is not, since the caller has waited enough.
+    async fn attempt(&self, steps: &[Step], by_hash: bool) -> Result<Vec<Value>, RedisError> {
+        match self.send(steps, by_hash).await {
+            Err(failure) if failure.is_io_error() => {
+                self.set_interrupted();
+                if failure.is_timeout() {
+                    Err(failure)
+                } else {
+                    self.send(steps, by_hash).await
+                }
+            }
+            other => other,
+        }
+    }
+
+    async fn send(&self, steps: &[Step], by_hash: bool) -> Result<Vec<Value>, RedisError> {
+        match &self.connection {
+            Connection::Single(manager) => {
+                let mut pipeline = Pipeline::with_capacity(steps.len());
+                for step in steps {
+                    pipeline.add_command(step.command(by_hash));
+                }
+                let mut connection = manager.clone();
+                ConnectionLike::req_packed_commands(&mut connection, &pipeline, 0, steps.len()).await
+            }
+            Connection::Cluster(cluster) => {
+                let mut values = Vec::with_capacity(steps.len());
+                for chunk in steps.chunks(CLUSTER_FAN_OUT) {
+                    let sent = chunk.iter().map(|step| {
+                        let mut connection = cluster.clone();
+                        let command = step.command(by_hash);
+                        async move {
+                            match connection.req_packed_command(&command).await {
+                                Err(refusal) if is_no_script(&refusal) => {
+                                    connection.req_packed_command(&step.command(false)).await
+                                }
+                                answer => answer,
+                            }
+                        }
+                    });
+                    values.extend(future::try_join_all(sent).await?);
+                }
+                Ok(values)
+            }
+        }
+    }
+}
+
+fn is_no_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+fn is_unknown_script(value: &Value) -> bool {
+    matches!(value, Value::ServerError(failure) if failure.kind() == Some(ServerErrorKind::NoScript))
+}
+
+/// Reads `value` as `T`.
+pub(super) fn typed<T: FromRedisValue>(action: &'static str, value: Value) -> Result<T, ServerError> {
+    T::from_redis_value(value).map_err(|source| ServerError {
+        server: Server::Redis,
+        action,
+        retry: Retry::Permanent,
+        source: Box::new(source),
+    })
+}
+
+/// Redis being away, busy, full, failing over or wrongly set up is no fault of what was to be written: only an answer
+/// that says the key or the reply is of another kind is permanent.
+fn error(action: &'static str, source: RedisError) -> ServerError {
+    let retry = match source.kind() {
+        ErrorKind::UnexpectedReturnType
+        | ErrorKind::InvalidClientConfig
+        | ErrorKind::Server(ServerErrorKind::CrossSlot) => Retry::Permanent,
+        _ if source.code() == Some("WRONGTYPE") => Retry::Permanent,
+        _ => Retry::Transient,
+    };
+    ServerError {
+        server: Server::Redis,
+        action,
+        retry,
+        source: Box::new(source),
+    }
+}

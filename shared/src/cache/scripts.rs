@@ -1,0 +1,65 @@
+//! All Lua scripts: one a file, each with what it takes, what it answers and a worked example at its head. They are
+//! tested on a real Redis, after SCRIPT FLUSH too.
+
+use std::sync::LazyLock;
+
+use super::redis::Step;
+
+/// One script. It touches `KEYS[1]` only.
+pub struct Script {
+    source: &'static str,
+    hash: LazyLock<String>,
+}
+
+impl Script {
+    /// The text, as EVAL takes it.
+    pub fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// The SHA-1 of the text in hex, as EVALSHA takes it.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// This script on `key` with `arguments`.
+    pub fn on(&'static self, key: String, arguments: Vec<String>) -> Step {
+        Step::Script {
+            script: self,
+            key,
+            arguments,
+        }
+    }
+}
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        $(
+            $(#[$doc])*
+            pub static $name: Script = Script {
+                source: include_str!(concat!("scripts/", $file)),
+                hash: LazyLock::new(|| ::redis::Script::new(include_str!(concat!("scripts/", $file))).get_hash().to_owned()),
+            };
+        )*
+
+        /// Every script with the name of its file.
+        pub static ALL: &[(&str, &Script)] = &[$(($file, &$name)),*];
+    };
+}
+
+scripts! {
+    /// Takes a message back, or says that it was before, or leaves a stub where there was none.
+    MARK_RECALLED = "mark_recalled.lua";
+    /// Notes that a message is in MySQL, or says that it was recalled.
+    MARK_PERSISTED = "mark_persisted.lua";
+    /// Lets a recalled message expire, since MySQL has the recall.
+    CONFIRM_RECALLED = "confirm_recalled.lua";
+    /// Puts an id into its place in a conversation's recent list.
+    CONVERSATION_INSERT = "conversation_insert.lua";
+    /// Appends older ids behind a conversation's recent list.
+    CONVERSATION_APPEND = "conversation_append.lua";
+    /// Takes a lock for a named holder, or again for the same one.
+    LOCK = "lock.lua";
+    /// Gives a lock back, if it is still this holder's.
+    UNLOCK = "unlock.lua";
+}

@@ -1,0 +1,20 @@
+-- Appends older ids, read from MySQL, behind a conversation's recent list: a refill never changes what is there.
+--
+-- KEYS[1]  msg:conv:{convId}, newest first
+-- ARGV[1]  the last id the list had when the older ones were read, or "" if there was no list
+-- ARGV[2]  the most ids the list keeps
+-- ARGV[3]  TTL from now on, ms
+-- ARGV[4…] the ids, newest first, all older than ARGV[1]
+-- Answers  1 if they were appended, 0 if the list has changed at its end meanwhile
+--
+-- Example  list 90 70, ARGV[1] = 70, ids 50 30  ->  90 70 50 30
+local last = redis.call('LINDEX', KEYS[1], -1) or ''
+if last ~= ARGV[1] then
+  return 0
+end
+for i = 4, #ARGV do
+  redis.call('RPUSH', KEYS[1], ARGV[i])
+end
+redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[2]) - 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1

@@ -1,0 +1,14 @@
+-- Takes a lock whose value says who holds it.
+--
+-- KEYS[1]  msg:lock:{id}, msg:worker:{n} or msg:compensator
+-- ARGV[1]  the holder
+-- ARGV[2]  TTL from now on, ms
+-- Answers  1 if the holder has it now (or had it already: then the TTL begins anew), 0 if somebody else has it
+--
+-- Example  missing, holder a -> 1;  again a -> 1;  then b -> 0
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1

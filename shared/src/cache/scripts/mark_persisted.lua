@@ -1,0 +1,24 @@
+-- Notes that a message is a row of MySQL: the last of the consumer's three checks.
+--
+-- KEYS[1]  msg:detail:{id}
+-- ARGV[1]  TTL from now on, ms
+-- Answers  {"missing"}        there is no detail: Redis was away or emptied
+--          {"recalled", "T"}  it was recalled at T: the row must be undone
+--          {"done"}           PERSISTED, and expires after the TTL
+--
+-- Example  {"status":1,"persistStatus":"PENDING","recallTime":null,"id":7,...}
+--     ->   {"status":1,"persistStatus":"PERSISTED","recallTime":null,"id":7,...}
+local detail = redis.call('GET', KEYS[1])
+if not detail then
+  return {'missing'}
+end
+local status, recalled_at, rest =
+  string.match(detail, '^{"status":(%d),"persistStatus":"%u+","recallTime":(%w+),(.*)$')
+if not status then
+  return redis.error_reply('MALFORMED ' .. KEYS[1])
+end
+if status == '0' then
+  return {'recalled', recalled_at}
+end
+redis.call('SET', KEYS[1], '{"status":1,"persistStatus":"PERSISTED","recallTime":null,' .. rest, 'PX', ARGV[1])
+return {'done'}

@@ -1,0 +1,35 @@
+-- Takes a message back: the one place where a recall is decided in Redis.
+--
+-- KEYS[1]  msg:detail:{id}
+-- ARGV[1]  recall time, ms since 1970
+-- ARGV[2]  a stub to leave where there is no detail, so that no refill can bring the content back
+-- Answers  {"missing"}             there was no detail; now there is the stub
+--          {"already", "T"}        it was recalled before, at T
+--          {"recalled", "PENDING"} it is recalled now, and was PENDING (or PERSISTED)
+-- The detail loses its TTL until CONFIRM_RECALLED: the recall is not yet in MySQL.
+--
+-- Example  {"status":1,"persistStatus":"PENDING","recallTime":null,"id":7,...,"content":"hi"}
+--     ->   {"status":0,"persistStatus":"PENDING","recallTime":99,"id":7,...,"content":""}
+-- The JSON is never decoded, since Lua would round 64-bit ids: the head is replaced and the tail cut. `,"content":"`
+-- cannot occur within a JSON string, where its quotes would be escaped.
+local detail = redis.call('GET', KEYS[1])
+if not detail then
+  redis.call('SET', KEYS[1], ARGV[2])
+  return {'missing'}
+end
+local status, persisted, recalled_at, rest =
+  string.match(detail, '^{"status":(%d),"persistStatus":"(%u+)","recallTime":(%w+),(.*)$')
+if not status then
+  return redis.error_reply('MALFORMED ' .. KEYS[1])
+end
+if status == '0' then
+  return {'already', recalled_at}
+end
+local content = string.find(rest, ',"content":"', 1, true)
+if not content then
+  return redis.error_reply('MALFORMED ' .. KEYS[1])
+end
+redis.call('SET', KEYS[1],
+  '{"status":0,"persistStatus":"' .. persisted .. '","recallTime":' .. ARGV[1] .. ','
+  .. string.sub(rest, 1, content - 1) .. ',"content":""}')
+return {'recalled', persisted}
