@@ -4,6 +4,84 @@
 //! connection is answered by trying once more. What is decided in Redis is decided in a Lua script on the single key
 //! `msg:detail:{id}` (`protocol.md`, "One decision point in Redis").
 
+pub mod client_message;
+pub mod conversation;
+pub mod deleted;
+pub mod detail;
 pub mod keys;
+pub mod memory;
+pub mod pending;
+pub mod persist;
 pub mod redis;
 pub mod scripts;
+pub mod unread;
+pub mod worker;
+
+use std::num::NonZeroU16;
+
+use self::redis::{Redis, Step};
+use crate::config::{ImConfig, KafkaConfig, RedisConfig};
+use crate::error::ServerError;
+use crate::id::ConversationId;
+
+/// All that is done in Redis. Cheap to clone.
+#[derive(Clone)]
+pub struct Cache {
+    redis: Redis,
+    partitions: NonZeroU16,
+    conversation_size: usize,
+    expiry_ms: u64,
+}
+
+impl Cache {
+    /// Prepares the connection; nothing is sent yet.
+    pub fn new(redis: &RedisConfig, kafka: &KafkaConfig, im: &ImConfig) -> Result<Self, ServerError> {
+        Ok(Self {
+            redis: Redis::new(redis)?,
+            partitions: kafka.partitions,
+            conversation_size: im.conversation_cache_size,
+            expiry_ms: u64::try_from(im.cache_expiry.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// The connection itself, for the parts that keep keys of their own (push).
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), ServerError> {
+        self.redis.ping().await
+    }
+
+    /// The shard of the pending set that holds this conversation's messages: the partition that they are sent to.
+    fn shard(&self, conversation: ConversationId) -> String {
+        keys::pending(conversation.partition(self.partitions))
+    }
+
+    /// Runs `first`, then `rest`: one round trip on a single server, where a pipeline keeps its order; two in a cluster.
+    async fn in_order(
+        &self,
+        action: &'static str,
+        first: Vec<Step>,
+        rest: Vec<Step>,
+    ) -> Result<Vec<::redis::Value>, ServerError> {
+        if self.redis.is_cluster() {
+            let mut values = self.redis.batch(action, first).await?;
+            values.extend(self.redis.batch(action, rest).await?);
+            Ok(values)
+        } else {
+            self.redis.batch(action, [first, rest].concat()).await
+        }
+    }
+}
+
+/// `redis::cmd` with its arguments, as a step.
+macro_rules! step {
+    ($name:literal $(, $argument:expr)* $(,)?) => {{
+        let mut command = ::redis::cmd($name);
+        $(command.arg($argument);)*
+        $crate::cache::redis::Step::Command(command)
+    }};
+}
+pub(crate) use step;

@@ -168,6 +168,11 @@ impl Redis {
         self.interrupted.store(true, Ordering::SeqCst);
     }
 
+    /// Whether commands go to several nodes, in no order.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.connection, Connection::Cluster(_))
+    }
+
     /// The cluster connection, for what concerns each node.
     pub(super) fn cluster(&self) -> Option<ClusterConnection> {
         match &self.connection {

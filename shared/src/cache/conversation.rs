@@ -1,0 +1,61 @@
+//! `msg:conv:{convId}`: the recent message ids of a conversation, newest first: a gapless newest part of it, or nothing
+//! (`protocol.md`, "Reads").
+
+use super::{Cache, keys, scripts, step};
+use crate::error::ServerError;
+use crate::id::{ConversationId, MessageId};
+
+impl Cache {
+    /// The newest `limit` ids that Redis has of this conversation, newest first; empty when it has none. Lists that
+    /// another memory of Redis left behind are dropped first.
+    #[tracing::instrument(name = "cache.recent", skip_all)]
+    pub async fn recent(
+        &self,
+        conversation: ConversationId,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, ServerError> {
+        self.drop_torn_lists().await?;
+        let last = isize::try_from(limit).unwrap_or(isize::MAX) - 1;
+        let ids: Vec<i64> = self
+            .redis
+            .run(
+                "cache.recent",
+                step!("LRANGE", keys::conversation(conversation), 0, last),
+            )
+            .await?;
+        Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
+    }
+
+    /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:
+    /// there was no list). False if the list has changed at its end meanwhile: nothing is done.
+    pub async fn append(
+        &self,
+        conversation: ConversationId,
+        last: Option<MessageId>,
+        ids: &[MessageId],
+    ) -> Result<bool, ServerError> {
+        let mut arguments = vec![
+            last.map(|id| id.to_string()).unwrap_or_default(),
+            self.conversation_size.to_string(),
+            self.expiry_ms.to_string(),
+        ];
+        arguments.extend(ids.iter().map(ToString::to_string));
+        let append = scripts::CONVERSATION_APPEND.on(keys::conversation(conversation), arguments);
+        self.redis.run("cache.append", append).await
+    }
+
+    /// Drops the list: what is not known to be gapless must not be.
+    pub async fn drop_conversation(&self, conversation: ConversationId) -> Result<(), ServerError> {
+        self.redis
+            .run(
+                "cache.drop_conversation",
+                step!("UNLINK", keys::conversation(conversation)),
+            )
+            .await
+    }
+
+    /// The most ids that a list keeps.
+    pub fn conversation_size(&self) -> usize {
+        self.conversation_size
+    }
+}

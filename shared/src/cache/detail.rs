@@ -1,0 +1,258 @@
+//! `msg:detail:{id}`: the one copy of a message that changes, and the decisions made on it.
+
+use serde::Deserialize;
+
+use super::redis::{Step, typed};
+use super::{Cache, keys, scripts, step};
+use crate::clock::TimestampMs;
+use crate::error::{Retry, Server, ServerError};
+use crate::event::Recall;
+use crate::id::{ConversationId, MessageId, UserId};
+use crate::message::Message;
+
+/// How long the recall flag `msg:cancel:{id}` stays: 10 minutes, twice the recall window (`mission.md`).
+const CANCEL_FLAG_MS: u64 = 10 * 60 * 1_000;
+
+/// What Redis knows of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing: it was never there, it has expired, or Redis was emptied.
+    Missing,
+    /// It was taken back; nothing of its content is left.
+    Recalled(RecalledDetail),
+    /// It can be seen.
+    Message(Message),
+}
+
+/// A message that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecalledDetail {
+    /// When, ms since 1970 UTC.
+    pub recall_time: TimestampMs,
+    /// The message without its content; `None` where only a stub is left.
+    pub message: Option<Message>,
+}
+
+impl Detail {
+    fn parse(id: MessageId, json: Option<String>) -> Result<Self, ServerError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Stub {
+            status: u8,
+            recall_time: Option<TimestampMs>,
+        }
+        let Some(json) = json else {
+            return Ok(Self::Missing);
+        };
+        let parsed = match serde_json::from_str::<Message>(&json) {
+            Ok(message) if message.is_recalled() => {
+                let recall_time = message.recall_time.unwrap_or_default();
+                Ok(Self::Recalled(RecalledDetail {
+                    recall_time,
+                    message: Some(message),
+                }))
+            }
+            Ok(message) => Ok(Self::Message(message)),
+            Err(error) => match serde_json::from_str(&json) {
+                Ok(Stub {
+                    status: 0,
+                    recall_time,
+                }) => Ok(Self::Recalled(RecalledDetail {
+                    recall_time: recall_time.unwrap_or_default(),
+                    message: None,
+                })),
+                _ => Err(error),
+            },
+        };
+        parsed.map_err(|error| ServerError {
+            server: Server::Redis,
+            action: "cache.detail",
+            retry: Retry::Permanent,
+            source: format!("{} is not a message: {error}", keys::detail(id)).into(),
+        })
+    }
+
+    /// Whether the message was taken back.
+    pub fn is_recalled(&self) -> bool {
+        matches!(self, Self::Recalled(_))
+    }
+}
+
+/// What [`Cache::mark_recalled`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecallMark {
+    /// There was no detail; a stub now keeps the content from coming back.
+    Missing,
+    /// It had been recalled before, at this time.
+    Already(TimestampMs),
+    /// It is recalled now.
+    Recalled,
+}
+
+impl Cache {
+    /// Takes a new message in: pending first, so that nothing can be in Redis that the compensator does not see; then
+    /// its detail without TTL, its place in the conversation, the receiver's unread. One round trip.
+    #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
+    pub async fn accept(&self, message: &Message) -> Result<(), ServerError> {
+        let first = vec![step!(
+            "ZADD",
+            self.shard(message.conversation()),
+            message.send_time,
+            message.id.get()
+        )];
+        let rest = vec![
+            step!("SET", keys::detail(message.id), to_json(message)?, "NX"),
+            self.insert_step(message.conversation(), message.id, "create"),
+            step!("SADD", keys::unread(message.to), message.id.get()),
+        ];
+        self.in_order("cache.send", first, rest).await.map(drop)
+    }
+
+    /// What Redis knows of one message.
+    pub async fn detail(&self, id: MessageId) -> Result<Detail, ServerError> {
+        let json = self
+            .redis
+            .run("cache.detail", step!("GET", keys::detail(id)))
+            .await?;
+        Detail::parse(id, json)
+    }
+
+    /// What Redis knows of each of these messages, in their order. One round trip.
+    #[tracing::instrument(name = "cache.details", skip_all, fields(messages = ids.len()))]
+    pub async fn details(&self, ids: &[MessageId]) -> Result<Vec<Detail>, ServerError> {
+        let gets = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
+        let values = self.redis.batch("cache.details", gets).await?;
+        ids.iter()
+            .zip(values)
+            .map(|(&id, value)| Detail::parse(id, typed("cache.details", value)?))
+            .collect()
+    }
+
+    /// Puts back details that are missing, of messages read from MySQL; what is there, above all a recall, stays.
+    pub async fn restore(&self, messages: &[Message]) -> Result<(), ServerError> {
+        let sets = messages
+            .iter()
+            .map(|message| {
+                Ok(step!(
+                    "SET",
+                    keys::detail(message.id),
+                    to_json(message)?,
+                    "NX",
+                    "PX",
+                    self.expiry_ms
+                ))
+            })
+            .collect::<Result<Vec<_>, ServerError>>()?;
+        self.redis.batch("cache.restore", sets).await.map(drop)
+    }
+
+    /// Decides a recall: sets the flag, notes the recall as unconfirmed, changes the detail, and takes the id off the
+    /// receiver's unread. One round trip; safe to repeat.
+    #[tracing::instrument(name = "cache.mark_recalled", skip_all, fields(message_id = %recall.message_id))]
+    pub async fn mark_recalled(&self, recall: &Recall, receiver: UserId) -> Result<RecallMark, ServerError> {
+        let id = recall.message_id;
+        let first = vec![
+            step!("SET", keys::cancel(id), recall.recall_time, "PX", CANCEL_FLAG_MS),
+            step!(
+                "ZADD",
+                self.shard(recall.conversation_id),
+                "NX",
+                recall.recall_time,
+                id.get()
+            ),
+        ];
+        let rest = vec![
+            mark_recalled_step(recall),
+            step!("SREM", keys::unread(receiver), id.get()),
+        ];
+        let mut values = self.in_order("cache.mark_recalled", first, rest).await?;
+        recall_mark(values.swap_remove(2))
+    }
+
+    /// MySQL has these recalls: makes sure that Redis has them too (it may have been away when they were decided), lets
+    /// the details expire, and takes them off the pending set.
+    #[tracing::instrument(name = "cache.confirm_recalled", skip_all, fields(messages = recalls.len()))]
+    pub async fn confirm_recalled(&self, recalls: &[Recall]) -> Result<(), ServerError> {
+        let marks = recalls.iter().map(mark_recalled_step).collect();
+        let confirms = recalls.iter().map(|recall| {
+            scripts::CONFIRM_RECALLED.on(keys::detail(recall.message_id), vec![self.expiry_ms.to_string()])
+        });
+        self.in_order("cache.confirm_recalled", marks, confirms.collect())
+            .await?;
+        self.settle(
+            recalls
+                .iter()
+                .map(|recall| (recall.conversation_id, recall.message_id)),
+        )
+        .await
+    }
+
+    /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
+    pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
+        let steps = vec![
+            step!(
+                "LREM",
+                keys::conversation(message.conversation()),
+                0,
+                message.id.get()
+            ),
+            step!("SREM", keys::unread(message.to), message.id.get()),
+            step!("DEL", keys::detail(message.id)),
+        ];
+        self.redis.batch("cache.forget", steps).await?;
+        self.settle([(message.conversation(), message.id)]).await
+    }
+
+    /// The script that puts `id` in its place in the recent list.
+    pub(super) fn insert_step(&self, conversation: ConversationId, id: MessageId, mode: &str) -> Step {
+        scripts::CONVERSATION_INSERT.on(
+            keys::conversation(conversation),
+            vec![
+                id.to_string(),
+                self.conversation_size.to_string(),
+                self.expiry_ms.to_string(),
+                mode.to_owned(),
+            ],
+        )
+    }
+}
+
+fn mark_recalled_step(recall: &Recall) -> Step {
+    let stub = format!(
+        r#"{{"status":0,"persistStatus":"PENDING","recallTime":{},"id":{},"conversationId":"{}","content":""}}"#,
+        recall.recall_time, recall.message_id, recall.conversation_id
+    );
+    scripts::MARK_RECALLED.on(
+        keys::detail(recall.message_id),
+        vec![recall.recall_time.to_string(), stub],
+    )
+}
+
+fn recall_mark(value: ::redis::Value) -> Result<RecallMark, ServerError> {
+    let answer: Vec<String> = typed("cache.mark_recalled", value)?;
+    match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["missing"] => Ok(RecallMark::Missing),
+        ["recalled", _] => Ok(RecallMark::Recalled),
+        ["already", time] => Ok(RecallMark::Already(time.parse().unwrap_or_default())),
+        _ => Err(unexpected_answer("cache.mark_recalled", &answer)),
+    }
+}
+
+pub(super) fn unexpected_answer(action: &'static str, answer: &[String]) -> ServerError {
+    let source = format!("the script answered {answer:?}").into();
+    ServerError {
+        server: Server::Redis,
+        action,
+        retry: Retry::Permanent,
+        source,
+    }
+}
+
+pub(super) fn to_json(message: &Message) -> Result<String, ServerError> {
+    serde_json::to_string(message).map_err(|error| ServerError {
+        server: Server::Redis,
+        action: "cache.detail",
+        retry: Retry::Permanent,
+        source: Box::new(error),
+    })
+}

@@ -1,0 +1,139 @@
+//! Notices that Redis is another memory than before: it was restarted, or failed over to a replica that lacked the last
+//! writes. Lists may have a hole then, so all go, once (`protocol.md`, "Reads").
+
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
+use redis::{FromRedisValue, RedisError, Value};
+
+use super::{Cache, keys, step};
+use crate::error::{Retry, Server, ServerError};
+
+/// How many keys one SCAN looks at: small enough not to hold Redis up.
+const SCAN_COUNT: usize = 1_000;
+
+impl Cache {
+    /// After a break of the connection: if any server's run id has changed since the lists were begun, drops them all.
+    pub(super) async fn drop_torn_lists(&self) -> Result<(), ServerError> {
+        if !self.redis.take_interrupted() {
+            return Ok(());
+        }
+        let dropped = self.compare_memories().await;
+        if dropped.is_err() {
+            self.redis.set_interrupted();
+        }
+        dropped
+    }
+
+    async fn compare_memories(&self) -> Result<(), ServerError> {
+        let nodes = self.nodes().await?;
+        let mut run_ids: Vec<&str> = nodes.iter().map(|node| node.run_id.as_str()).collect();
+        run_ids.sort_unstable();
+        let now = run_ids.join(",");
+        let before: Option<String> = self.redis.run("cache.run_id", step!("GET", keys::RUN_ID)).await?;
+        if before.as_deref() == Some(now.as_str()) {
+            return Ok(());
+        }
+        let mut dropped = 0;
+        for node in &nodes {
+            dropped += self.drop_lists_on(node).await?;
+        }
+        // Only now: whoever dies in between leaves the work to the next.
+        self.redis
+            .run::<()>("cache.run_id", step!("SET", keys::RUN_ID, &now))
+            .await?;
+        if before.is_some() {
+            tracing::warn!(
+                lists = dropped,
+                "cache.memory: Redis was restarted or failed over; dropped its recent lists, which MySQL refills"
+            );
+        }
+        Ok(())
+    }
+
+    async fn drop_lists_on(&self, node: &Node) -> Result<u64, ServerError> {
+        let (mut cursor, mut dropped) = (0_u64, 0);
+        loop {
+            let mut scan = ::redis::cmd("SCAN");
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(format!("{}*", keys::CONVERSATION_PREFIX))
+                .arg("COUNT")
+                .arg(SCAN_COUNT);
+            let found: (u64, Vec<String>) = match (&node.address, self.redis.cluster()) {
+                (Some((host, port)), Some(mut cluster)) => {
+                    let to = SingleNodeRoutingInfo::ByAddress {
+                        host: host.clone(),
+                        port: *port,
+                    };
+                    let value = cluster.route_command(scan, RoutingInfo::SingleNode(to)).await;
+                    value
+                        .and_then(|value| Ok(FromRedisValue::from_redis_value(value)?))
+                        .map_err(failed)?
+                }
+                _ => self.redis.run("cache.scan", scan).await?,
+            };
+            dropped += found.1.len() as u64;
+            let unlinks = found.1.into_iter().map(|key| step!("UNLINK", key)).collect();
+            self.redis.batch("cache.drop_lists", unlinks).await?;
+            cursor = found.0;
+            if cursor == 0 {
+                return Ok(dropped);
+            }
+        }
+    }
+
+    /// The servers that hold keys, with their run ids.
+    async fn nodes(&self) -> Result<Vec<Node>, ServerError> {
+        let mut info = ::redis::cmd("INFO");
+        info.arg("server");
+        let Some(mut cluster) = self.redis.cluster() else {
+            let info: String = self.redis.run("cache.info", info).await?;
+            return Ok(vec![Node {
+                address: None,
+                run_id: run_id(&info),
+            }]);
+        };
+        let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let answers = cluster.route_command(info, masters).await.map_err(failed)?;
+        let answers: Vec<(String, String)> = match answers {
+            Value::Map(answers) => answers
+                .into_iter()
+                .map(|(node, info)| Ok((String::from_redis_value(node)?, String::from_redis_value(info)?)))
+                .collect::<Result<_, ::redis::ParsingError>>()
+                .map_err(|error| failed(error.into()))?,
+            other => FromRedisValue::from_redis_value(other).map_err(|error| failed(error.into()))?,
+        };
+        let nodes = answers.into_iter().map(|(node, info)| {
+            let address = node
+                .rsplit_once(':')
+                .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+            Node {
+                address,
+                run_id: run_id(&info),
+            }
+        });
+        Ok(nodes.collect())
+    }
+}
+
+struct Node {
+    /// Where it is, in a cluster.
+    address: Option<(String, u16)>,
+    run_id: String,
+}
+
+fn run_id(info: &str) -> String {
+    info.lines()
+        .find_map(|line| line.strip_prefix("run_id:"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+fn failed(source: RedisError) -> ServerError {
+    ServerError {
+        server: Server::Redis,
+        action: "cache.memory",
+        retry: Retry::Transient,
+        source: Box::new(source),
+    }
+}

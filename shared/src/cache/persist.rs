@@ -1,0 +1,153 @@
+//! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
+//! (`protocol.md`, "The three checks stay", "The lock says who", "Reads").
+
+use super::detail::{to_json, unexpected_answer};
+use super::redis::{Step, typed};
+use super::{Cache, keys, scripts, step};
+use crate::clock::TimestampMs;
+use crate::error::ServerError;
+use crate::id::MessageId;
+use crate::message::Message;
+
+/// How long the consumer's lock on a message lasts if it is not given back: 10 s (`mission.md`).
+const LOCK_MS: u64 = 10_000;
+
+/// How a detail begins whose message was taken back.
+const RECALLED_HEAD: &str = r#"{"status":0"#;
+
+/// What a check before the write found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing speaks against the write.
+    Clear,
+    /// The detail is recalled: there is nothing to write.
+    Recalled,
+    /// The recall flag is set, but the detail is not recalled: the recall is under way, or died half-way. Its sender
+    /// wants the message back, so whoever sees this completes it, with this recall time.
+    RecallUnderway(TimestampMs),
+    /// Another record of the same message is being worked on: this one is not done yet.
+    Taken,
+}
+
+/// What noting "persisted" found: the third check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersistMark {
+    /// There was no detail. It, its place in the conversation and its unread entry may be missing.
+    Missing,
+    /// It was recalled at this time, after the second check: the row must be undone.
+    Recalled(TimestampMs),
+    /// PERSISTED from now on.
+    Done,
+}
+
+impl Cache {
+    /// The first check, at the start of a batch: has any of these been recalled? One round trip.
+    #[tracing::instrument(name = "cache.check", skip_all, fields(messages = ids.len()))]
+    pub async fn check(&self, ids: &[MessageId]) -> Result<Vec<Check>, ServerError> {
+        let steps = ids.iter().flat_map(|&id| check_steps(id)).collect();
+        let values = self.redis.batch("cache.check", steps).await?;
+        values
+            .chunks_exact(2)
+            .map(|pair| check(&pair[0], &pair[1]))
+            .collect()
+    }
+
+    /// The second check, right before the write, together with the lock for the record `holder`
+    /// (`topic/partition/offset`). One round trip.
+    #[tracing::instrument(name = "cache.lock_and_check", skip_all, fields(messages = records.len()))]
+    pub async fn lock_and_check(&self, records: &[(MessageId, String)]) -> Result<Vec<Check>, ServerError> {
+        let steps = records.iter().flat_map(|(id, holder)| {
+            let lock = scripts::LOCK.on(keys::lock(*id), vec![holder.clone(), LOCK_MS.to_string()]);
+            [lock].into_iter().chain(check_steps(*id))
+        });
+        let values = self.redis.batch("cache.lock_and_check", steps.collect()).await?;
+        values
+            .chunks_exact(3)
+            .map(|answers| match check(&answers[1], &answers[2])? {
+                Check::Clear if !typed::<bool>("cache.lock_and_check", answers[0].clone())? => {
+                    Ok(Check::Taken)
+                }
+                found => Ok(found),
+            })
+            .collect()
+    }
+
+    /// The third check, after the write: notes "persisted", puts the id in its place if the conversation's list lacks
+    /// it, and gives the lock back. One round trip.
+    #[tracing::instrument(name = "cache.mark_persisted", skip_all, fields(messages = written.len()))]
+    pub async fn mark_persisted(
+        &self,
+        written: &[(&Message, String)],
+    ) -> Result<Vec<PersistMark>, ServerError> {
+        let steps = written.iter().flat_map(|(message, holder)| {
+            [
+                scripts::MARK_PERSISTED.on(keys::detail(message.id), vec![self.expiry_ms.to_string()]),
+                self.insert_step(message.conversation(), message.id, "heal"),
+                scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone(), "0".to_owned()]),
+            ]
+        });
+        let values = self.redis.batch("cache.mark_persisted", steps.collect()).await?;
+        values
+            .chunks_exact(3)
+            .map(|answers| persist_mark(answers[0].clone()))
+            .collect()
+    }
+
+    /// Gives back locks of records that were not written after all.
+    pub async fn unlock(&self, records: &[(MessageId, String)]) -> Result<(), ServerError> {
+        let steps = records
+            .iter()
+            .map(|(id, holder)| scripts::UNLOCK.on(keys::lock(*id), vec![holder.clone(), "0".to_owned()]))
+            .collect();
+        self.redis.batch("cache.unlock", steps).await.map(drop)
+    }
+
+    /// Puts back what Redis lost of persisted messages: the detail, unless a recall got there first, and the unread
+    /// entry of those that `unread` says are unread.
+    pub async fn heal(&self, messages: &[&Message], unread: &[bool]) -> Result<(), ServerError> {
+        let mut steps: Vec<Step> = Vec::with_capacity(2 * messages.len());
+        for (message, &unread) in messages.iter().zip(unread) {
+            steps.push(step!(
+                "SET",
+                keys::detail(message.id),
+                to_json(message)?,
+                "NX",
+                "PX",
+                self.expiry_ms
+            ));
+            if unread {
+                steps.push(step!("SADD", keys::unread(message.to), message.id.get()));
+            }
+        }
+        self.redis.batch("cache.heal", steps).await.map(drop)
+    }
+}
+
+fn check_steps(id: MessageId) -> [Step; 2] {
+    [
+        step!("GET", keys::cancel(id)),
+        step!("GETRANGE", keys::detail(id), 0, RECALLED_HEAD.len() - 1),
+    ]
+}
+
+fn check(flag: &::redis::Value, head: &::redis::Value) -> Result<Check, ServerError> {
+    let flag: Option<String> = typed("cache.check", flag.clone())?;
+    let head: String = typed("cache.check", head.clone())?;
+    if head == RECALLED_HEAD {
+        return Ok(Check::Recalled);
+    }
+    // A flag that holds no time was set by hand or by another service: it counts, as recalled at the earliest time.
+    Ok(flag.map_or(Check::Clear, |time| {
+        Check::RecallUnderway(time.parse().unwrap_or_default())
+    }))
+}
+
+fn persist_mark(value: ::redis::Value) -> Result<PersistMark, ServerError> {
+    let answer: Vec<String> = typed("cache.mark_persisted", value)?;
+    match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["missing"] => Ok(PersistMark::Missing),
+        ["done"] => Ok(PersistMark::Done),
+        ["recalled", time] => Ok(PersistMark::Recalled(time.parse().unwrap_or_default())),
+        _ => Err(unexpected_answer("cache.mark_persisted", &answer)),
+    }
+}

@@ -1,0 +1,81 @@
+//! `msg:unread:{userId}`: what a user has not read. Derived: MySQL's read positions can make it anew
+//! (`protocol.md`, "Unread is derived"). A mark beside it says that it was made complete since Redis' last loss.
+
+use super::redis::typed;
+use super::{Cache, keys, step};
+use crate::error::ServerError;
+use crate::id::{MessageId, UserId};
+
+/// What Redis knows of a user's unread messages.
+#[derive(Debug)]
+pub struct Unread {
+    /// Whether the set is known to hold all of them.
+    pub complete: bool,
+    /// How many it holds.
+    pub total: u64,
+}
+
+impl Cache {
+    /// How many messages this user has not read, as far as Redis knows.
+    pub async fn unread(&self, user: UserId) -> Result<Unread, ServerError> {
+        let steps = vec![
+            step!("EXISTS", keys::unread_complete(user)),
+            step!("SCARD", keys::unread(user)),
+        ];
+        let mut values = self.redis.batch("cache.unread", steps).await?.into_iter();
+        let mut next = || values.next().unwrap_or(::redis::Value::Nil);
+        Ok(Unread {
+            complete: typed("cache.unread", next())?,
+            total: typed("cache.unread", next())?,
+        })
+    }
+
+    /// The newest `limit` unread ids, newest first.
+    pub async fn unread_ids(&self, user: UserId, limit: usize) -> Result<Vec<MessageId>, ServerError> {
+        // By text, since Redis would sort numbers as doubles; ids of one length sort alike either way, and a shorter id
+        // is years older.
+        let sort = step!("SORT", keys::unread(user), "ALPHA", "DESC", "LIMIT", 0, limit);
+        let ids: Vec<i64> = self.redis.run("cache.unread_ids", sort).await?;
+        Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
+    }
+
+    /// Takes ids off a user's unread set.
+    pub async fn remove_unread(&self, user: UserId, ids: &[MessageId]) -> Result<(), ServerError> {
+        self.change_unread("SREM", user, ids).await
+    }
+
+    /// Adds ids to a user's unread set.
+    pub async fn add_unread(&self, user: UserId, ids: &[MessageId]) -> Result<(), ServerError> {
+        self.change_unread("SADD", user, ids).await
+    }
+
+    /// Notes that the set is complete.
+    pub async fn note_unread_complete(&self, user: UserId) -> Result<(), ServerError> {
+        self.redis
+            .run(
+                "cache.note_unread_complete",
+                step!("SET", keys::unread_complete(user), 1),
+            )
+            .await
+    }
+
+    async fn change_unread(
+        &self,
+        command: &'static str,
+        user: UserId,
+        ids: &[MessageId],
+    ) -> Result<(), ServerError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut change = ::redis::cmd(command);
+        change.arg(keys::unread(user));
+        for id in ids {
+            change.arg(id.get());
+        }
+        self.redis
+            .run::<i64>("cache.change_unread", change)
+            .await
+            .map(drop)
+    }
+}
