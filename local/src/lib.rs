@@ -1,1 +1,3 @@
-//! x
+//! Hongyan on one machine: the gateway, the Kafka trigger, the schedule and the three servers.
+
+pub mod stack;

@@ -1,1 +1,3 @@
+//! The binary `hongyan`.
+
 fn main() {}

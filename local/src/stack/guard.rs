@@ -1,0 +1,84 @@
+//! A small shell process that ends the servers when this process is gone, however it went.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use nix::unistd::Pid;
+
+use super::error::{Doing as _, StackError};
+
+/// Tells the guard what runs. Dropping it lets the guard end what still does.
+#[derive(Debug)]
+pub(super) struct Guard(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    child: Child,
+    pipe: Option<ChildStdin>,
+    pids: BTreeMap<String, Pid>,
+}
+
+impl Guard {
+    /// `remove`: end the servers at once and delete the folder, as fits a test's.
+    pub(super) fn start(folder: &Path, remove: bool) -> Result<Self, StackError> {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", include_str!("guard.sh"), "hongyan-guard"])
+            .arg(folder)
+            .arg(if remove { "remove" } else { "stop" })
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .doing(|| "cannot start the guard of the servers".into())?;
+        let pipe = child.stdin.take();
+        Ok(Self(Mutex::new(Inner {
+            child,
+            pipe,
+            pids: BTreeMap::new(),
+        })))
+    }
+
+    /// Server `name` now runs as this process, or not at all.
+    pub(super) fn watch(&self, name: &str, pid: Option<Pid>) -> Result<(), StackError> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match pid {
+            Some(pid) => inner.pids.insert(name.to_owned(), pid),
+            None => inner.pids.remove(name),
+        };
+        let line = inner
+            .pids
+            .values()
+            .fold("pids".to_owned(), |line, pid| format!("{line} {pid}"));
+        inner.tell(&line)
+    }
+
+    /// The servers run in this Docker project.
+    pub(super) fn watch_docker(&self, project: &str) -> Result<(), StackError> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tell(&format!("compose {project}"))
+    }
+
+    /// All has been stopped in good order; the guard goes too.
+    pub(super) fn dismiss(&self) -> Result<(), StackError> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.tell("done")?;
+        inner.pipe = None;
+        inner.child.wait().doing(|| "the guard of the servers".into())?;
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, line: &str) -> Result<(), StackError> {
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        writeln!(pipe, "{line}").doing(|| "cannot reach the guard of the servers".into())
+    }
+}

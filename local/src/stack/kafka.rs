@@ -1,0 +1,246 @@
+//! Apache Kafka in KRaft mode, from its Maven artefacts, on this machine's Java.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::error::{Doing as _, StackError};
+use super::files::{State, find_program, make_folder, run_tool, write_private};
+use super::process::Launch;
+use super::{Kind, TopicSpec, probe};
+
+/// The settings that the native server and compose.yaml share.
+pub(super) const SETTINGS: &str = include_str!("../../stack/kafka.properties");
+const POM: &str = include_str!("../../stack/pom.xml");
+const LOGGING: &str = include_str!("../../stack/log4j2.xml");
+
+/// The version that `pom.xml` names.
+pub(super) const VERSION: &str = "4.3.1";
+
+/// A laptop's heap. The serial collector starts quickest and needs least beside the heap.
+const JAVA: [&str; 5] = [
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+];
+
+/// The bootstrap address.
+pub(super) fn bootstrap(state: &State) -> String {
+    format!("127.0.0.1:{}", state.ports.kafka)
+}
+
+/// Gets the jars where they are missing, writes the settings, formats the storage where it is new, and says how to start
+/// the server.
+pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, StackError> {
+    let folder = stack.join("kafka");
+    make_folder(&folder)?;
+    let java = java()?;
+    let jars = jars(stack).await?;
+    let settings = folder.join("server.properties");
+    let (port, controller) = (state.ports.kafka, state.ports.kafka_controller);
+    let own = format!(
+        "{SETTINGS}\nlisteners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+         log.dirs={}\n",
+        folder.join("data").display()
+    );
+    write_private(&settings, own.as_bytes())?;
+    let logging = folder.join("log4j2.xml");
+    write_private(&logging, LOGGING.as_bytes())?;
+
+    let mut arguments: Vec<std::ffi::OsString> = JAVA.map(Into::into).to_vec();
+    arguments.push(format!("-Dlog4j2.configurationFile={}", logging.display()).into());
+    arguments.push("-cp".into());
+    arguments.push(jars.join("*").into());
+    if !folder.join("data/meta.properties").exists() {
+        let mut command = Command::new(&java);
+        // Half of this tool's second would go into compiling code that runs once.
+        command.arg("-XX:TieredStopAtLevel=1").args(&arguments);
+        command.args([
+            "kafka.tools.StorageTool",
+            "format",
+            "--cluster-id",
+            &state.kafka_cluster_id,
+            "--config",
+        ]);
+        command.arg(&settings);
+        run_tool("formatting Kafka's storage", command).await?;
+    }
+    arguments.push("kafka.Kafka".into());
+    arguments.push(settings.into());
+    Ok(Launch {
+        kind: Kind::Kafka,
+        folder,
+        program: java,
+        arguments,
+    })
+}
+
+fn java() -> Result<PathBuf, StackError> {
+    if let Some(home) = std::env::var_os("JAVA_HOME") {
+        let java = Path::new(&home).join("bin/java");
+        if java.exists() {
+            return Ok(java);
+        }
+    }
+    find_program(&["java"])
+}
+
+/// The folder with Kafka's jars; Maven fills it at the first start on this machine.
+async fn jars(stack: &Path) -> Result<PathBuf, StackError> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+        .filter(|folder| folder.is_absolute())
+        .unwrap_or_else(|| stack.join("cache"))
+        .join("hongyan");
+    let folder = cache.join(format!("kafka-{VERSION}"));
+    // The pom is copied beside the jars, so that a changed one fetches anew.
+    let complete = || fs::read_to_string(folder.join("pom.xml")).is_ok_and(|pom| pom == POM);
+    if complete() {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&cache).doing(|| format!("cannot make {}", cache.display()))?;
+    // Two stacks may start at once: one fetches, the other waits for it.
+    let lock = cache.join("lock");
+    let lock = tokio::task::spawn_blocking(move || -> std::io::Result<File> {
+        let file = File::create(lock)?;
+        file.lock()?;
+        Ok(file)
+    })
+    .await
+    .map_err(std::io::Error::other)
+    .and_then(|lock| lock)
+    .doing(|| format!("cannot lock {}", cache.display()))?;
+    if complete() {
+        return Ok(folder);
+    }
+    let fresh = cache.join(format!("kafka-{VERSION}.new"));
+    let clear = |path: &Path| match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    clear(&fresh)
+        .and_then(|()| fs::create_dir(&fresh))
+        .and_then(|()| fs::write(fresh.join("pom.xml"), POM))
+        .doing(|| format!("cannot make {}", fresh.display()))?;
+    tracing::info!(folder = %folder.display(), version = VERSION, "stack.fetch_kafka");
+    let mut maven = Command::new(find_program(&["mvn"])?);
+    maven
+        .args(["--batch-mode", "--quiet", "--file"])
+        .arg(fresh.join("pom.xml"))
+        .args([
+            "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies",
+            "-DincludeScope=runtime",
+        ])
+        .arg(format!("-DoutputDirectory={}", fresh.display()));
+    run_tool("fetching Kafka's jars by Maven", maven).await?;
+    clear(&folder)
+        .and_then(|()| fs::rename(&fresh, &folder))
+        .doing(|| format!("cannot rename {}", fresh.display()))?;
+    drop(lock);
+    Ok(folder)
+}
+
+/// Makes the topics that are missing, waits until every partition has a leader, and refuses one that is too small.
+///
+/// `create` is false for a cluster that is not ours: there a missing topic is only reported.
+pub(super) async fn ensure_topics(
+    bootstrap: &str,
+    topics: &[TopicSpec],
+    create: bool,
+) -> Result<(), StackError> {
+    let limit = Duration::from_secs(30);
+    if create {
+        create_topics(bootstrap, topics, limit).await?;
+    }
+    let start = std::time::Instant::now();
+    loop {
+        let there = probe::topics(bootstrap, Duration::from_secs(5)).await;
+        let reason = match there {
+            Err(reason) => reason,
+            Ok(there) => {
+                let mut waits_for = None;
+                for wanted in topics {
+                    match there.iter().find(|topic| topic.name == wanted.name) {
+                        Some(topic) if topic.ready && topic.partitions < wanted.partitions => {
+                            return Err(StackError::TooFewPartitions {
+                                setting: wanted.setting,
+                                topic: wanted.name.clone(),
+                                has: topic.partitions,
+                                wanted: wanted.partitions,
+                            });
+                        }
+                        Some(topic) if topic.ready => {}
+                        None if !create => {
+                            return Err(StackError::External {
+                                variable: "KAFKA_BOOTSTRAP_SERVERS",
+                                reason: format!(
+                                    "there is no topic {}; make it there, with {} partitions",
+                                    wanted.name, wanted.partitions
+                                ),
+                            });
+                        }
+                        _ => waits_for = Some(format!("topic {} is not ready", wanted.name)),
+                    }
+                }
+                match waits_for {
+                    None => return Ok(()),
+                    Some(reason) => reason,
+                }
+            }
+        };
+        if start.elapsed() > limit {
+            return Err(StackError::Tool {
+                what: "making Kafka's topics".into(),
+                reason,
+            });
+        }
+        tokio::time::sleep(super::process::POLL).await;
+    }
+}
+
+async fn create_topics(bootstrap: &str, topics: &[TopicSpec], limit: Duration) -> Result<(), StackError> {
+    let failed = |reason: String| StackError::Tool {
+        what: "making Kafka's topics".into(),
+        reason,
+    };
+    let client: AdminClient<probe::Quiet> = probe::kafka_config(bootstrap)
+        .create_with_context(probe::Quiet)
+        .map_err(|error| failed(error.to_string()))?;
+    let new: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|topic| {
+            let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
+            NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1))
+        })
+        .collect();
+    let options = AdminOptions::new()
+        .operation_timeout(Some(limit))
+        .request_timeout(Some(limit));
+    let results = client
+        .create_topics(&new, &options)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(failed(format!("{topic}: {code}"))),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_is_the_poms() {
+        assert!(super::POM.contains(&format!("<kafka.version>{}</kafka.version>", super::VERSION)));
+    }
+}

@@ -1,0 +1,249 @@
+//! The three servers as processes of this machine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::docker::Compose;
+use super::error::StackError;
+use super::files::{State, port_is_free, settle_port};
+use super::guard::Guard;
+use super::probe::Target;
+use super::process::{Launch, Process};
+use super::server::{Node, Runs, Server};
+use super::{Kind, StackOptions, Started, ensure_topics, given_targets, kafka, mysql, own_target, redis};
+
+/// Tries at a port: between the moment it is found free and the server's start somebody else may take it.
+const PORT_TRIES: usize = 3;
+
+/// What to do with servers that already run over this folder, and with their ports.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// They are not to end with this process.
+    pub(super) stays: bool,
+}
+
+impl Plan {
+    /// Looks at what runs; stops what a killed process left behind; settles the ports of what is to be started.
+    pub(super) async fn make(
+        folder: &Path,
+        options: &StackOptions,
+        state: &mut State,
+        docker: bool,
+    ) -> Result<Self, StackError> {
+        if docker {
+            if state.ports.redis.is_empty() || !Compose::new(folder, state)?.is_up().await? {
+                settle_all(options, state, folder);
+            }
+            return Ok(Self {
+                stays: options.background || state.background,
+            });
+        }
+        let found = running(folder);
+        let stays = options.background || (state.background && !found.is_empty());
+        if state.background && !found.is_empty() {
+            if state.redis_cluster != options.redis_cluster && !options.is_given(Kind::Redis) {
+                return Err(StackError::Setting {
+                    variable: "REDIS_CLUSTER",
+                    reason: "the servers that run are of the other kind; stop them by `./dev stack down`"
+                        .into(),
+                });
+            }
+        } else {
+            stop_all(found).await?;
+        }
+        state.redis_cluster = options.redis_cluster;
+        settle_all(options, state, folder);
+        Ok(Self { stays })
+    }
+}
+
+/// The folder of each process that a server may have.
+fn folders(stack: &Path) -> Vec<PathBuf> {
+    // In the order in which they are stopped: what is filled by others goes last.
+    let cluster = (1..=redis::CLUSTER_NODES).map(|node| format!("redis-cluster-{node}"));
+    ["kafka", "mysql", "redis"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(cluster)
+        .map(|name| stack.join(name))
+        .collect()
+}
+
+/// The servers that run over this folder, whoever started them.
+pub(super) fn running(stack: &Path) -> Vec<(PathBuf, Process)> {
+    folders(stack)
+        .into_iter()
+        .filter_map(|folder| Process::find(&folder).map(|process| (folder, process)))
+        .collect()
+}
+
+/// Stops them, one after the other.
+pub(super) async fn stop_all(found: Vec<(PathBuf, Process)>) -> Result<(), StackError> {
+    for (_, mut process) in found {
+        process.stop().await?;
+    }
+    Ok(())
+}
+
+/// Gives a port to each server that is to be started and is not running.
+fn settle_all(options: &StackOptions, state: &mut State, folder: &Path) {
+    let runs = |name: &str| Process::find(&folder.join(name)).is_some();
+    if !options.is_given(Kind::Redis)
+        && !runs(if state.redis_cluster {
+            "redis-cluster-1"
+        } else {
+            "redis"
+        })
+    {
+        redis::settle_ports(state);
+    }
+    if !options.is_given(Kind::Mysql) && !runs("mysql") {
+        settle_port(&mut state.ports.mysql);
+    }
+    if !options.is_given(Kind::Kafka) && !runs("kafka") {
+        settle_port(&mut state.ports.kafka);
+        settle_port(&mut state.ports.kafka_controller);
+    }
+}
+
+/// Starts all three at the same time.
+pub(super) async fn start(
+    folder: &Path,
+    options: &StackOptions,
+    state: &mut State,
+    plan: Plan,
+) -> Result<Started, StackError> {
+    let guard = if plan.stays {
+        None
+    } else {
+        Some(Arc::new(Guard::start(folder, options.remove)?))
+    };
+    let one = |kind: Kind, state: State| {
+        let guard = guard.clone();
+        async move { start_one(kind, folder, options, state, guard).await }
+    };
+    let (redis, mysql, kafka) = tokio::join!(
+        one(Kind::Redis, state.clone()),
+        one(Kind::Mysql, state.clone()),
+        one(Kind::Kafka, state.clone())
+    );
+    match (redis, mysql, kafka) {
+        (Ok((redis, redis_state)), Ok((mysql, mysql_state)), Ok((kafka, kafka_state))) => {
+            state.ports = kafka_state.ports;
+            state.ports.redis = redis_state.ports.redis;
+            state.ports.mysql = mysql_state.ports.mysql;
+            Ok(([redis, mysql, kafka], guard, None))
+        }
+        (redis, mysql, kafka) => {
+            let mut first = None;
+            for result in [redis, mysql, kafka] {
+                match result {
+                    Ok((server, _)) => server.undo().await?,
+                    Err(error) => first = first.or(Some(error)),
+                }
+            }
+            if let Some(guard) = &guard {
+                guard.dismiss()?;
+            }
+            Err(first.unwrap_or(StackError::Missing { program: "a server" }))
+        }
+    }
+}
+
+/// Starts one server and waits until it works. `state` is this server's own copy: of it only its ports change.
+async fn start_one(
+    kind: Kind,
+    folder: &Path,
+    options: &StackOptions,
+    mut state: State,
+    guard: Option<Arc<Guard>>,
+) -> Result<(Server, State), StackError> {
+    if options.is_given(kind) {
+        let server = Server::new(kind, Runs::Elsewhere, given_targets(kind, options));
+        server.wait().await?;
+        if kind == Kind::Kafka {
+            ensure_topics(options, &state).await?;
+        }
+        return Ok((server, state));
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let server = prepare(kind, folder, &state, guard.as_ref()).await?;
+        let ready = async {
+            server.spawn().await?;
+            if kind == Kind::Redis && state.redis_cluster {
+                server.wait_for_nodes(&state).await?;
+                redis::form_cluster(&state).await?;
+            }
+            server.wait().await?;
+            if kind == Kind::Kafka {
+                ensure_topics(options, &state).await
+            } else {
+                Ok(())
+            }
+        };
+        let Err(error) = ready.await else {
+            return Ok((server, state));
+        };
+        server.undo().await?;
+        let lost_its_port = match kind {
+            Kind::Redis => !state.ports.redis.iter().all(|port| port_is_free(*port)),
+            Kind::Mysql => !port_is_free(state.ports.mysql),
+            Kind::Kafka => !port_is_free(state.ports.kafka) || !port_is_free(state.ports.kafka_controller),
+        };
+        if !lost_its_port || tries == PORT_TRIES {
+            return Err(error);
+        }
+        match kind {
+            Kind::Redis => redis::settle_ports(&mut state),
+            Kind::Mysql => settle_port(&mut state.ports.mysql),
+            Kind::Kafka => {
+                settle_port(&mut state.ports.kafka);
+                settle_port(&mut state.ports.kafka_controller);
+            }
+        }
+    }
+}
+
+/// Everything up to the start: files, data folder, and a process that already runs.
+async fn prepare(
+    kind: Kind,
+    folder: &Path,
+    state: &State,
+    guard: Option<&Arc<Guard>>,
+) -> Result<Server, StackError> {
+    let node = |launch: Launch, port: u16| {
+        let process = Process::find(&launch.folder);
+        Node::new(launch, port, process, guard.cloned())
+    };
+    let (nodes, targets) = match kind {
+        Kind::Redis => {
+            let count = if state.redis_cluster {
+                redis::CLUSTER_NODES
+            } else {
+                1
+            };
+            let mut nodes = Vec::with_capacity(count);
+            for (number, port) in state.ports.redis.iter().take(count).enumerate() {
+                nodes.push(node(redis::prepare(folder, state, number)?, *port));
+            }
+            let targets = (0..count)
+                .map(|number| Target::Redis {
+                    url: redis::url(state, number),
+                    cluster: state.redis_cluster,
+                })
+                .collect();
+            (nodes, targets)
+        }
+        Kind::Mysql => (
+            vec![node(mysql::prepare(folder, state).await?, state.ports.mysql)],
+            vec![own_target(kind, state)],
+        ),
+        Kind::Kafka => (
+            vec![node(kafka::prepare(folder, state).await?, state.ports.kafka)],
+            vec![own_target(kind, state)],
+        ),
+    };
+    Ok(Server::new(kind, Runs::Here(nodes), targets))
+}

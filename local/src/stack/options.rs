@@ -1,0 +1,153 @@
+//! What a stack is to be, read from the caller and the environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::error::StackError;
+use super::files::random_text;
+use super::{Kind, Place};
+
+/// A topic that must be there before the stack counts as started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has, at least.
+    pub partitions: usize,
+    /// The setting to name when it has fewer.
+    pub setting: &'static str,
+}
+
+/// Where the servers keep their data, and which of them are to be started.
+#[derive(Debug, Clone)]
+pub struct StackOptions {
+    pub(super) folder: PathBuf,
+    pub(super) given: BTreeMap<String, String>,
+    pub(super) topics: Vec<TopicSpec>,
+    pub(super) place: Option<Place>,
+    pub(super) background: bool,
+    pub(super) remove: bool,
+    pub(super) redis_cluster: bool,
+}
+
+impl StackOptions {
+    /// A stack that lives with the calling process and keeps its data in `folder`.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            given: BTreeMap::new(),
+            topics: vec![
+                TopicSpec {
+                    name: "im-message-private".into(),
+                    partitions: 10,
+                    setting: "KAFKA_PARTITIONS",
+                },
+                TopicSpec {
+                    name: "im-message-dead-letter".into(),
+                    partitions: 1,
+                    setting: "KAFKA_DEAD_LETTER_TOPIC",
+                },
+            ],
+            place: None,
+            background: false,
+            remove: false,
+            redis_cluster: false,
+        }
+    }
+
+    /// A stack for a test: its folder is new and goes with it, also when the process is killed.
+    pub fn temporary() -> Self {
+        let folder = std::env::temp_dir().join(format!("hongyan-{}", random_text(8)));
+        Self {
+            remove: true,
+            ..Self::new(folder)
+        }
+    }
+
+    /// Takes what the environment says: the servers that are given (`REDIS_URL`, `MYSQL_URL`,
+    /// `KAFKA_BOOTSTRAP_SERVERS`, with what belongs to them), the topics' names and partitions, and `HONGYAN_STACK`.
+    pub fn with_environment(
+        mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, StackError> {
+        self.given
+            .extend(variables.into_iter().filter(|(_, value)| !value.is_empty()));
+        let text =
+            |name: &str, default: &str| self.given.get(name).map_or(default, String::as_str).to_owned();
+        let partitions = match self.given.get("KAFKA_PARTITIONS").map(|text| text.parse::<u16>()) {
+            None => 10,
+            Some(Ok(number)) if number > 0 => usize::from(number),
+            Some(_) => {
+                let reason = "must be a whole number from 1 to 65535".to_owned();
+                return Err(StackError::Setting {
+                    variable: "KAFKA_PARTITIONS",
+                    reason,
+                });
+            }
+        };
+        self.topics = vec![
+            TopicSpec {
+                name: text("KAFKA_TOPIC", "im-message-private"),
+                partitions,
+                setting: "KAFKA_PARTITIONS",
+            },
+            TopicSpec {
+                name: text("KAFKA_DEAD_LETTER_TOPIC", "im-message-dead-letter"),
+                partitions: 1,
+                setting: "KAFKA_DEAD_LETTER_TOPIC",
+            },
+        ];
+        self.place = match self.given.get("HONGYAN_STACK").map(String::as_str) {
+            None => self.place,
+            Some("native") => Some(Place::Native),
+            Some("docker") => Some(Place::Docker),
+            Some(_) => {
+                let reason = "must be native or docker".to_owned();
+                return Err(StackError::Setting {
+                    variable: "HONGYAN_STACK",
+                    reason,
+                });
+            }
+        };
+        if !self.is_given(Kind::Redis) {
+            self.redis_cluster = self
+                .given
+                .get("REDIS_CLUSTER")
+                .is_some_and(|value| value == "true");
+        }
+        Ok(self)
+    }
+
+    /// Lets the servers stay when this process ends; [`super::down`] stops them.
+    #[must_use]
+    pub fn in_background(mut self) -> Self {
+        self.background = true;
+        self
+    }
+
+    /// Where they run; by default in Docker where an engine answers, else natively, and from then on there.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Redis as a cluster of three nodes, database 0.
+    #[must_use]
+    pub fn with_redis_cluster(mut self) -> Self {
+        self.redis_cluster = true;
+        self
+    }
+
+    /// The topics that must be there, in place of the two of the application.
+    #[must_use]
+    pub fn with_topics(mut self, topics: Vec<TopicSpec>) -> Self {
+        self.topics = topics;
+        self
+    }
+
+    /// True if the caller named this server, so that none is started.
+    pub(super) fn is_given(&self, kind: Kind) -> bool {
+        self.given.contains_key(kind.variable())
+    }
+}

@@ -1,0 +1,276 @@
+//! Asks a server something only a working one can answer.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use redis::{ErrorKind, RedisError};
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::{Connection as _, MySqlConnection};
+
+use super::process::POLL;
+
+/// One question, so that a server that hangs does not hang the asking.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Redis { url: String, cluster: bool },
+    Mysql { url: String },
+    Kafka { bootstrap: String },
+}
+
+/// Why there was no good answer.
+#[derive(Debug)]
+pub(super) enum NotReady {
+    /// It may come.
+    Yet(String),
+    /// It will not: a wrong password, an address that is none.
+    Ever(String),
+}
+
+impl Target {
+    /// Asks once.
+    pub(super) async fn ask(&self) -> Result<(), NotReady> {
+        let attempt = async {
+            match self {
+                Self::Redis { url, cluster } => ask_redis(url, *cluster).await,
+                Self::Mysql { url } => ask_mysql(url).await,
+                Self::Kafka { bootstrap } => ask_kafka(bootstrap).await,
+            }
+        };
+        tokio::time::timeout(ATTEMPT, attempt)
+            .await
+            .unwrap_or_else(|_| Err(NotReady::Yet(format!("no answer in {} s", ATTEMPT.as_secs()))))
+    }
+
+    /// Asks until it answers. `ended` says how the server ended, if it did.
+    pub(super) async fn wait(
+        &self,
+        limit: Duration,
+        mut ended: impl FnMut() -> Option<String>,
+    ) -> Result<(), WaitError> {
+        let start = Instant::now();
+        loop {
+            let reason = match self.ask().await {
+                Ok(()) => return Ok(()),
+                Err(NotReady::Ever(reason)) => return Err(WaitError::Refused(reason)),
+                Err(NotReady::Yet(reason)) => reason,
+            };
+            if let Some(status) = ended() {
+                return Err(WaitError::Ended(status));
+            }
+            if start.elapsed() > limit {
+                return Err(WaitError::Silent(reason));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Host and port, without a password.
+    pub(super) fn address(&self) -> String {
+        match self {
+            Self::Redis { url, .. } | Self::Mysql { url } => {
+                let rest = url.rsplit_once('@').map_or(url.as_str(), |(_, rest)| rest);
+                rest.split('/').next().unwrap_or(rest).to_owned()
+            }
+            Self::Kafka { bootstrap } => bootstrap.clone(),
+        }
+    }
+
+    /// The server's name and version, as it says them itself.
+    pub(super) async fn version(&self) -> Result<String, String> {
+        match self {
+            Self::Redis { url, cluster } => redis_version(url, *cluster)
+                .await
+                .map_err(|error| error.to_string()),
+            Self::Mysql { url } => mysql_version(url).await.map_err(|error| error.to_string()),
+            // Kafka's protocol has no question for it.
+            Self::Kafka { .. } => Ok("Kafka".to_owned()),
+        }
+    }
+}
+
+/// Why waiting ended without an answer.
+#[derive(Debug)]
+pub(super) enum WaitError {
+    Refused(String),
+    Ended(String),
+    Silent(String),
+}
+
+async fn redis_connection(url: &str) -> Result<redis::aio::MultiplexedConnection, RedisError> {
+    redis::Client::open(url)?.get_multiplexed_async_connection().await
+}
+
+async fn ask_redis(url: &str, cluster: bool) -> Result<(), NotReady> {
+    let ask = async {
+        let mut connection = redis_connection(url).await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        if !cluster {
+            return Ok(None);
+        }
+        let info: String = redis::cmd("CLUSTER")
+            .arg("INFO")
+            .query_async(&mut connection)
+            .await?;
+        let state = info
+            .lines()
+            .find(|line| line.starts_with("cluster_state:"))
+            .unwrap_or("no state");
+        Ok((state != "cluster_state:ok").then(|| state.to_owned()))
+    };
+    match ask.await {
+        Ok(None) => Ok(()),
+        Ok(Some(state)) => Err(NotReady::Yet(state)),
+        Err(error) => Err(refused_by_redis(&error)),
+    }
+}
+
+fn refused_by_redis(error: &RedisError) -> NotReady {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => {
+            NotReady::Ever(format!("Redis refuses the user or the password ({error})"))
+        }
+        ErrorKind::InvalidClientConfig => NotReady::Ever(error.to_string()),
+        _ => match error.code() {
+            Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
+                NotReady::Ever(format!("Redis refuses the user or the password ({code})"))
+            }
+            _ => NotReady::Yet(error.to_string()),
+        },
+    }
+}
+
+async fn redis_version(url: &str, cluster: bool) -> Result<String, RedisError> {
+    let mut connection = redis_connection(url).await?;
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .query_async(&mut connection)
+        .await?;
+    let version = info
+        .lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .unwrap_or("?")
+        .trim();
+    Ok(format!(
+        "Redis {version}{}",
+        if cluster { " (cluster)" } else { "" }
+    ))
+}
+
+async fn ask_mysql(url: &str) -> Result<(), NotReady> {
+    let ask = async {
+        let mut connection = MySqlConnection::connect(url).await?;
+        sqlx::query("SELECT 1").execute(&mut connection).await?;
+        connection.close().await
+    };
+    ask.await.map_err(|error| match &error {
+        sqlx::Error::Configuration(_) => NotReady::Ever(error.to_string()),
+        sqlx::Error::Database(inner) => {
+            // 1044 and 1045: access denied to the database or the user; 1049: no such database.
+            let number = inner.try_downcast_ref().map_or(0, MySqlDatabaseError::number);
+            let text = format!("MySQL refuses: {}", inner.message());
+            if matches!(number, 1044 | 1045 | 1049) {
+                NotReady::Ever(text)
+            } else {
+                NotReady::Yet(text)
+            }
+        }
+        _ => NotReady::Yet(error.to_string()),
+    })
+}
+
+async fn mysql_version(url: &str) -> Result<String, sqlx::Error> {
+    let mut connection = MySqlConnection::connect(url).await?;
+    let version: String = sqlx::query_scalar("SELECT VERSION()")
+        .fetch_one(&mut connection)
+        .await?;
+    connection.close().await?;
+    let name = if version.contains("MariaDB") {
+        "MariaDB"
+    } else {
+        "MySQL"
+    };
+    Ok(format!(
+        "{name} {}",
+        version.split('-').next().unwrap_or(&version)
+    ))
+}
+
+async fn ask_kafka(bootstrap: &str) -> Result<(), NotReady> {
+    // A client that finds nobody waits longer and longer between its tries, so it is only made once somebody listens.
+    let first = bootstrap.split(',').next().unwrap_or(bootstrap);
+    tokio::net::TcpStream::connect(first)
+        .await
+        .map_err(|error| NotReady::Yet(error.to_string()))?;
+    let topics = topics(bootstrap, ATTEMPT).await.map_err(NotReady::Yet)?;
+    match topics.iter().find(|topic| !topic.ready) {
+        Some(topic) => Err(NotReady::Yet(format!(
+            "topic {} has a partition without a leader",
+            topic.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A topic as the brokers describe it.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) partitions: usize,
+    /// Every partition has a leader.
+    pub(super) ready: bool,
+}
+
+/// All topics.
+pub(super) async fn topics(bootstrap: &str, limit: Duration) -> Result<Vec<Topic>, String> {
+    let config = kafka_config(bootstrap);
+    let ask = move || -> Result<Vec<Topic>, KafkaError> {
+        let client: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
+        let metadata = client.fetch_metadata(None, limit)?;
+        Ok(metadata
+            .topics()
+            .iter()
+            .map(|topic| Topic {
+                name: topic.name().to_owned(),
+                partitions: topic.partitions().len(),
+                ready: topic.error().is_none()
+                    && topic
+                        .partitions()
+                        .iter()
+                        .all(|part| part.leader() >= 0 && part.error().is_none()),
+            })
+            .collect())
+    };
+    tokio::task::spawn_blocking(ask)
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())
+}
+
+pub(super) fn kafka_config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("client.id", "hongyan-stack");
+    config
+}
+
+/// A Kafka client whose every failure is seen by the one who asked, so that it need not also talk to the log.
+pub(super) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::trace!(facility, message, "stack.kafka_client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::trace!(%error, reason, "stack.kafka_client");
+    }
+}
+
+impl ConsumerContext for Quiet {}

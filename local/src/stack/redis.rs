@@ -1,0 +1,145 @@
+//! Redis: one node, or three that form a cluster.
+
+use std::path::Path;
+
+use super::Kind;
+use super::error::StackError;
+use super::files::{State, find_program, make_folder, settle_port, write_private};
+use super::process::Launch;
+
+/// The settings that the native server and compose.yaml share.
+pub(super) const SETTINGS: &str = include_str!("../../stack/redis.conf");
+
+/// Nodes of a cluster: the fewest that Redis takes.
+pub(super) const CLUSTER_NODES: usize = 3;
+
+/// Slots of a Redis Cluster.
+const SLOTS: usize = 16_384;
+
+/// The URL of one node.
+pub(super) fn url(state: &State, node: usize) -> String {
+    let port = state.ports.redis.get(node).copied().unwrap_or_default();
+    // A cluster has database 0 only.
+    let database = u8::from(!state.redis_cluster);
+    format!("redis://:{}@127.0.0.1:{port}/{database}", state.redis_password)
+}
+
+/// Finds free ports: one a node, and in a cluster one more each for the nodes' own talk.
+pub(super) fn settle_ports(state: &mut State) {
+    let count = if state.redis_cluster { 2 * CLUSTER_NODES } else { 1 };
+    state.ports.redis.resize(count, 0);
+    state.ports.redis.iter_mut().for_each(settle_port);
+}
+
+/// Writes the node's settings and says how to start it.
+pub(super) fn prepare(stack: &Path, state: &State, node: usize) -> Result<Launch, StackError> {
+    let name = if state.redis_cluster {
+        format!("redis-cluster-{}", node + 1)
+    } else {
+        "redis".to_owned()
+    };
+    let folder = stack.join(name);
+    make_folder(&folder)?;
+    let port = state.ports.redis.get(node).copied().unwrap_or_default();
+    let settings = format!(
+        "{SETTINGS}\nbind 127.0.0.1\nport {port}\ndir \"{}\"\nrequirepass {password}\nmasterauth {password}\n\
+         set-proc-title no\n{}",
+        folder.display(),
+        if state.redis_cluster {
+            cluster_settings(state, node)
+        } else {
+            String::new()
+        },
+        password = state.redis_password
+    );
+    let file = folder.join("redis.conf");
+    write_private(&file, settings.as_bytes())?;
+    Ok(Launch {
+        kind: Kind::Redis,
+        program: program(&folder)?,
+        folder,
+        arguments: vec![file.into()],
+    })
+}
+
+fn cluster_settings(state: &State, node: usize) -> String {
+    let bus = state
+        .ports
+        .redis
+        .get(CLUSTER_NODES + node)
+        .copied()
+        .unwrap_or_default();
+    format!(
+        "cluster-enabled yes\ncluster-port {bus}\ncluster-config-file nodes.conf\n\
+         cluster-node-timeout 5000\ncluster-require-full-coverage no\n"
+    )
+}
+
+/// Debian's package `redis-tools` has the server as `redis-check-rdb`: one program that goes by the name it is called.
+/// Its package `redis-server` adds only the other name, and a service that starts at once and takes port 6379.
+fn program(folder: &Path) -> Result<std::path::PathBuf, StackError> {
+    let found = find_program(&["redis-server", "redis-check-rdb"])?;
+    if found.file_name().is_some_and(|name| name == "redis-server") {
+        return Ok(found);
+    }
+    let link = folder.join("redis-server");
+    let make = || -> std::io::Result<()> {
+        match std::fs::remove_file(&link) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(&found, &link)
+    };
+    make().map_err(|source| StackError::Io {
+        doing: format!("cannot make {}", link.display()),
+        source,
+    })?;
+    Ok(link)
+}
+
+/// Makes a cluster of nodes that do not know each other yet; does nothing where they do.
+pub(super) async fn form_cluster(state: &State) -> Result<(), StackError> {
+    let form = async {
+        for node in 0..CLUSTER_NODES {
+            let mut connection = redis::Client::open(url(state, node))?
+                .get_multiplexed_async_connection()
+                .await?;
+            let info: String = redis::cmd("CLUSTER")
+                .arg("INFO")
+                .query_async(&mut connection)
+                .await?;
+            if !info.contains("cluster_slots_assigned:0\r") {
+                continue;
+            }
+            redis::cmd("CLUSTER")
+                .arg("ADDSLOTSRANGE")
+                .arg(SLOTS * node / CLUSTER_NODES)
+                .arg(SLOTS * (node + 1) / CLUSTER_NODES - 1)
+                .query_async::<()>(&mut connection)
+                .await?;
+            // Each needs an epoch of its own; a fresh node takes it only while it knows nobody.
+            redis::cmd("CLUSTER")
+                .arg("SET-CONFIG-EPOCH")
+                .arg(node + 1)
+                .query_async::<()>(&mut connection)
+                .await?;
+        }
+        let mut first = redis::Client::open(url(state, 0))?
+            .get_multiplexed_async_connection()
+            .await?;
+        for node in 1..CLUSTER_NODES {
+            redis::cmd("CLUSTER")
+                .arg("MEET")
+                .arg("127.0.0.1")
+                .arg(state.ports.redis[node])
+                .arg(state.ports.redis[CLUSTER_NODES + node])
+                .query_async::<()>(&mut first)
+                .await?;
+        }
+        Ok::<(), redis::RedisError>(())
+    };
+    form.await.map_err(|error| StackError::Tool {
+        what: "Redis Cluster".into(),
+        reason: error.to_string(),
+    })
+}

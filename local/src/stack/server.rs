@@ -1,0 +1,381 @@
+//! One of the three servers, as tests and drills handle it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tokio::sync::Mutex;
+
+use super::docker::Compose;
+use super::error::StackError;
+use super::files::{State, port_is_free};
+use super::guard::Guard;
+use super::probe::{NotReady, Target, WaitError};
+use super::process::{Launch, Process};
+use super::{Kind, redis};
+
+/// How long a server may take to answer after its start. MySQL may have to replay its log, Redis to load its file.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// How long a server that somebody else runs may take to answer.
+const EXTERNAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// One of the three servers.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    runs: Runs,
+    /// What each node must answer to; one but for a Redis Cluster.
+    targets: Vec<Target>,
+}
+
+#[derive(Debug)]
+pub(super) enum Runs {
+    /// Somebody else's; the setting named it.
+    Elsewhere,
+    Here(Vec<Node>),
+    InDocker(Arc<Compose>),
+}
+
+/// One process of a server.
+#[derive(Debug)]
+pub(super) struct Node {
+    name: String,
+    launch: Launch,
+    port: u16,
+    process: Mutex<Option<Process>>,
+    guard: Option<Arc<Guard>>,
+}
+
+impl Node {
+    pub(super) fn new(
+        launch: Launch,
+        port: u16,
+        process: Option<Process>,
+        guard: Option<Arc<Guard>>,
+    ) -> Self {
+        let name = launch
+            .folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            name,
+            launch,
+            port,
+            process: Mutex::new(process),
+            guard,
+        }
+    }
+
+    fn tell_guard(&self, pid: Option<Pid>) -> Result<(), StackError> {
+        self.guard
+            .as_ref()
+            .map_or(Ok(()), |guard| guard.watch(&self.name, pid))
+    }
+
+    async fn is_running(&self) -> bool {
+        self.process
+            .lock()
+            .await
+            .as_mut()
+            .is_some_and(|process| process.ended().is_none())
+    }
+
+    /// Starts the process where it does not run; whether it answers is another question.
+    async fn spawn(&self) -> Result<(), StackError> {
+        let mut slot = self.process.lock().await;
+        if slot.as_mut().is_some_and(|process| process.ended().is_none()) {
+            return Ok(());
+        }
+        if !port_is_free(self.port) {
+            return Err(StackError::PortInUse {
+                server: self.launch.kind,
+                port: self.port,
+            });
+        }
+        let process = self.launch.spawn()?;
+        self.tell_guard(Some(process.pid))?;
+        *slot = Some(process);
+        Ok(())
+    }
+
+    async fn wait(&self, target: &Target) -> Result<(), StackError> {
+        let mut slot = self.process.lock().await;
+        let ended = || {
+            slot.as_mut()
+                .map_or_else(|| Some("not started".to_owned()), Process::ended)
+        };
+        let (server, log) = (self.launch.kind, self.launch.log());
+        target
+            .wait(START_LIMIT, ended)
+            .await
+            .map_err(|error| match error {
+                WaitError::Ended(status) => StackError::Ended {
+                    server,
+                    status,
+                    log,
+                    tail: self.launch.log_tail(),
+                },
+                WaitError::Silent(reason) | WaitError::Refused(reason) => {
+                    let seconds = START_LIMIT.as_secs();
+                    StackError::Silent {
+                        server,
+                        seconds,
+                        reason,
+                        log,
+                        tail: self.launch.log_tail(),
+                    }
+                }
+            })
+    }
+
+    async fn end(&self, by: Signal) -> Result<(), StackError> {
+        let mut slot = self.process.lock().await;
+        if let Some(mut process) = slot.take() {
+            let ended = if by == Signal::SIGKILL {
+                process.kill().await
+            } else {
+                process.stop().await
+            };
+            if let Err(error) = ended {
+                *slot = Some(process);
+                return Err(error);
+            }
+        }
+        self.tell_guard(None)
+    }
+
+    /// Ends it unless it was running before we came.
+    async fn end_if_started(&self) -> Result<(), StackError> {
+        let started = self
+            .process
+            .lock()
+            .await
+            .as_ref()
+            .is_some_and(Process::was_started);
+        if started {
+            self.end(Signal::SIGTERM).await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn signal(&self, signal: Signal) -> Result<(), StackError> {
+        self.process
+            .lock()
+            .await
+            .as_mut()
+            .map_or(Ok(()), |process| process.signal(signal))
+    }
+}
+
+impl Server {
+    pub(super) fn new(kind: Kind, runs: Runs, targets: Vec<Target>) -> Self {
+        Self { kind, runs, targets }
+    }
+
+    /// Which of the three it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Starts it, on the same port and data as before, and waits until it answers. Does nothing if it runs.
+    pub async fn start(&self) -> Result<(), StackError> {
+        match &self.runs {
+            Runs::Elsewhere => Err(self.not_ours()),
+            Runs::Here(nodes) => {
+                for node in nodes {
+                    node.spawn().await?;
+                }
+                self.wait().await
+            }
+            Runs::InDocker(compose) => {
+                compose
+                    .run(&["up", "--detach", "--wait", self.kind.service()])
+                    .await?;
+                self.wait().await
+            }
+        }
+    }
+
+    /// Starts its processes without waiting: a Redis Cluster is formed in between.
+    pub(super) async fn spawn(&self) -> Result<(), StackError> {
+        if let Runs::Here(nodes) = &self.runs {
+            for node in nodes {
+                node.spawn().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until each node of a Redis Cluster answers for itself, before there is a cluster.
+    pub(super) async fn wait_for_nodes(&self, state: &State) -> Result<(), StackError> {
+        let Runs::Here(nodes) = &self.runs else {
+            return Ok(());
+        };
+        for (number, node) in nodes.iter().enumerate() {
+            node.wait(&Target::Redis {
+                url: redis::url(state, number),
+                cluster: false,
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it answers.
+    pub async fn wait(&self) -> Result<(), StackError> {
+        match &self.runs {
+            Runs::Here(nodes) => {
+                for (node, target) in nodes.iter().zip(&self.targets) {
+                    node.wait(target).await?;
+                }
+            }
+            Runs::Elsewhere => {
+                for target in &self.targets {
+                    target.wait(EXTERNAL_LIMIT, || None).await.map_err(|error| {
+                        let variable = self.kind.variable();
+                        let reason = match error {
+                            WaitError::Refused(reason) => reason,
+                            WaitError::Ended(reason) | WaitError::Silent(reason) => {
+                                format!("no answer within {} s: {reason}", EXTERNAL_LIMIT.as_secs())
+                            }
+                        };
+                        StackError::External { variable, reason }
+                    })?;
+                }
+            }
+            Runs::InDocker(compose) => {
+                for target in &self.targets {
+                    if let Err(error) = target.wait(START_LIMIT, || None).await {
+                        return Err(compose.silent(self.kind, START_LIMIT, &error).await);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it at once by SIGKILL, as a crash would, and waits until it is gone.
+    pub async fn kill(&self) -> Result<(), StackError> {
+        match &self.runs {
+            Runs::Elsewhere => Err(self.not_ours()),
+            Runs::Here(nodes) => end_all(nodes, Signal::SIGKILL).await,
+            Runs::InDocker(compose) => compose.run(&["kill", self.kind.service()]).await,
+        }
+    }
+
+    /// Stops it in good order and waits until it is gone.
+    pub async fn stop(&self) -> Result<(), StackError> {
+        match &self.runs {
+            Runs::Elsewhere => Err(self.not_ours()),
+            Runs::Here(nodes) => end_all(nodes, Signal::SIGTERM).await,
+            Runs::InDocker(compose) => compose.run(&["stop", self.kind.service()]).await,
+        }
+    }
+
+    /// Stops it in good order and starts it again.
+    pub async fn restart(&self) -> Result<(), StackError> {
+        self.stop().await?;
+        self.start().await
+    }
+
+    /// Freezes it: connections stay open and nothing is answered, as on a machine that hangs.
+    pub async fn pause(&self) -> Result<(), StackError> {
+        self.signal(Signal::SIGSTOP, "pause").await
+    }
+
+    /// Lets it go on after [`Server::pause`].
+    pub async fn resume(&self) -> Result<(), StackError> {
+        self.signal(Signal::SIGCONT, "unpause").await
+    }
+
+    async fn signal(&self, signal: Signal, verb: &str) -> Result<(), StackError> {
+        match &self.runs {
+            Runs::Elsewhere => Err(self.not_ours()),
+            Runs::Here(nodes) => {
+                for node in nodes {
+                    node.signal(signal).await?;
+                }
+                Ok(())
+            }
+            Runs::InDocker(compose) => compose.run(&[verb, self.kind.service()]).await,
+        }
+    }
+
+    /// True if its process runs, answering or not; for a server that is not ours, if it answers.
+    pub async fn is_running(&self) -> bool {
+        if let Runs::Here(nodes) = &self.runs {
+            for node in nodes {
+                if !node.is_running().await {
+                    return false;
+                }
+            }
+            return true;
+        }
+        self.answers().await.is_ok()
+    }
+
+    /// Asks once whether it works; the error says what was met.
+    pub async fn answers(&self) -> Result<(), String> {
+        for target in &self.targets {
+            target
+                .ask()
+                .await
+                .map_err(|(NotReady::Yet(reason) | NotReady::Ever(reason))| reason)?;
+        }
+        Ok(())
+    }
+
+    /// Its name, version and place, e.g. `Redis 7.0.15 at 127.0.0.1:20517`.
+    pub async fn version(&self) -> String {
+        let Some(target) = self.targets.first() else {
+            return format!("{} (not checked)", self.kind);
+        };
+        let mut version = match target.version().await {
+            Ok(version) => version,
+            Err(reason) => return format!("{} does not answer: {reason}", self.kind),
+        };
+        if self.kind == Kind::Kafka && !matches!(self.runs, Runs::Elsewhere) {
+            version = format!("Apache Kafka {}", super::kafka::VERSION);
+        }
+        let place = match self.runs {
+            Runs::Elsewhere => format!("given by {}", self.kind.variable()),
+            Runs::Here(_) => format!("at {}", target.address()),
+            Runs::InDocker(_) => format!("in Docker at {}", target.address()),
+        };
+        format!("{version} {place}")
+    }
+
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self.runs, Runs::Elsewhere)
+    }
+
+    /// Takes a failed start back.
+    pub(super) async fn undo(&self) -> Result<(), StackError> {
+        if let Runs::Here(nodes) = &self.runs {
+            for node in nodes {
+                node.end_if_started().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn not_ours(&self) -> StackError {
+        StackError::NotOurs {
+            server: self.kind,
+            variable: self.kind.variable(),
+        }
+    }
+}
+
+async fn end_all(nodes: &[Node], by: Signal) -> Result<(), StackError> {
+    // The nodes of a cluster go one after the other; each is quick.
+    for node in nodes {
+        node.end(by).await?;
+    }
+    Ok(())
+}
