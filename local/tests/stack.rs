@@ -22,12 +22,7 @@ use sqlx::Connection as _;
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn setting(stack: &Stack, name: &str) -> String {
-    stack
-        .env()
-        .into_iter()
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value)
-        .unwrap()
+    stack.env().into_iter().find(|(key, _)| *key == name).map(|(_, value)| value).unwrap()
 }
 
 async fn redis(stack: &Stack) -> redis::aio::MultiplexedConnection {
@@ -38,21 +33,13 @@ async fn redis(stack: &Stack) -> redis::aio::MultiplexedConnection {
 async fn write_to_redis(stack: &Stack) {
     let mut connection = redis(stack).await;
     let () = connection.set("kept", "by Redis").await.unwrap();
-    let policy: Vec<String> = redis::cmd("CONFIG")
-        .arg("GET")
-        .arg("maxmemory-policy")
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let policy: Vec<String> =
+        redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query_async(&mut connection).await.unwrap();
     assert_eq!(policy[1], "volatile-lru");
     // `everysec`: what was written more than a second ago is in the file; WAITAOF is not in every version.
     let mut synced = false;
     while !synced {
-        let info: String = redis::cmd("INFO")
-            .arg("persistence")
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+        let info: String = redis::cmd("INFO").arg("persistence").query_async(&mut connection).await.unwrap();
         synced = info.contains("aof_pending_bio_fsync:0") && info.contains("aof_buffer_length:0");
     }
 }
@@ -69,26 +56,17 @@ fn kafka(stack: &Stack) -> ClientConfig {
 
 async fn produce(stack: &Stack, value: &str) {
     let producer: FutureProducer = kafka(stack).set("acks", "all").create().unwrap();
-    let record = FutureRecord::to("im-message-private")
-        .key("1_2")
-        .payload(value)
-        .partition(3);
+    let record = FutureRecord::to("im-message-private").key("1_2").payload(value).partition(3);
     producer.send(record, Duration::from_secs(10)).await.unwrap();
 }
 
 async fn first_record(stack: &Stack) -> String {
     let config = kafka(stack);
     let read = move || {
-        let consumer: BaseConsumer = config
-            .clone()
-            .set("group.id", "t")
-            .set("auto.offset.reset", "earliest")
-            .create()
-            .unwrap();
+        let consumer: BaseConsumer =
+            config.clone().set("group.id", "t").set("auto.offset.reset", "earliest").create().unwrap();
         let mut assignment = rdkafka::TopicPartitionList::new();
-        assignment
-            .add_partition_offset("im-message-private", 3, rdkafka::Offset::Beginning)
-            .unwrap();
+        assignment.add_partition_offset("im-message-private", 3, rdkafka::Offset::Beginning).unwrap();
         consumer.assign(&assignment).unwrap();
         let record = consumer.poll(Duration::from_secs(20)).expect("a record").unwrap();
         String::from_utf8(record.payload().unwrap().to_vec()).unwrap()
@@ -110,10 +88,7 @@ fn processes(folder: &Path) -> Vec<String> {
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "waited 30 s until {what}"
-        );
+        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -125,11 +100,7 @@ async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
     let options = || StackOptions::new(folder.path()).at(Place::Native);
     let start = Instant::now();
     let stack = Stack::start(options()).await.unwrap();
-    eprintln!(
-        "cold start {:?}\n{}",
-        start.elapsed(),
-        stack.versions().await.join("\n")
-    );
+    eprintln!("cold start {:?}\n{}", start.elapsed(), stack.versions().await.join("\n"));
 
     write_to_redis(&stack).await;
     let url = setting(&stack, "MYSQL_URL");
@@ -184,36 +155,16 @@ async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
     assert_eq!(stack.env(), before, "the same addresses and passwords as before");
     check(&stack).await;
     let message = Stack::start(options()).await.unwrap_err().to_string();
-    assert!(
-        message.contains(&format!("process {}", std::process::id())),
-        "{message}"
-    );
+    assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
 
     // As when the process is killed: nothing is stopped in good order, the pipe to the guard closes.
     drop(stack);
-    until("the guard has stopped all", || {
-        processes(folder.path()).is_empty()
-    })
-    .await;
+    until("the guard has stopped all", || processes(folder.path()).is_empty()).await;
 
-    let topics = vec![TopicSpec {
-        name: "another".into(),
-        partitions: 5,
-        setting: "KAFKA_PARTITIONS",
-    }];
-    let message = Stack::start(options().with_topics(topics))
-        .await
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        message,
-        "KAFKA_PARTITIONS: topic another has 4 partitions, fewer than the 5 configured"
-    );
-    assert_eq!(
-        processes(folder.path()),
-        Vec::<String>::new(),
-        "nothing is left of a failed start"
-    );
+    let topics = vec![TopicSpec { name: "another".into(), partitions: 5, setting: "KAFKA_PARTITIONS" }];
+    let message = Stack::start(options().with_topics(topics)).await.unwrap_err().to_string();
+    assert_eq!(message, "KAFKA_PARTITIONS: topic another has 4 partitions, fewer than the 5 configured");
+    assert_eq!(processes(folder.path()), Vec::<String>::new(), "nothing is left of a failed start");
 }
 
 #[tokio::test]
@@ -229,43 +180,25 @@ async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
     }
 
     let guest = Stack::start(options()).await.unwrap();
-    let env: Vec<(String, String)> = guest
-        .env()
-        .into_iter()
-        .map(|(name, value)| (name.into(), value))
-        .collect();
+    let env: Vec<(String, String)> =
+        guest.env().into_iter().map(|(name, value)| (name.into(), value)).collect();
     assert_eq!(saved_env(folder.path()).unwrap(), env);
     assert!(matches!(down(folder.path()).await, Err(StackError::Busy { .. })));
 
     // Others' servers are checked, and left alone.
     let wrong = guest.env().into_iter().map(|(name, value)| {
-        let value = if name == "REDIS_URL" {
-            value.replace("redis://:", "redis://:wrong")
-        } else {
-            value
-        };
+        let value = if name == "REDIS_URL" { value.replace("redis://:", "redis://:wrong") } else { value };
         (name.to_owned(), value)
     });
     let second = StackOptions::temporary().with_environment(wrong).unwrap();
     let message = Stack::start(second).await.unwrap_err().to_string();
-    assert!(
-        message.starts_with("REDIS_URL: Redis refuses the user or the password"),
-        "{message}"
-    );
+    assert!(message.starts_with("REDIS_URL: Redis refuses the user or the password"), "{message}");
     let second = StackOptions::temporary()
-        .with_environment(
-            guest
-                .env()
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value)),
-        )
+        .with_environment(guest.env().into_iter().map(|(name, value)| (name.to_owned(), value)))
         .unwrap();
     let second = Stack::start(second).await.unwrap();
     assert_eq!(second.env(), guest.env());
-    assert!(matches!(
-        second.server(Kind::Kafka).kill().await,
-        Err(StackError::NotOurs { .. })
-    ));
+    assert!(matches!(second.server(Kind::Kafka).kill().await, Err(StackError::NotOurs { .. })));
     second.stop().await.unwrap();
 
     guest.stop().await.unwrap();
@@ -278,24 +211,14 @@ async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
 async fn a_redis_cluster_has_three_nodes_and_comes_back_as_one() {
     let _turn = ONE_AT_A_TIME.lock().await;
     // The other two servers are not this test's matter.
-    let elsewhere = [
-        ("MYSQL_URL", "mysql://nobody@127.0.0.1:1/x"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
+    let elsewhere =
+        [("MYSQL_URL", "mysql://nobody@127.0.0.1:1/x"), ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
     let elsewhere = elsewhere.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let options = StackOptions::temporary()
-        .with_environment(elsewhere)
-        .unwrap()
-        .with_redis_cluster();
+    let options = StackOptions::temporary().with_environment(elsewhere).unwrap().with_redis_cluster();
     let message = Stack::start(options).await.unwrap_err().to_string();
-    assert!(
-        message.starts_with("MYSQL_URL: no answer within 10 s"),
-        "{message}"
-    );
+    assert!(message.starts_with("MYSQL_URL: no answer within 10 s"), "{message}");
 
-    let stack = Stack::start(StackOptions::temporary().with_redis_cluster())
-        .await
-        .unwrap();
+    let stack = Stack::start(StackOptions::temporary().with_redis_cluster()).await.unwrap();
     let folder = stack.folder().to_owned();
     let write = async |text: &str| {
         let client = redis::cluster::ClusterClient::new([setting(&stack, "REDIS_URL")]).unwrap();

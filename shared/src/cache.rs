@@ -54,6 +54,11 @@ impl Cache {
         self.redis.ping().await
     }
 
+    /// How many shards the pending set has: one for each partition of the topic.
+    pub fn partitions(&self) -> u16 {
+        self.partitions.get()
+    }
+
     /// The shard of the pending set that holds this conversation's messages: the partition that they are sent to.
     fn shard(&self, conversation: ConversationId) -> String {
         keys::pending(conversation.partition(self.partitions))

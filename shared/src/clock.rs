@@ -16,15 +16,11 @@ impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
         Self(Arc::new(|| {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the one place that asks the machine for the time"
-            )]
+            #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
             let now = std::time::SystemTime::now();
             // Before 1970 there is no message; a clock that says so reads as 0.
-            now.duration_since(UNIX_EPOCH).map_or(0, |elapsed| {
-                TimestampMs::try_from(elapsed.as_millis()).unwrap_or(TimestampMs::MAX)
-            })
+            now.duration_since(UNIX_EPOCH)
+                .map_or(0, |elapsed| TimestampMs::try_from(elapsed.as_millis()).unwrap_or(TimestampMs::MAX))
         }))
     }
 
@@ -32,9 +28,7 @@ impl Clock {
     /// lets five minutes pass, or makes the clock step back.
     pub fn shifted(offset: Arc<AtomicI64>) -> Self {
         let system = Self::system();
-        Self(Arc::new(move || {
-            system.now_ms().saturating_add(offset.load(Ordering::SeqCst))
-        }))
+        Self(Arc::new(move || system.now_ms().saturating_add(offset.load(Ordering::SeqCst))))
     }
 
     /// Now, in ms since 1970 UTC.

@@ -168,9 +168,7 @@ impl Config {
             kafka: KafkaConfig::read(&mut reader),
             im: ImConfig::read(&mut reader),
             auth: AuthConfig::read(&mut reader),
-            push: PushConfig {
-                endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]),
-            },
+            push: PushConfig { endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]) },
         };
         reader.finish(config)
     }
@@ -199,23 +197,15 @@ impl MySqlConfig {
 
 impl KafkaConfig {
     fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
-        let security = reader.choice(
-            "KAFKA_SECURITY",
-            "plaintext",
-            &["plaintext", "ssl", "sasl_scram", "msk_iam"],
-        );
+        let security =
+            reader.choice("KAFKA_SECURITY", "plaintext", &["plaintext", "ssl", "sasl_scram", "msk_iam"]);
         let security = match security.as_str() {
             "ssl" => KafkaSecurity::Ssl,
             "sasl_scram" => KafkaSecurity::SaslScram {
-                username: reader.required(
-                    "KAFKA_SASL_USERNAME",
-                    "the SCRAM user, since KAFKA_SECURITY is sasl_scram",
-                ),
+                username: reader
+                    .required("KAFKA_SASL_USERNAME", "the SCRAM user, since KAFKA_SECURITY is sasl_scram"),
                 password: reader
-                    .required(
-                        "KAFKA_SASL_PASSWORD",
-                        "their password, since KAFKA_SECURITY is sasl_scram",
-                    )
+                    .required("KAFKA_SASL_PASSWORD", "their password, since KAFKA_SECURITY is sasl_scram")
                     .into(),
             },
             "msk_iam" => KafkaSecurity::MskIam,
@@ -288,11 +278,7 @@ impl AuthConfig {
                 AuthKey::Secret(String::new().into())
             }
         };
-        Self {
-            key,
-            issuer: reader.optional("JWT_ISSUER"),
-            audience: reader.optional("JWT_AUDIENCE"),
-        }
+        Self { key, issuer: reader.optional("JWT_ISSUER"), audience: reader.optional("JWT_AUDIENCE") }
     }
 }
 
@@ -323,10 +309,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_contract() {
         let config = read(&complete()).unwrap();
-        assert_eq!(
-            (config.kafka.topic.as_str(), config.kafka.partitions.get()),
-            ("im-message-private", 10)
-        );
+        assert_eq!((config.kafka.topic.as_str(), config.kafka.partitions.get()), ("im-message-private", 10));
         assert_eq!(config.kafka.group_id, "im-message-consumer");
         assert_eq!(config.kafka.dead_letter_topic, "im-message-dead-letter");
         assert_eq!(config.im.conversation_cache_size, 1_000);
@@ -374,10 +357,7 @@ mod tests {
     #[test]
     fn neither_secrets_nor_passwords_can_be_printed() {
         let printed = format!("{:?}", read(&complete()).unwrap());
-        assert!(
-            !printed.contains("hunter2") && !printed.contains("0123456789abcdef"),
-            "{printed}"
-        );
+        assert!(!printed.contains("hunter2") && !printed.contains("0123456789abcdef"), "{printed}");
         let mut wrong = complete();
         wrong.insert("MYSQL_URL", "postgres://hongyan:hunter2@h/d");
         assert!(!read(&wrong).unwrap_err().to_string().contains("hunter2"));

@@ -66,11 +66,7 @@ mod tests {
         let json = r#"{"action":"PERSIST","data":{"id":9007199254740993,"fromUserId":1,"toId":2,"content":"a","msgType":1,"chatType":1,"sendTime":4,"status":1,"persistStatus":"PENDING"},"more":1}"#;
         let event: MessageEvent = serde_json::from_str(json).unwrap();
         assert_eq!(event.conversation().to_string(), "1_2");
-        assert!(
-            serde_json::to_string(&event)
-                .unwrap()
-                .starts_with(r#"{"action":"PERSIST","data":{"#)
-        );
+        assert!(serde_json::to_string(&event).unwrap().starts_with(r#"{"action":"PERSIST","data":{"#));
     }
 
     #[test]

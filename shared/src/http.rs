@@ -22,14 +22,8 @@ const RETRY_AFTER_SECONDS: &str = "1";
 
 /// The caller: the `sub` claim that the authorizer checked. A function never takes a user id from a body or a query.
 pub fn caller(request: &ApiGatewayV2httpRequest) -> Result<UserId, ApiError> {
-    let claims = request
-        .request_context
-        .authorizer
-        .as_ref()
-        .and_then(|authorizer| authorizer.jwt.as_ref());
-    let subject = claims
-        .and_then(|jwt| jwt.claims.get("sub"))
-        .ok_or(ApiError::Unauthorized)?;
+    let claims = request.request_context.authorizer.as_ref().and_then(|authorizer| authorizer.jwt.as_ref());
+    let subject = claims.and_then(|jwt| jwt.claims.get("sub")).ok_or(ApiError::Unauthorized)?;
     subject.parse().map_err(|_| ApiError::Unauthorized)
 }
 
@@ -161,14 +155,10 @@ pub fn problem(error: &ApiError) -> ApiGatewayV2httpResponse {
         .unwrap_or_else(|_| empty_response(error.status()));
     match error {
         ApiError::Unavailable(_) => {
-            response
-                .headers
-                .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            response.headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         ApiError::Unauthorized => {
-            response
-                .headers
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         _ => {}
     }
@@ -214,26 +204,14 @@ mod tests {
     #[test]
     fn every_error_has_its_status_and_code_and_says_nothing_of_the_inside() {
         let table = [
-            (
-                ApiError::InvalidRequest("limit must be 1 to 100".to_owned()),
-                400,
-                "invalid_request",
-            ),
+            (ApiError::InvalidRequest("limit must be 1 to 100".to_owned()), 400, "invalid_request"),
             (ApiError::Unauthorized, 401, "unauthorized"),
             (ApiError::NotSender, 403, "not_sender"),
             (ApiError::no_such_message(), 404, "not_found"),
             (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
-            (
-                ApiError::RecallWindowClosed(Duration::from_mins(5)),
-                409,
-                "recall_window_closed",
-            ),
+            (ApiError::RecallWindowClosed(Duration::from_mins(5)), 409, "recall_window_closed"),
             (ApiError::ClientMsgIdConflict, 409, "client_msg_id_conflict"),
-            (
-                ApiError::ContentTooLarge { max_bytes: 8192 },
-                413,
-                "content_too_large",
-            ),
+            (ApiError::ContentTooLarge { max_bytes: 8192 }, 413, "content_too_large"),
             (ApiError::Internal(Box::new(server_error())), 500, "internal"),
             (ApiError::Unavailable(Some(server_error())), 503, "unavailable"),
         ];
@@ -241,14 +219,8 @@ mod tests {
             let response = problem(&error);
             assert_eq!(response.status_code, status);
             assert_eq!(response.headers[header::CONTENT_TYPE], "application/problem+json");
-            assert_eq!(
-                response.headers.contains_key(header::RETRY_AFTER),
-                status == 503,
-                "{code}"
-            );
-            let Some(Body::Text(body)) = response.body else {
-                panic!("{code} has no body")
-            };
+            assert_eq!(response.headers.contains_key(header::RETRY_AFTER), status == 503, "{code}");
+            let Some(Body::Text(body)) = response.body else { panic!("{code} has no body") };
             assert!(!body.contains("secret host name"), "{body}");
             let body: serde_json::Value = serde_json::from_str(&body).unwrap();
             assert_eq!(

@@ -21,10 +21,7 @@ const POSITIVE_I64: &str = "a decimal number from 1 to 9223372036854775807";
 
 /// Decimal digits only: no sign, no leading zero, no space, so that one id has one spelling.
 fn parse_positive(text: &str, what: &'static str) -> Result<i64, InvalidId> {
-    let invalid = InvalidId {
-        what,
-        wanted: POSITIVE_I64,
-    };
+    let invalid = InvalidId { what, wanted: POSITIVE_I64 };
     if text.is_empty() || text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(invalid);
     }
@@ -108,12 +105,7 @@ impl Visitor<'_> for NumberOrText {
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<i64, E> {
-        i64::try_from(value).map_err(|_| {
-            E::custom(InvalidId {
-                what: self.0,
-                wanted: POSITIVE_I64,
-            })
-        })
+        i64::try_from(value).map_err(|_| E::custom(InvalidId { what: self.0, wanted: POSITIVE_I64 }))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<i64, E> {
@@ -132,20 +124,19 @@ impl ConversationId {
     /// The conversation of `a` and `b`, in either order. Nobody has a conversation with themselves.
     pub fn between(a: UserId, b: UserId) -> Result<Self, InvalidId> {
         if a == b {
-            return Err(InvalidId {
-                what: "a conversation",
-                wanted: "between two different users",
-            });
+            return Err(InvalidId { what: "a conversation", wanted: "between two different users" });
         }
         Ok(Self::of(a, b))
     }
 
     /// The conversation of two users that are known to differ.
     pub(crate) fn of(a: UserId, b: UserId) -> Self {
-        Self {
-            lower: a.min(b),
-            higher: a.max(b),
-        }
+        Self { lower: a.min(b), higher: a.max(b) }
+    }
+
+    /// The two users, the lower id first.
+    pub fn users(self) -> [UserId; 2] {
+        [self.lower, self.higher]
     }
 
     /// Whether `user` is one of the two.
@@ -165,26 +156,18 @@ impl ConversationId {
 
 /// Java's `String.hashCode`: `s[0]·31^(n−1) + … + s[n−1]` over UTF-16 units, wrapping at 32 bits.
 pub fn java_hash_code(text: &str) -> i32 {
-    text.encode_utf16().fold(0_i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
+    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 impl FromStr for ConversationId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = InvalidId {
-            what: "a conversation id",
-            wanted: "two user ids, the lower first, joined by _",
-        };
+        let invalid =
+            InvalidId { what: "a conversation id", wanted: "two user ids, the lower first, joined by _" };
         let (lower, higher) = text.split_once('_').ok_or_else(|| invalid.clone())?;
         let (lower, higher) = (lower.parse::<UserId>()?, higher.parse::<UserId>()?);
-        if lower < higher {
-            Ok(Self { lower, higher })
-        } else {
-            Err(invalid)
-        }
+        if lower < higher { Ok(Self { lower, higher }) } else { Err(invalid) }
     }
 }
 
@@ -208,9 +191,7 @@ impl Serialize for ConversationId {
 
 impl<'de> Deserialize<'de> for ConversationId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -229,58 +210,19 @@ mod tests {
     #[test]
     fn an_id_has_one_spelling_and_stays_within_63_bits() {
         assert_eq!("9223372036854775807".parse::<UserId>().unwrap().get(), i64::MAX);
-        for wrong in [
-            "",
-            "0",
-            "-1",
-            "+1",
-            "01",
-            " 1",
-            "1 ",
-            "1.0",
-            "9223372036854775808",
-            "abc",
-            "١",
-        ] {
-            assert!(
-                wrong.parse::<UserId>().is_err(),
-                "{wrong:?} must not be a user id"
-            );
+        for wrong in ["", "0", "-1", "+1", "01", " 1", "1 ", "1.0", "9223372036854775808", "abc", "١"] {
+            assert!(wrong.parse::<UserId>().is_err(), "{wrong:?} must not be a user id");
         }
     }
 
     #[test]
     fn ids_are_read_from_numbers_and_strings_and_written_as_numbers() {
         let big = 9_007_199_254_740_993_i64; // 2^53 + 1: a double would round it
-        assert_eq!(
-            serde_json::from_str::<MessageId>(&big.to_string()).unwrap().get(),
-            big
-        );
-        assert_eq!(
-            serde_json::from_str::<MessageId>(&format!("\"{big}\""))
-                .unwrap()
-                .get(),
-            big
-        );
-        assert_eq!(
-            serde_json::to_string(&MessageId::new(big).unwrap()).unwrap(),
-            big.to_string()
-        );
-        for wrong in [
-            "1.5",
-            "-3",
-            "0",
-            "null",
-            "true",
-            "[1]",
-            "\"\"",
-            "9223372036854775808",
-            "1e3",
-        ] {
-            assert!(
-                serde_json::from_str::<MessageId>(wrong).is_err(),
-                "{wrong} must not be a message id"
-            );
+        assert_eq!(serde_json::from_str::<MessageId>(&big.to_string()).unwrap().get(), big);
+        assert_eq!(serde_json::from_str::<MessageId>(&format!("\"{big}\"")).unwrap().get(), big);
+        assert_eq!(serde_json::to_string(&MessageId::new(big).unwrap()).unwrap(), big.to_string());
+        for wrong in ["1.5", "-3", "0", "null", "true", "[1]", "\"\"", "9223372036854775808", "1e3"] {
+            assert!(serde_json::from_str::<MessageId>(wrong).is_err(), "{wrong} must not be a message id");
         }
     }
 
@@ -299,20 +241,9 @@ mod tests {
         assert_eq!(java_hash_code("1_2"), 50_084);
         assert_eq!(java_hash_code("3_5"), 52_009);
         // A hash that wraps to below zero, worked out with arbitrary precision: Σ s[i]·31^(n−1−i) mod 2^32.
-        for id in [
-            "1000_2000",
-            "123456789_987654321",
-            "1_9223372036854775807",
-            "7_4611686018427387904",
-        ] {
-            let exact = id.bytes().fold(0_i128, |hash, byte| {
-                (hash * 31 + i128::from(byte)) % (1_i128 << 32)
-            });
-            let wrapped = if exact >= 1_i128 << 31 {
-                exact - (1_i128 << 32)
-            } else {
-                exact
-            };
+        for id in ["1000_2000", "123456789_987654321", "1_9223372036854775807", "7_4611686018427387904"] {
+            let exact = id.bytes().fold(0_i128, |hash, byte| (hash * 31 + i128::from(byte)) % (1_i128 << 32));
+            let wrapped = if exact >= 1_i128 << 31 { exact - (1_i128 << 32) } else { exact };
             assert_eq!(i128::from(java_hash_code(id)), wrapped, "{id}");
         }
         let ten = NonZeroU16::new(10).unwrap();

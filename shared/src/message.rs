@@ -120,11 +120,7 @@ impl MessageType {
 impl TryFrom<u8> for MessageType {
     type Error = InvalidMessage;
     fn try_from(value: u8) -> Result<Self, InvalidMessage> {
-        if value == 0 {
-            Err(InvalidMessage("msgType must be 1 to 255"))
-        } else {
-            Ok(Self(value))
-        }
+        if value == 0 { Err(InvalidMessage("msgType must be 1 to 255")) } else { Ok(Self(value)) }
     }
 }
 
@@ -284,9 +280,7 @@ impl TryFrom<Wire> for Message {
     fn try_from(wire: Wire) -> Result<Self, InvalidMessage> {
         let conversation = ConversationId::between(wire.from_user_id, wire.to_id)?;
         if wire.conversation_id.is_some_and(|stated| stated != conversation) {
-            return Err(InvalidMessage(
-                "conversationId must be that of fromUserId and toId",
-            ));
+            return Err(InvalidMessage("conversationId must be that of fromUserId and toId"));
         }
         if wire.chat_type != CHAT_TYPE_PRIVATE {
             return Err(InvalidMessage("chatType must be 1 (private)"));

@@ -49,11 +49,7 @@ pub struct Snowflake {
 impl Snowflake {
     /// A generator for `worker` whose ids all lie after `floor`, the latest time that was ever in one of its ids.
     pub fn new(worker: WorkerNumber, floor: TimestampMs) -> Self {
-        Self {
-            worker,
-            last_elapsed_ms: (floor - EPOCH_MS).max(0),
-            sequence: MAX_SEQUENCE,
-        }
+        Self { worker, last_elapsed_ms: (floor - EPOCH_MS).max(0), sequence: MAX_SEQUENCE }
     }
 
     /// The next id at time `now`. A clock that stands still or steps back borrows: first the rest of the sequence, then
@@ -112,10 +108,7 @@ mod tests {
         assert_eq!((first.get() >> 9) & 8191, 8191);
         assert_eq!(first.get() & 511, 0);
         assert_eq!(ids.next(NOW).unwrap().get() & 511, 1);
-        assert!(
-            first.get() > 1 << 53,
-            "ids of today are beyond what JavaScript's numbers hold"
-        );
+        assert!(first.get() > 1 << 53, "ids of today are beyond what JavaScript's numbers hold");
     }
 
     #[test]

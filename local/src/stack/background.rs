@@ -22,12 +22,8 @@ pub struct ServerStatus {
 
 /// The settings of the stack that runs over this folder, as [`super::Stack::env`] handed them out.
 pub fn saved_env(folder: &Path) -> Result<Vec<(String, String)>, StackError> {
-    let not_up = || StackError::NotUp {
-        folder: folder.to_owned(),
-    };
-    let state = State::read(folder)?
-        .filter(|state| !state.env.is_empty())
-        .ok_or_else(not_up)?;
+    let not_up = || StackError::NotUp { folder: folder.to_owned() };
+    let state = State::read(folder)?.filter(|state| !state.env.is_empty()).ok_or_else(not_up)?;
     let folder = folder.canonicalize().map_err(|_| not_up())?;
     let held = matches!(files::lock(&folder), Err(StackError::Busy { .. }));
     let up = held || state.docker == Some(true) || !native::running(&folder).is_empty();
@@ -37,20 +33,13 @@ pub fn saved_env(folder: &Path) -> Result<Vec<(String, String)>, StackError> {
 /// Asks each of the three servers of the stack over this folder.
 pub async fn status(folder: &Path) -> Result<Vec<ServerStatus>, StackError> {
     let env = saved_env(folder)?;
-    let value = |name: &str| {
-        env.iter()
-            .find(|(key, _)| key == name)
-            .map_or("", |(_, value)| value)
-            .to_owned()
-    };
+    let value =
+        |name: &str| env.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value).to_owned();
     let mut lines = Vec::new();
     for kind in Kind::ALL {
         let address = value(kind.variable());
         let target = match kind {
-            Kind::Redis => Target::Redis {
-                url: address,
-                cluster: value("REDIS_CLUSTER") == "true",
-            },
+            Kind::Redis => Target::Redis { url: address, cluster: value("REDIS_CLUSTER") == "true" },
             Kind::Mysql => Target::Mysql { url: address },
             Kind::Kafka => Target::Kafka { bootstrap: address },
         };
@@ -58,11 +47,7 @@ pub async fn status(folder: &Path) -> Result<Vec<ServerStatus>, StackError> {
             Ok(()) => target.version().await,
             Err(NotReady::Yet(reason) | NotReady::Ever(reason)) => Err(reason),
         };
-        lines.push(ServerStatus {
-            kind,
-            address: target.address(),
-            answer,
-        });
+        lines.push(ServerStatus { kind, address: target.address(), answer });
     }
     Ok(lines)
 }
@@ -70,13 +55,9 @@ pub async fn status(folder: &Path) -> Result<Vec<ServerStatus>, StackError> {
 /// Stops the servers that stay in the background over this folder, and waits until they are gone.
 pub async fn down(folder: &Path) -> Result<(), StackError> {
     let Some(mut state) = State::read(folder)? else {
-        return Err(StackError::NotUp {
-            folder: folder.to_owned(),
-        });
+        return Err(StackError::NotUp { folder: folder.to_owned() });
     };
-    let folder = folder.canonicalize().map_err(|_| StackError::NotUp {
-        folder: folder.to_owned(),
-    })?;
+    let folder = folder.canonicalize().map_err(|_| StackError::NotUp { folder: folder.to_owned() })?;
     let lock = files::lock(&folder)?;
     if state.docker == Some(true) {
         Compose::new(&folder, &state)?.run(&["stop"]).await?;

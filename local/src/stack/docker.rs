@@ -28,9 +28,7 @@ pub(super) async fn engine_answers() -> bool {
     compose.args(["compose", "version"]);
     let ask =
         async { run_tool("docker info", info).await.is_ok() && run_tool("docker", compose).await.is_ok() };
-    tokio::time::timeout(Duration::from_secs(5), ask)
-        .await
-        .unwrap_or(false)
+    tokio::time::timeout(Duration::from_secs(5), ask).await.unwrap_or(false)
 }
 
 impl Compose {
@@ -40,10 +38,7 @@ impl Compose {
             project: short_name(folder),
             docker: find_program(&["docker"])?,
             variables: vec![
-                (
-                    "HONGYAN_REDIS_PORT",
-                    port(state.ports.redis.first().copied().unwrap_or_default()),
-                ),
+                ("HONGYAN_REDIS_PORT", port(state.ports.redis.first().copied().unwrap_or_default())),
                 ("HONGYAN_REDIS_PASSWORD", state.redis_password.clone()),
                 ("HONGYAN_MYSQL_PORT", port(state.ports.mysql)),
                 ("HONGYAN_MYSQL_PASSWORD", state.mysql_password.clone()),
@@ -80,12 +75,7 @@ impl Compose {
     /// Starts the servers that nobody else runs.
     pub(super) async fn up(&self, options: &StackOptions) -> Result<(), StackError> {
         let mut arguments = vec!["up", "--detach", "--wait"];
-        arguments.extend(
-            Kind::ALL
-                .into_iter()
-                .filter(|kind| !options.is_given(*kind))
-                .map(Kind::service),
-        );
+        arguments.extend(Kind::ALL.into_iter().filter(|kind| !options.is_given(*kind)).map(Kind::service));
         self.run(&arguments).await
     }
 
@@ -98,12 +88,7 @@ impl Compose {
             server,
             seconds: limit.as_secs(),
             reason: reason.clone(),
-            log: format!(
-                "(docker compose --project-name {} logs {})",
-                self.project,
-                server.service()
-            )
-            .into(),
+            log: format!("(docker compose --project-name {} logs {})", self.project, server.service()).into(),
             tail: tail.unwrap_or_else(|error| error.to_string()),
         }
     }

@@ -122,10 +122,7 @@ pub(super) trait Doing<T> {
 
 impl<T> Doing<T> for std::io::Result<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, StackError> {
-        self.map_err(|source| StackError::Io {
-            doing: what(),
-            source,
-        })
+        self.map_err(|source| StackError::Io { doing: what(), source })
     }
 }
 

@@ -78,32 +78,22 @@ impl State {
 
     /// Writes it in one step, so that a crash leaves the old or the new.
     pub(super) fn write(&self, folder: &Path) -> Result<(), StackError> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(std::io::Error::from)
-            .doing(|| "state.json".into())?;
+        let text =
+            serde_json::to_vec_pretty(self).map_err(std::io::Error::from).doing(|| "state.json".into())?;
         write_private(&folder.join("state.json"), &text)
     }
 }
 
 /// Letters and digits from the system's random source; they need no quoting in any of the servers' files or URLs.
 pub(super) fn random_text(length: usize) -> String {
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(length)
-        .map(char::from)
-        .collect()
+    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
 }
 
 /// Writes a file that only its owner may read, replacing an older one in one step.
 pub(super) fn write_private(path: &Path, contents: &[u8]) -> Result<(), StackError> {
     let fresh = path.with_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(contents)?;
         file.sync_all()?;
@@ -123,13 +113,8 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StackError> {
 pub(super) fn lock(folder: &Path) -> Result<File, StackError> {
     let path = folder.join("lock");
     let doing = || format!("cannot lock {}", path.display());
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .doing(doing)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).doing(doing)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0).doing(doing)?;
@@ -138,15 +123,8 @@ pub(super) fn lock(folder: &Path) -> Result<File, StackError> {
         }
         Err(fs::TryLockError::WouldBlock) => {
             let owner = fs::read_to_string(&path).unwrap_or_default();
-            let owner = if owner.is_empty() {
-                "another process".into()
-            } else {
-                owner
-            };
-            Err(StackError::Busy {
-                folder: folder.to_owned(),
-                owner,
-            })
+            let owner = if owner.is_empty() { "another process".into() } else { owner };
+            Err(StackError::Busy { folder: folder.to_owned(), owner })
         }
         Err(fs::TryLockError::Error(error)) => Err(error).doing(doing),
     }
@@ -179,9 +157,7 @@ pub(super) fn find_program(names: &[&'static str]) -> Result<PathBuf, StackError
         .find(|file| {
             fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
         })
-        .ok_or(StackError::Missing {
-            program: names.first().copied().unwrap_or_default(),
-        })
+        .ok_or(StackError::Missing { program: names.first().copied().unwrap_or_default() })
 }
 
 /// Runs a tool to its end and gives its standard output; its last words are in the error.
@@ -194,11 +170,7 @@ pub(super) async fn run_tool(what: &str, command: std::process::Command) -> Resu
         return Ok(stdout);
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let words = if stderr.trim().is_empty() {
-        stdout.as_str()
-    } else {
-        &stderr
-    };
+    let words = if stderr.trim().is_empty() { stdout.as_str() } else { &stderr };
     Err(StackError::Tool {
         what: what.to_owned(),
         reason: format!("{}\n{}", output.status, last_lines(words, 12)),
@@ -213,13 +185,9 @@ pub(super) fn last_lines(text: &str, count: usize) -> String {
 
 /// A short name for a folder that stays the same (FNV-1a), for sockets and Docker projects.
 pub(super) fn short_name(folder: &Path) -> String {
-    let hash = folder
-        .as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let hash = folder.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("hongyan-{hash:016x}")
 }
 
@@ -233,10 +201,7 @@ mod tests {
         let state = State::read_or_new(folder.path()).unwrap();
         state.write(folder.path()).unwrap();
         assert_eq!(State::read_or_new(folder.path()).unwrap(), state);
-        let mode = fs::metadata(folder.path().join("state.json"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(folder.path().join("state.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(state.kafka_cluster_id.len(), 22);
     }
@@ -246,10 +211,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = lock(folder.path()).unwrap();
         let message = lock(folder.path()).unwrap_err().to_string();
-        assert!(
-            message.contains(&format!("process {}", std::process::id())),
-            "{message}"
-        );
+        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
         drop(first);
         lock(folder.path()).unwrap();
     }

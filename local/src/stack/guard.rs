@@ -37,11 +37,7 @@ impl Guard {
             .spawn()
             .doing(|| "cannot start the guard of the servers".into())?;
         let pipe = child.stdin.take();
-        Ok(Self(Mutex::new(Inner {
-            child,
-            pipe,
-            pids: BTreeMap::new(),
-        })))
+        Ok(Self(Mutex::new(Inner { child, pipe, pids: BTreeMap::new() })))
     }
 
     /// Server `name` now runs as this process, or not at all.
@@ -51,19 +47,13 @@ impl Guard {
             Some(pid) => inner.pids.insert(name.to_owned(), pid),
             None => inner.pids.remove(name),
         };
-        let line = inner
-            .pids
-            .values()
-            .fold("pids".to_owned(), |line, pid| format!("{line} {pid}"));
+        let line = inner.pids.values().fold("pids".to_owned(), |line, pid| format!("{line} {pid}"));
         inner.tell(&line)
     }
 
     /// The servers run in this Docker project.
     pub(super) fn watch_docker(&self, project: &str) -> Result<(), StackError> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .tell(&format!("compose {project}"))
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(&format!("compose {project}"))
     }
 
     /// All has been stopped in good order; the guard goes too.

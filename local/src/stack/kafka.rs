@@ -22,13 +22,8 @@ const LOGGING: &str = include_str!("../../stack/log4j2.xml");
 pub(super) const VERSION: &str = "4.3.1";
 
 /// A laptop's heap. The serial collector starts quickest and needs least beside the heap.
-const JAVA: [&str; 5] = [
-    "-Xms128m",
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-Xshare:auto",
-    "-Djava.awt.headless=true",
-];
+const JAVA: [&str; 5] =
+    ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true"];
 
 /// The bootstrap address.
 pub(super) fn bootstrap(state: &State) -> String {
@@ -74,12 +69,7 @@ pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, Stack
     }
     arguments.push("kafka.Kafka".into());
     arguments.push(settings.into());
-    Ok(Launch {
-        kind: Kind::Kafka,
-        folder,
-        program: java,
-        arguments,
-    })
+    Ok(Launch { kind: Kind::Kafka, folder, program: java, arguments })
 }
 
 fn java() -> Result<PathBuf, StackError> {
@@ -197,20 +187,14 @@ pub(super) async fn ensure_topics(
             }
         };
         if start.elapsed() > limit {
-            return Err(StackError::Tool {
-                what: "making Kafka's topics".into(),
-                reason,
-            });
+            return Err(StackError::Tool { what: "making Kafka's topics".into(), reason });
         }
         tokio::time::sleep(super::process::POLL).await;
     }
 }
 
 async fn create_topics(bootstrap: &str, topics: &[TopicSpec], limit: Duration) -> Result<(), StackError> {
-    let failed = |reason: String| StackError::Tool {
-        what: "making Kafka's topics".into(),
-        reason,
-    };
+    let failed = |reason: String| StackError::Tool { what: "making Kafka's topics".into(), reason };
     let client: AdminClient<probe::Quiet> = probe::kafka_config(bootstrap)
         .create_with_context(probe::Quiet)
         .map_err(|error| failed(error.to_string()))?;
@@ -221,13 +205,8 @@ async fn create_topics(bootstrap: &str, topics: &[TopicSpec], limit: Duration) -
             NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1))
         })
         .collect();
-    let options = AdminOptions::new()
-        .operation_timeout(Some(limit))
-        .request_timeout(Some(limit));
-    let results = client
-        .create_topics(&new, &options)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let options = AdminOptions::new().operation_timeout(Some(limit)).request_timeout(Some(limit));
+    let results = client.create_topics(&new, &options).await.map_err(|error| failed(error.to_string()))?;
     for result in results {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

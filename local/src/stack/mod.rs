@@ -113,10 +113,7 @@ impl Stack {
     /// are used as they are. When one fails, those that were started are stopped again.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
         files::make_folder(&options.folder)?;
-        let folder = options
-            .folder
-            .canonicalize()
-            .doing(|| format!("{}", options.folder.display()))?;
+        let folder = options.folder.canonicalize().doing(|| format!("{}", options.folder.display()))?;
         let lock = files::lock(&folder)?;
         let mut state = State::read_or_new(&folder)?;
         let docker = match options.place {
@@ -139,20 +136,8 @@ impl Stack {
         } else {
             Box::pin(native::start(&folder, &options, &mut state, plan)).await?
         };
-        let mut stack = Self {
-            folder,
-            options,
-            state,
-            servers,
-            guard,
-            compose,
-            lock,
-        };
-        stack.state.env = stack
-            .env()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
+        let mut stack = Self { folder, options, state, servers, guard, compose, lock };
+        stack.state.env = stack.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         stack.state.write(&stack.folder)?;
         Ok(stack)
     }
@@ -177,22 +162,13 @@ impl Stack {
         let given = |name: &str| self.options.given.get(name).cloned();
         let state = &self.state;
         let mut env = vec![
-            (
-                "REDIS_URL",
-                given("REDIS_URL").unwrap_or_else(|| redis::url(state, 0)),
-            ),
-            (
-                "MYSQL_URL",
-                given("MYSQL_URL").unwrap_or_else(|| mysql::url(state)),
-            ),
+            ("REDIS_URL", given("REDIS_URL").unwrap_or_else(|| redis::url(state, 0))),
+            ("MYSQL_URL", given("MYSQL_URL").unwrap_or_else(|| mysql::url(state))),
             (
                 "KAFKA_BOOTSTRAP_SERVERS",
                 given("KAFKA_BOOTSTRAP_SERVERS").unwrap_or_else(|| kafka::bootstrap(state)),
             ),
-            (
-                "KAFKA_SECURITY",
-                given("KAFKA_SECURITY").unwrap_or_else(|| "plaintext".into()),
-            ),
+            ("KAFKA_SECURITY", given("KAFKA_SECURITY").unwrap_or_else(|| "plaintext".into())),
         ];
         if self.options.redis_cluster || given("REDIS_CLUSTER").is_some_and(|value| value == "true") {
             env.push(("REDIS_CLUSTER", "true".into()));
@@ -217,54 +193,32 @@ impl Stack {
     /// Makes an empty database for a test and gives its URL. The application's user may make those whose name begins
     /// with `hongyan`.
     pub async fn create_database(&self, name: &str) -> Result<String, StackError> {
-        let bad = |reason: String| StackError::Tool {
-            what: format!("making the database {name}"),
-            reason,
-        };
+        let bad = |reason: String| StackError::Tool { what: format!("making the database {name}"), reason };
         if !name.starts_with(mysql::NAME)
-            || !name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         {
-            return Err(bad(format!(
-                "its name must begin with {} and have letters, digits, _",
-                mysql::NAME
-            )));
+            return Err(bad(format!("its name must begin with {} and have letters, digits, _", mysql::NAME)));
         }
         let url = mysql::url(&self.state);
         let url = self.options.given.get("MYSQL_URL").unwrap_or(&url);
         let create = async {
             let mut connection = sqlx::MySqlConnection::connect(url).await?;
             let statement = format!("CREATE DATABASE `{name}`");
-            sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-                .execute(&mut connection)
-                .await?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
             connection.close().await
         };
         create.await.map_err(|error| bad(error.to_string()))?;
-        let (server, query) = url
-            .split_once('?')
-            .map_or((url.as_str(), None), |(url, query)| (url, Some(query)));
+        let (server, query) =
+            url.split_once('?').map_or((url.as_str(), None), |(url, query)| (url, Some(query)));
         let server = server.rsplit_once('/').map_or(server, |(server, _)| server);
-        Ok(query.map_or_else(
-            || format!("{server}/{name}"),
-            |query| format!("{server}/{name}?{query}"),
-        ))
+        Ok(query.map_or_else(|| format!("{server}/{name}"), |query| format!("{server}/{name}?{query}")))
     }
 
     /// Makes a topic for a test and waits until every partition has a leader.
     pub async fn create_topic(&self, name: &str, partitions: usize) -> Result<(), StackError> {
         let bootstrap = kafka::bootstrap(&self.state);
-        let bootstrap = self
-            .options
-            .given
-            .get("KAFKA_BOOTSTRAP_SERVERS")
-            .unwrap_or(&bootstrap);
-        let topic = TopicSpec {
-            name: name.to_owned(),
-            partitions,
-            setting: "KAFKA_PARTITIONS",
-        };
+        let bootstrap = self.options.given.get("KAFKA_BOOTSTRAP_SERVERS").unwrap_or(&bootstrap);
+        let topic = TopicSpec { name: name.to_owned(), partitions, setting: "KAFKA_PARTITIONS" };
         kafka::ensure_topics(bootstrap, &[topic], true).await
     }
 
@@ -275,21 +229,11 @@ impl Stack {
             return Ok(());
         }
         if let Some(compose) = &self.compose {
-            compose
-                .run(if self.options.remove {
-                    &["down", "--volumes"]
-                } else {
-                    &["stop"]
-                })
-                .await?;
+            compose.run(if self.options.remove { &["down", "--volumes"] } else { &["stop"] }).await?;
         } else {
             let [redis, mysql, kafka] = &self.servers;
             let stop = async |server: &Server| {
-                if server.is_elsewhere() {
-                    Ok(())
-                } else {
-                    server.stop().await
-                }
+                if server.is_elsewhere() { Ok(()) } else { server.stop().await }
             };
             // They do not know each other, so they can go at the same time; each is tried, whatever the others do.
             let (redis, mysql, kafka) = tokio::join!(stop(redis), stop(mysql), stop(kafka));
@@ -318,11 +262,7 @@ async fn start_in_docker(
     stays: bool,
 ) -> Result<Started, StackError> {
     let compose = Arc::new(Compose::new(folder, state)?);
-    let guard = if stays {
-        None
-    } else {
-        Some(Arc::new(Guard::start(folder, options.remove)?))
-    };
+    let guard = if stays { None } else { Some(Arc::new(Guard::start(folder, options.remove)?)) };
     if let Some(guard) = &guard {
         guard.watch_docker(&compose.project)?;
     }
@@ -330,11 +270,7 @@ async fn start_in_docker(
         if options.is_given(kind) {
             return Server::new(kind, Runs::Elsewhere, given_targets(kind, options));
         }
-        Server::new(
-            kind,
-            Runs::InDocker(Arc::clone(&compose)),
-            vec![own_target(kind, state)],
-        )
+        Server::new(kind, Runs::InDocker(Arc::clone(&compose)), vec![own_target(kind, state)])
     });
     let ready = async {
         compose.up(options).await?;
@@ -357,16 +293,9 @@ async fn start_in_docker(
 /// What a server that we start must answer to; of a Redis Cluster, its first node.
 fn own_target(kind: Kind, state: &State) -> Target {
     match kind {
-        Kind::Redis => Target::Redis {
-            url: redis::url(state, 0),
-            cluster: state.redis_cluster,
-        },
-        Kind::Mysql => Target::Mysql {
-            url: mysql::url(state),
-        },
-        Kind::Kafka => Target::Kafka {
-            bootstrap: kafka::bootstrap(state),
-        },
+        Kind::Redis => Target::Redis { url: redis::url(state, 0), cluster: state.redis_cluster },
+        Kind::Mysql => Target::Mysql { url: mysql::url(state) },
+        Kind::Kafka => Target::Kafka { bootstrap: kafka::bootstrap(state) },
     }
 }
 
@@ -375,10 +304,7 @@ fn given_targets(kind: Kind, options: &StackOptions) -> Vec<Target> {
     let given = |name: &str| options.given.get(name).map(String::as_str);
     let address = given(kind.variable()).unwrap_or_default().to_owned();
     match kind {
-        Kind::Redis => vec![Target::Redis {
-            url: address,
-            cluster: given("REDIS_CLUSTER") == Some("true"),
-        }],
+        Kind::Redis => vec![Target::Redis { url: address, cluster: given("REDIS_CLUSTER") == Some("true") }],
         Kind::Mysql => vec![Target::Mysql { url: address }],
         // The stack speaks plaintext only; with TLS or SASL the application finds out by itself.
         Kind::Kafka if given("KAFKA_SECURITY").unwrap_or("plaintext") == "plaintext" => {

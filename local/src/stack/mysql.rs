@@ -19,10 +19,7 @@ pub(super) const NAME: &str = "hongyan";
 
 /// The application's URL.
 pub(super) fn url(state: &State) -> String {
-    format!(
-        "mysql://{NAME}:{}@127.0.0.1:{}/{NAME}",
-        state.mysql_password, state.ports.mysql
-    )
+    format!("mysql://{NAME}:{}@127.0.0.1:{}/{NAME}", state.mysql_password, state.ports.mysql)
 }
 
 /// Makes the data folder where there is none, writes the settings, and says how to start the server.
@@ -31,10 +28,7 @@ pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, Stack
     make_folder(&folder)?;
     let program = find_program(&["mysqld", "mariadbd"])?;
     // As root the server insists on being told whose files these are; they are its starter's.
-    let root = fs::metadata(&folder)
-        .doing(|| format!("cannot read {}", folder.display()))?
-        .uid()
-        == 0;
+    let root = fs::metadata(&folder).doing(|| format!("cannot read {}", folder.display()))?.uid() == 0;
     let settings = folder.join("my.cnf");
     let own = format!(
         "{SETTINGS}\nbind_address = 127.0.0.1\nport = {}\nsocket = {}\npid_file = {}\n{}",
@@ -55,12 +49,7 @@ pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, Stack
         option("--datadir=", &data),
         option("--init-file=", &accounts),
     ];
-    Ok(Launch {
-        kind: Kind::Mysql,
-        folder,
-        program,
-        arguments,
-    })
+    Ok(Launch { kind: Kind::Mysql, folder, program, arguments })
 }
 
 fn option(name: &str, path: &Path) -> OsString {
@@ -75,9 +64,7 @@ fn socket(folder: &Path) -> PathBuf {
     if near.as_os_str().len() <= 100 {
         return near;
     }
-    std::env::temp_dir()
-        .join(short_name(folder))
-        .with_extension("sock")
+    std::env::temp_dir().join(short_name(folder)).with_extension("sock")
 }
 
 /// Runs at every start, before anybody can connect. One statement a line, as MySQL wants it.
@@ -111,9 +98,7 @@ async fn initialise(program: &Path, settings: &Path, data: &Path) -> Result<(), 
         command
     } else {
         let mut command = Command::new(program);
-        command
-            .arg(option("--defaults-file=", settings))
-            .arg("--initialize-insecure");
+        command.arg(option("--defaults-file=", settings)).arg("--initialize-insecure");
         command
     };
     command.arg(option("--datadir=", &fresh));

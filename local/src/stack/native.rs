@@ -34,9 +34,7 @@ impl Plan {
             if state.ports.redis.is_empty() || !Compose::new(folder, state)?.is_up().await? {
                 settle_all(options, state, folder);
             }
-            return Ok(Self {
-                stays: options.background || state.background,
-            });
+            return Ok(Self { stays: options.background || state.background });
         }
         let found = running(folder);
         let stays = options.background || (state.background && !found.is_empty());
@@ -88,12 +86,7 @@ pub(super) async fn stop_all(found: Vec<(PathBuf, Process)>) -> Result<(), Stack
 /// Gives a port to each server that is to be started and is not running.
 fn settle_all(options: &StackOptions, state: &mut State, folder: &Path) {
     let runs = |name: &str| Process::find(&folder.join(name)).is_some();
-    if !options.is_given(Kind::Redis)
-        && !runs(if state.redis_cluster {
-            "redis-cluster-1"
-        } else {
-            "redis"
-        })
+    if !options.is_given(Kind::Redis) && !runs(if state.redis_cluster { "redis-cluster-1" } else { "redis" })
     {
         redis::settle_ports(state);
     }
@@ -113,11 +106,7 @@ pub(super) async fn start(
     state: &mut State,
     plan: Plan,
 ) -> Result<Started, StackError> {
-    let guard = if plan.stays {
-        None
-    } else {
-        Some(Arc::new(Guard::start(folder, options.remove)?))
-    };
+    let guard = if plan.stays { None } else { Some(Arc::new(Guard::start(folder, options.remove)?)) };
     let one = |kind: Kind, state: State| {
         let guard = guard.clone();
         async move { start_one(kind, folder, options, state, guard).await }
@@ -177,11 +166,7 @@ async fn start_one(
                 redis::form_cluster(&state).await?;
             }
             server.wait().await?;
-            if kind == Kind::Kafka {
-                ensure_topics(options, &state).await
-            } else {
-                Ok(())
-            }
+            if kind == Kind::Kafka { ensure_topics(options, &state).await } else { Ok(()) }
         };
         let Err(error) = ready.await else {
             return Ok((server, state));
@@ -219,20 +204,13 @@ async fn prepare(
     };
     let (nodes, targets) = match kind {
         Kind::Redis => {
-            let count = if state.redis_cluster {
-                redis::CLUSTER_NODES
-            } else {
-                1
-            };
+            let count = if state.redis_cluster { redis::CLUSTER_NODES } else { 1 };
             let mut nodes = Vec::with_capacity(count);
             for (number, port) in state.ports.redis.iter().take(count).enumerate() {
                 nodes.push(node(redis::prepare(folder, state, number)?, *port));
             }
             let targets = (0..count)
-                .map(|number| Target::Redis {
-                    url: redis::url(state, number),
-                    cluster: state.redis_cluster,
-                })
+                .map(|number| Target::Redis { url: redis::url(state, number), cluster: state.redis_cluster })
                 .collect();
             (nodes, targets)
         }

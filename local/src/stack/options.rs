@@ -37,11 +37,7 @@ impl StackOptions {
             folder: folder.into(),
             given: BTreeMap::new(),
             topics: vec![
-                TopicSpec {
-                    name: "im-message-private".into(),
-                    partitions: 10,
-                    setting: "KAFKA_PARTITIONS",
-                },
+                TopicSpec { name: "im-message-private".into(), partitions: 10, setting: "KAFKA_PARTITIONS" },
                 TopicSpec {
                     name: "im-message-dead-letter".into(),
                     partitions: 1,
@@ -58,10 +54,7 @@ impl StackOptions {
     /// A stack for a test: its folder is new and goes with it, also when the process is killed.
     pub fn temporary() -> Self {
         let folder = std::env::temp_dir().join(format!("hongyan-{}", random_text(8)));
-        Self {
-            remove: true,
-            ..Self::new(folder)
-        }
+        Self { remove: true, ..Self::new(folder) }
     }
 
     /// Takes what the environment says: the servers that are given (`REDIS_URL`, `MYSQL_URL`,
@@ -70,8 +63,7 @@ impl StackOptions {
         mut self,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, StackError> {
-        self.given
-            .extend(variables.into_iter().filter(|(_, value)| !value.is_empty()));
+        self.given.extend(variables.into_iter().filter(|(_, value)| !value.is_empty()));
         let text =
             |name: &str, default: &str| self.given.get(name).map_or(default, String::as_str).to_owned();
         let partitions = match self.given.get("KAFKA_PARTITIONS").map(|text| text.parse::<u16>()) {
@@ -79,10 +71,7 @@ impl StackOptions {
             Some(Ok(number)) if number > 0 => usize::from(number),
             Some(_) => {
                 let reason = "must be a whole number from 1 to 65535".to_owned();
-                return Err(StackError::Setting {
-                    variable: "KAFKA_PARTITIONS",
-                    reason,
-                });
+                return Err(StackError::Setting { variable: "KAFKA_PARTITIONS", reason });
             }
         };
         self.topics = vec![
@@ -103,17 +92,11 @@ impl StackOptions {
             Some("docker") => Some(Place::Docker),
             Some(_) => {
                 let reason = "must be native or docker".to_owned();
-                return Err(StackError::Setting {
-                    variable: "HONGYAN_STACK",
-                    reason,
-                });
+                return Err(StackError::Setting { variable: "HONGYAN_STACK", reason });
             }
         };
         if !self.is_given(Kind::Redis) {
-            self.redis_cluster = self
-                .given
-                .get("REDIS_CLUSTER")
-                .is_some_and(|value| value == "true");
+            self.redis_cluster = self.given.get("REDIS_CLUSTER").is_some_and(|value| value == "true");
         }
         Ok(self)
     }

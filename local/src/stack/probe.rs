@@ -84,9 +84,9 @@ impl Target {
     /// The server's name and version, as it says them itself.
     pub(super) async fn version(&self) -> Result<String, String> {
         match self {
-            Self::Redis { url, cluster } => redis_version(url, *cluster)
-                .await
-                .map_err(|error| error.to_string()),
+            Self::Redis { url, cluster } => {
+                redis_version(url, *cluster).await.map_err(|error| error.to_string())
+            }
             Self::Mysql { url } => mysql_version(url).await.map_err(|error| error.to_string()),
             // Kafka's protocol has no question for it.
             Self::Kafka { .. } => Ok("Kafka".to_owned()),
@@ -113,14 +113,8 @@ async fn ask_redis(url: &str, cluster: bool) -> Result<(), NotReady> {
         if !cluster {
             return Ok(None);
         }
-        let info: String = redis::cmd("CLUSTER")
-            .arg("INFO")
-            .query_async(&mut connection)
-            .await?;
-        let state = info
-            .lines()
-            .find(|line| line.starts_with("cluster_state:"))
-            .unwrap_or("no state");
+        let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await?;
+        let state = info.lines().find(|line| line.starts_with("cluster_state:")).unwrap_or("no state");
         Ok((state != "cluster_state:ok").then(|| state.to_owned()))
     };
     match ask.await {
@@ -147,19 +141,9 @@ fn refused_by_redis(error: &RedisError) -> NotReady {
 
 async fn redis_version(url: &str, cluster: bool) -> Result<String, RedisError> {
     let mut connection = redis_connection(url).await?;
-    let info: String = redis::cmd("INFO")
-        .arg("server")
-        .query_async(&mut connection)
-        .await?;
-    let version = info
-        .lines()
-        .find_map(|line| line.strip_prefix("redis_version:"))
-        .unwrap_or("?")
-        .trim();
-    Ok(format!(
-        "Redis {version}{}",
-        if cluster { " (cluster)" } else { "" }
-    ))
+    let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("?").trim();
+    Ok(format!("Redis {version}{}", if cluster { " (cluster)" } else { "" }))
 }
 
 async fn ask_mysql(url: &str) -> Result<(), NotReady> {
@@ -174,11 +158,7 @@ async fn ask_mysql(url: &str) -> Result<(), NotReady> {
             // 1044 and 1045: access denied to the database or the user; 1049: no such database.
             let number = inner.try_downcast_ref().map_or(0, MySqlDatabaseError::number);
             let text = format!("MySQL refuses: {}", inner.message());
-            if matches!(number, 1044 | 1045 | 1049) {
-                NotReady::Ever(text)
-            } else {
-                NotReady::Yet(text)
-            }
+            if matches!(number, 1044 | 1045 | 1049) { NotReady::Ever(text) } else { NotReady::Yet(text) }
         }
         _ => NotReady::Yet(error.to_string()),
     })
@@ -186,33 +166,19 @@ async fn ask_mysql(url: &str) -> Result<(), NotReady> {
 
 async fn mysql_version(url: &str) -> Result<String, sqlx::Error> {
     let mut connection = MySqlConnection::connect(url).await?;
-    let version: String = sqlx::query_scalar("SELECT VERSION()")
-        .fetch_one(&mut connection)
-        .await?;
+    let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut connection).await?;
     connection.close().await?;
-    let name = if version.contains("MariaDB") {
-        "MariaDB"
-    } else {
-        "MySQL"
-    };
-    Ok(format!(
-        "{name} {}",
-        version.split('-').next().unwrap_or(&version)
-    ))
+    let name = if version.contains("MariaDB") { "MariaDB" } else { "MySQL" };
+    Ok(format!("{name} {}", version.split('-').next().unwrap_or(&version)))
 }
 
 async fn ask_kafka(bootstrap: &str) -> Result<(), NotReady> {
     // A client that finds nobody waits longer and longer between its tries, so it is only made once somebody listens.
     let first = bootstrap.split(',').next().unwrap_or(bootstrap);
-    tokio::net::TcpStream::connect(first)
-        .await
-        .map_err(|error| NotReady::Yet(error.to_string()))?;
+    tokio::net::TcpStream::connect(first).await.map_err(|error| NotReady::Yet(error.to_string()))?;
     let topics = topics(bootstrap, ATTEMPT).await.map_err(NotReady::Yet)?;
     match topics.iter().find(|topic| !topic.ready) {
-        Some(topic) => Err(NotReady::Yet(format!(
-            "topic {} has a partition without a leader",
-            topic.name
-        ))),
+        Some(topic) => Err(NotReady::Yet(format!("topic {} has a partition without a leader", topic.name))),
         None => Ok(()),
     }
 }
@@ -239,10 +205,7 @@ pub(super) async fn topics(bootstrap: &str, limit: Duration) -> Result<Vec<Topic
                 name: topic.name().to_owned(),
                 partitions: topic.partitions().len(),
                 ready: topic.error().is_none()
-                    && topic
-                        .partitions()
-                        .iter()
-                        .all(|part| part.leader() >= 0 && part.error().is_none()),
+                    && topic.partitions().iter().all(|part| part.leader() >= 0 && part.error().is_none()),
             })
             .collect())
     };
@@ -254,9 +217,7 @@ pub(super) async fn topics(bootstrap: &str, limit: Duration) -> Result<Vec<Topic
 
 pub(super) fn kafka_config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap)
-        .set("client.id", "hongyan-stack");
+    config.set("bootstrap.servers", bootstrap).set("client.id", "hongyan-stack");
     config
 }
 

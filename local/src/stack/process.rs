@@ -50,10 +50,7 @@ impl Launch {
             file.read_to_end(&mut bytes)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        read().map_or_else(
-            |error| format!("(cannot be read: {error})"),
-            |text| last_lines(&text, 8),
-        )
+        read().map_or_else(|error| format!("(cannot be read: {error})"), |text| last_lines(&text, 8))
     }
 
     /// Starts the server in a process group of its own, so that Ctrl-C at the terminal does not reach it: the runtime
@@ -78,11 +75,7 @@ impl Launch {
             .process_group(0)
             .spawn()
             .doing(doing)?;
-        Ok(Process {
-            pid: pid_of(child.id()),
-            child: Some(child),
-            folder: self.folder.clone(),
-        })
+        Ok(Process { pid: pid_of(child.id()), child: Some(child), folder: self.folder.clone() })
     }
 }
 
@@ -102,17 +95,8 @@ pub(super) struct Process {
 impl Process {
     /// The process that an earlier run left behind over this server's folder, if it still runs.
     pub(super) fn find(folder: &Path) -> Option<Self> {
-        let pid = fs::read_to_string(folder.join("pid"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-            .filter(|pid| *pid > 1)?;
-        let process = Self {
-            pid: Pid::from_raw(pid),
-            child: None,
-            folder: folder.to_owned(),
-        };
+        let pid = fs::read_to_string(folder.join("pid")).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
+        let process = Self { pid: Pid::from_raw(pid), child: None, folder: folder.to_owned() };
         process.is_ours().then_some(process)
     }
 
@@ -126,8 +110,7 @@ impl Process {
     fn is_ours(&self) -> bool {
         command_line(self.pid).is_some_and(|line| {
             let folder = self.folder.as_os_str().as_encoded_bytes();
-            line.windows(folder.len() + 1)
-                .any(|part| part.starts_with(folder) && part.ends_with(b"/"))
+            line.windows(folder.len() + 1).any(|part| part.starts_with(folder) && part.ends_with(b"/"))
         })
     }
 
@@ -167,11 +150,7 @@ impl Process {
         self.signal(Signal::SIGTERM)?;
         // A stopped process does not see the request.
         self.signal(Signal::SIGCONT)?;
-        if self.wait(Duration::from_secs(30)).await {
-            Ok(())
-        } else {
-            self.kill().await
-        }
+        if self.wait(Duration::from_secs(30)).await { Ok(()) } else { self.kill().await }
     }
 
     /// Ends it at once, as a crash would.
@@ -189,9 +168,6 @@ fn command_line(pid: Pid) -> Option<Vec<u8>> {
     if Path::new("/proc/self/cmdline").exists() {
         return fs::read(format!("/proc/{pid}/cmdline")).ok();
     }
-    let output = Command::new("ps")
-        .args(["-ww", "-o", "args=", "-p", &pid.to_string()])
-        .output()
-        .ok()?;
+    let output = Command::new("ps").args(["-ww", "-o", "args=", "-p", &pid.to_string()]).output().ok()?;
     Some(output.stdout)
 }

@@ -33,11 +33,7 @@ pub(super) fn settle_ports(state: &mut State) {
 
 /// Writes the node's settings and says how to start it.
 pub(super) fn prepare(stack: &Path, state: &State, node: usize) -> Result<Launch, StackError> {
-    let name = if state.redis_cluster {
-        format!("redis-cluster-{}", node + 1)
-    } else {
-        "redis".to_owned()
-    };
+    let name = if state.redis_cluster { format!("redis-cluster-{}", node + 1) } else { "redis".to_owned() };
     let folder = stack.join(name);
     make_folder(&folder)?;
     let port = state.ports.redis.get(node).copied().unwrap_or_default();
@@ -45,30 +41,16 @@ pub(super) fn prepare(stack: &Path, state: &State, node: usize) -> Result<Launch
         "{SETTINGS}\nbind 127.0.0.1\nport {port}\ndir \"{}\"\nrequirepass {password}\nmasterauth {password}\n\
          set-proc-title no\n{}",
         folder.display(),
-        if state.redis_cluster {
-            cluster_settings(state, node)
-        } else {
-            String::new()
-        },
+        if state.redis_cluster { cluster_settings(state, node) } else { String::new() },
         password = state.redis_password
     );
     let file = folder.join("redis.conf");
     write_private(&file, settings.as_bytes())?;
-    Ok(Launch {
-        kind: Kind::Redis,
-        program: program(&folder)?,
-        folder,
-        arguments: vec![file.into()],
-    })
+    Ok(Launch { kind: Kind::Redis, program: program(&folder)?, folder, arguments: vec![file.into()] })
 }
 
 fn cluster_settings(state: &State, node: usize) -> String {
-    let bus = state
-        .ports
-        .redis
-        .get(CLUSTER_NODES + node)
-        .copied()
-        .unwrap_or_default();
+    let bus = state.ports.redis.get(CLUSTER_NODES + node).copied().unwrap_or_default();
     format!(
         "cluster-enabled yes\ncluster-port {bus}\ncluster-config-file nodes.conf\n\
          cluster-node-timeout 5000\ncluster-require-full-coverage no\n"
@@ -90,10 +72,7 @@ fn program(folder: &Path) -> Result<std::path::PathBuf, StackError> {
         }
         std::os::unix::fs::symlink(&found, &link)
     };
-    make().map_err(|source| StackError::Io {
-        doing: format!("cannot make {}", link.display()),
-        source,
-    })?;
+    make().map_err(|source| StackError::Io { doing: format!("cannot make {}", link.display()), source })?;
     Ok(link)
 }
 
@@ -101,13 +80,9 @@ fn program(folder: &Path) -> Result<std::path::PathBuf, StackError> {
 pub(super) async fn form_cluster(state: &State) -> Result<(), StackError> {
     let form = async {
         for node in 0..CLUSTER_NODES {
-            let mut connection = redis::Client::open(url(state, node))?
-                .get_multiplexed_async_connection()
-                .await?;
-            let info: String = redis::cmd("CLUSTER")
-                .arg("INFO")
-                .query_async(&mut connection)
-                .await?;
+            let mut connection =
+                redis::Client::open(url(state, node))?.get_multiplexed_async_connection().await?;
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await?;
             if !info.contains("cluster_slots_assigned:0\r") {
                 continue;
             }
@@ -124,9 +99,7 @@ pub(super) async fn form_cluster(state: &State) -> Result<(), StackError> {
                 .query_async::<()>(&mut connection)
                 .await?;
         }
-        let mut first = redis::Client::open(url(state, 0))?
-            .get_multiplexed_async_connection()
-            .await?;
+        let mut first = redis::Client::open(url(state, 0))?.get_multiplexed_async_connection().await?;
         for node in 1..CLUSTER_NODES {
             redis::cmd("CLUSTER")
                 .arg("MEET")
@@ -138,8 +111,5 @@ pub(super) async fn form_cluster(state: &State) -> Result<(), StackError> {
         }
         Ok::<(), redis::RedisError>(())
     };
-    form.await.map_err(|error| StackError::Tool {
-        what: "Redis Cluster".into(),
-        reason: error.to_string(),
-    })
+    form.await.map_err(|error| StackError::Tool { what: "Redis Cluster".into(), reason: error.to_string() })
 }

@@ -55,33 +55,16 @@ impl Node {
         process: Option<Process>,
         guard: Option<Arc<Guard>>,
     ) -> Self {
-        let name = launch
-            .folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        Self {
-            name,
-            launch,
-            port,
-            process: Mutex::new(process),
-            guard,
-        }
+        let name = launch.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { name, launch, port, process: Mutex::new(process), guard }
     }
 
     fn tell_guard(&self, pid: Option<Pid>) -> Result<(), StackError> {
-        self.guard
-            .as_ref()
-            .map_or(Ok(()), |guard| guard.watch(&self.name, pid))
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.watch(&self.name, pid))
     }
 
     async fn is_running(&self) -> bool {
-        self.process
-            .lock()
-            .await
-            .as_mut()
-            .is_some_and(|process| process.ended().is_none())
+        self.process.lock().await.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Starts the process where it does not run; whether it answers is another question.
@@ -91,10 +74,7 @@ impl Node {
             return Ok(());
         }
         if !port_is_free(self.port) {
-            return Err(StackError::PortInUse {
-                server: self.launch.kind,
-                port: self.port,
-            });
+            return Err(StackError::PortInUse { server: self.launch.kind, port: self.port });
         }
         let process = self.launch.spawn()?;
         self.tell_guard(Some(process.pid))?;
@@ -104,42 +84,23 @@ impl Node {
 
     async fn wait(&self, target: &Target) -> Result<(), StackError> {
         let mut slot = self.process.lock().await;
-        let ended = || {
-            slot.as_mut()
-                .map_or_else(|| Some("not started".to_owned()), Process::ended)
-        };
+        let ended = || slot.as_mut().map_or_else(|| Some("not started".to_owned()), Process::ended);
         let (server, log) = (self.launch.kind, self.launch.log());
-        target
-            .wait(START_LIMIT, ended)
-            .await
-            .map_err(|error| match error {
-                WaitError::Ended(status) => StackError::Ended {
-                    server,
-                    status,
-                    log,
-                    tail: self.launch.log_tail(),
-                },
-                WaitError::Silent(reason) | WaitError::Refused(reason) => {
-                    let seconds = START_LIMIT.as_secs();
-                    StackError::Silent {
-                        server,
-                        seconds,
-                        reason,
-                        log,
-                        tail: self.launch.log_tail(),
-                    }
-                }
-            })
+        target.wait(START_LIMIT, ended).await.map_err(|error| match error {
+            WaitError::Ended(status) => {
+                StackError::Ended { server, status, log, tail: self.launch.log_tail() }
+            }
+            WaitError::Silent(reason) | WaitError::Refused(reason) => {
+                let seconds = START_LIMIT.as_secs();
+                StackError::Silent { server, seconds, reason, log, tail: self.launch.log_tail() }
+            }
+        })
     }
 
     async fn end(&self, by: Signal) -> Result<(), StackError> {
         let mut slot = self.process.lock().await;
         if let Some(mut process) = slot.take() {
-            let ended = if by == Signal::SIGKILL {
-                process.kill().await
-            } else {
-                process.stop().await
-            };
+            let ended = if by == Signal::SIGKILL { process.kill().await } else { process.stop().await };
             if let Err(error) = ended {
                 *slot = Some(process);
                 return Err(error);
@@ -150,25 +111,12 @@ impl Node {
 
     /// Ends it unless it was running before we came.
     async fn end_if_started(&self) -> Result<(), StackError> {
-        let started = self
-            .process
-            .lock()
-            .await
-            .as_ref()
-            .is_some_and(Process::was_started);
-        if started {
-            self.end(Signal::SIGTERM).await
-        } else {
-            Ok(())
-        }
+        let started = self.process.lock().await.as_ref().is_some_and(Process::was_started);
+        if started { self.end(Signal::SIGTERM).await } else { Ok(()) }
     }
 
     async fn signal(&self, signal: Signal) -> Result<(), StackError> {
-        self.process
-            .lock()
-            .await
-            .as_mut()
-            .map_or(Ok(()), |process| process.signal(signal))
+        self.process.lock().await.as_mut().map_or(Ok(()), |process| process.signal(signal))
     }
 }
 
@@ -193,9 +141,7 @@ impl Server {
                 self.wait().await
             }
             Runs::InDocker(compose) => {
-                compose
-                    .run(&["up", "--detach", "--wait", self.kind.service()])
-                    .await?;
+                compose.run(&["up", "--detach", "--wait", self.kind.service()]).await?;
                 self.wait().await
             }
         }
@@ -217,11 +163,7 @@ impl Server {
             return Ok(());
         };
         for (number, node) in nodes.iter().enumerate() {
-            node.wait(&Target::Redis {
-                url: redis::url(state, number),
-                cluster: false,
-            })
-            .await?;
+            node.wait(&Target::Redis { url: redis::url(state, number), cluster: false }).await?;
         }
         Ok(())
     }
@@ -322,10 +264,7 @@ impl Server {
     /// Asks once whether it works; the error says what was met.
     pub async fn answers(&self) -> Result<(), String> {
         for target in &self.targets {
-            target
-                .ask()
-                .await
-                .map_err(|(NotReady::Yet(reason) | NotReady::Ever(reason))| reason)?;
+            target.ask().await.map_err(|(NotReady::Yet(reason) | NotReady::Ever(reason))| reason)?;
         }
         Ok(())
     }
@@ -365,10 +304,7 @@ impl Server {
     }
 
     fn not_ours(&self) -> StackError {
-        StackError::NotOurs {
-            server: self.kind,
-            variable: self.kind.variable(),
-        }
+        StackError::NotOurs { server: self.kind, variable: self.kind.variable() }
     }
 }
 

@@ -21,10 +21,7 @@ impl Fingerprint {
         hash.update([u8::from(kind)]);
         hash.update(content.as_bytes());
         let digest = hash.finalize();
-        let bits = digest
-            .iter()
-            .take(16)
-            .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+        let bits = digest.iter().take(16).fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
         Self(format!("{bits:032x}"))
     }
 }
@@ -51,28 +48,19 @@ impl Cache {
     ) -> Result<Claim, ServerError> {
         let key = keys::client_message(from, client_msg_id);
         let steps = vec![
-            step!(
-                "SET",
-                &key,
-                format!("{id}:{}", fingerprint.0),
-                "NX",
-                "PX",
-                self.expiry_ms
-            ),
+            step!("SET", &key, format!("{id}:{}", fingerprint.0), "NX", "PX", self.expiry_ms),
             step!("GET", &key),
         ];
         let mut values = self.redis.batch("cache.claim", steps).await?;
         let held: Option<String> = typed("cache.claim", values.swap_remove(1))?;
         let held = held.as_deref().and_then(|held| held.split_once(':'));
-        Ok(
-            match held.and_then(|(held_id, print)| Some((held_id.parse::<MessageId>().ok()?, print))) {
-                Some((held_id, _)) if held_id == id => Claim::New,
-                Some((held_id, print)) if print == fingerprint.0 => Claim::Same(held_id),
-                Some(_) => Claim::Other,
-                // It expired between the two commands, which takes 30 minutes: as good as new.
-                None => Claim::New,
-            },
-        )
+        Ok(match held.and_then(|(held_id, print)| Some((held_id.parse::<MessageId>().ok()?, print))) {
+            Some((held_id, _)) if held_id == id => Claim::New,
+            Some((held_id, print)) if print == fingerprint.0 => Claim::Same(held_id),
+            Some(_) => Claim::Other,
+            // It expired between the two commands, which takes 30 minutes: as good as new.
+            None => Claim::New,
+        })
     }
 
     /// Points a sender's `clientMsgId` to the message that MySQL keeps for it.
@@ -83,11 +71,6 @@ impl Cache {
         let fingerprint = Fingerprint::of(retry.to, retry.kind, &retry.content);
         let key = keys::client_message(retry.from, client_msg_id);
         let value = format!("{first}:{}", fingerprint.0);
-        self.redis
-            .run(
-                "cache.repoint_claim",
-                step!("SET", key, value, "PX", self.expiry_ms),
-            )
-            .await
+        self.redis.run("cache.repoint_claim", step!("SET", key, value, "PX", self.expiry_ms)).await
     }
 }

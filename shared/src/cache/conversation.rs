@@ -18,10 +18,7 @@ impl Cache {
         let last = isize::try_from(limit).unwrap_or(isize::MAX) - 1;
         let ids: Vec<i64> = self
             .redis
-            .run(
-                "cache.recent",
-                step!("LRANGE", keys::conversation(conversation), 0, last),
-            )
+            .run("cache.recent", step!("LRANGE", keys::conversation(conversation), 0, last))
             .await?;
         Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
     }
@@ -46,12 +43,7 @@ impl Cache {
 
     /// Drops the list: what is not known to be gapless must not be.
     pub async fn drop_conversation(&self, conversation: ConversationId) -> Result<(), ServerError> {
-        self.redis
-            .run(
-                "cache.drop_conversation",
-                step!("UNLINK", keys::conversation(conversation)),
-            )
-            .await
+        self.redis.run("cache.drop_conversation", step!("UNLINK", keys::conversation(conversation))).await
     }
 
     /// The most ids that a list keeps.

@@ -28,15 +28,9 @@ impl Cache {
             command.arg(id.get());
         }
         let members: Vec<bool> = self.redis.run("cache.deleted_among", command).await?;
-        let deleted = ids
-            .iter()
-            .zip(members.iter().skip(1))
-            .filter(|(_, member)| **member)
-            .map(|(id, _)| *id);
-        Ok(DeletedAmong {
-            deleted: deleted.collect(),
-            complete: members.first().copied().unwrap_or(false),
-        })
+        let deleted =
+            ids.iter().zip(members.iter().skip(1)).filter(|(_, member)| **member).map(|(id, _)| *id);
+        Ok(DeletedAmong { deleted: deleted.collect(), complete: members.first().copied().unwrap_or(false) })
     }
 
     /// Notes a deletion that MySQL has, and takes the id off the user's unread.
@@ -56,10 +50,7 @@ impl Cache {
         for id in all {
             command.arg(id.get());
         }
-        let steps = vec![
-            command.into(),
-            step!("PEXPIRE", keys::deleted(user), self.expiry_ms),
-        ];
+        let steps = vec![command.into(), step!("PEXPIRE", keys::deleted(user), self.expiry_ms)];
         self.redis.batch("cache.fill_deleted", steps).await.map(drop)
     }
 }

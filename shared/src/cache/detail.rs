@@ -29,6 +29,8 @@ pub enum Detail {
 pub struct RecalledDetail {
     /// When, ms since 1970 UTC.
     pub recall_time: TimestampMs,
+    /// Its conversation.
+    pub conversation: ConversationId,
     /// The message without its content; `None` where only a stub is left.
     pub message: Option<Message>,
 }
@@ -39,28 +41,21 @@ impl Detail {
         #[serde(rename_all = "camelCase")]
         struct Stub {
             status: u8,
-            recall_time: Option<TimestampMs>,
+            recall_time: TimestampMs,
+            conversation_id: ConversationId,
         }
-        let Some(json) = json else {
-            return Ok(Self::Missing);
-        };
+        let Some(json) = json else { return Ok(Self::Missing) };
         let parsed = match serde_json::from_str::<Message>(&json) {
-            Ok(message) if message.is_recalled() => {
-                let recall_time = message.recall_time.unwrap_or_default();
-                Ok(Self::Recalled(RecalledDetail {
-                    recall_time,
-                    message: Some(message),
-                }))
-            }
+            Ok(message) if message.is_recalled() => Ok(Self::Recalled(RecalledDetail {
+                recall_time: message.recall_time.unwrap_or_default(),
+                conversation: message.conversation(),
+                message: Some(message),
+            })),
             Ok(message) => Ok(Self::Message(message)),
             Err(error) => match serde_json::from_str(&json) {
-                Ok(Stub {
-                    status: 0,
-                    recall_time,
-                }) => Ok(Self::Recalled(RecalledDetail {
-                    recall_time: recall_time.unwrap_or_default(),
-                    message: None,
-                })),
+                Ok(Stub { status: 0, recall_time, conversation_id: conversation }) => {
+                    Ok(Self::Recalled(RecalledDetail { recall_time, conversation, message: None }))
+                }
                 _ => Err(error),
             },
         };
@@ -94,12 +89,8 @@ impl Cache {
     /// its detail without TTL, its place in the conversation, the receiver's unread. One round trip.
     #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
     pub async fn accept(&self, message: &Message) -> Result<(), ServerError> {
-        let first = vec![step!(
-            "ZADD",
-            self.shard(message.conversation()),
-            message.send_time,
-            message.id.get()
-        )];
+        let first =
+            vec![step!("ZADD", self.shard(message.conversation()), message.send_time, message.id.get())];
         let rest = vec![
             step!("SET", keys::detail(message.id), to_json(message)?, "NX"),
             self.insert_step(message.conversation(), message.id, "create"),
@@ -110,10 +101,7 @@ impl Cache {
 
     /// What Redis knows of one message.
     pub async fn detail(&self, id: MessageId) -> Result<Detail, ServerError> {
-        let json = self
-            .redis
-            .run("cache.detail", step!("GET", keys::detail(id)))
-            .await?;
+        let json = self.redis.run("cache.detail", step!("GET", keys::detail(id))).await?;
         Detail::parse(id, json)
     }
 
@@ -122,10 +110,7 @@ impl Cache {
     pub async fn details(&self, ids: &[MessageId]) -> Result<Vec<Detail>, ServerError> {
         let gets = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
         let values = self.redis.batch("cache.details", gets).await?;
-        ids.iter()
-            .zip(values)
-            .map(|(&id, value)| Detail::parse(id, typed("cache.details", value)?))
-            .collect()
+        ids.iter().zip(values).map(|(&id, value)| Detail::parse(id, typed("cache.details", value)?)).collect()
     }
 
     /// Puts back details that are missing, of messages read from MySQL; what is there, above all a recall, stays.
@@ -133,14 +118,7 @@ impl Cache {
         let sets = messages
             .iter()
             .map(|message| {
-                Ok(step!(
-                    "SET",
-                    keys::detail(message.id),
-                    to_json(message)?,
-                    "NX",
-                    "PX",
-                    self.expiry_ms
-                ))
+                Ok(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms))
             })
             .collect::<Result<Vec<_>, ServerError>>()?;
         self.redis.batch("cache.restore", sets).await.map(drop)
@@ -153,18 +131,9 @@ impl Cache {
         let id = recall.message_id;
         let first = vec![
             step!("SET", keys::cancel(id), recall.recall_time, "PX", CANCEL_FLAG_MS),
-            step!(
-                "ZADD",
-                self.shard(recall.conversation_id),
-                "NX",
-                recall.recall_time,
-                id.get()
-            ),
+            step!("ZADD", self.shard(recall.conversation_id), "NX", recall.recall_time, id.get()),
         ];
-        let rest = vec![
-            mark_recalled_step(recall),
-            step!("SREM", keys::unread(receiver), id.get()),
-        ];
+        let rest = vec![mark_recalled_step(recall), step!("SREM", keys::unread(receiver), id.get())];
         let mut values = self.in_order("cache.mark_recalled", first, rest).await?;
         recall_mark(values.swap_remove(2))
     }
@@ -174,28 +143,22 @@ impl Cache {
     #[tracing::instrument(name = "cache.confirm_recalled", skip_all, fields(messages = recalls.len()))]
     pub async fn confirm_recalled(&self, recalls: &[Recall]) -> Result<(), ServerError> {
         let marks = recalls.iter().map(mark_recalled_step).collect();
-        let confirms = recalls.iter().map(|recall| {
-            scripts::CONFIRM_RECALLED.on(keys::detail(recall.message_id), vec![self.expiry_ms.to_string()])
+        let confirms = recalls.iter().flat_map(|recall| {
+            let id = recall.message_id;
+            let confirm = scripts::CONFIRM_RECALLED.on(keys::detail(id), vec![self.expiry_ms.to_string()]);
+            // Which of the two is the receiver is not known here; own messages never count, so both may be cleared.
+            let clear =
+                recall.conversation_id.users().map(|user| step!("SREM", keys::unread(user), id.get()));
+            [confirm].into_iter().chain(clear)
         });
-        self.in_order("cache.confirm_recalled", marks, confirms.collect())
-            .await?;
-        self.settle(
-            recalls
-                .iter()
-                .map(|recall| (recall.conversation_id, recall.message_id)),
-        )
-        .await
+        self.in_order("cache.confirm_recalled", marks, confirms.collect()).await?;
+        self.settle(recalls.iter().map(|recall| (recall.conversation_id, recall.message_id))).await
     }
 
     /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
     pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
         let steps = vec![
-            step!(
-                "LREM",
-                keys::conversation(message.conversation()),
-                0,
-                message.id.get()
-            ),
+            step!("LREM", keys::conversation(message.conversation()), 0, message.id.get()),
             step!("SREM", keys::unread(message.to), message.id.get()),
             step!("DEL", keys::detail(message.id)),
         ];
@@ -222,10 +185,7 @@ fn mark_recalled_step(recall: &Recall) -> Step {
         r#"{{"status":0,"persistStatus":"PENDING","recallTime":{},"id":{},"conversationId":"{}","content":""}}"#,
         recall.recall_time, recall.message_id, recall.conversation_id
     );
-    scripts::MARK_RECALLED.on(
-        keys::detail(recall.message_id),
-        vec![recall.recall_time.to_string(), stub],
-    )
+    scripts::MARK_RECALLED.on(keys::detail(recall.message_id), vec![recall.recall_time.to_string(), stub])
 }
 
 fn recall_mark(value: ::redis::Value) -> Result<RecallMark, ServerError> {
@@ -240,12 +200,7 @@ fn recall_mark(value: ::redis::Value) -> Result<RecallMark, ServerError> {
 
 pub(super) fn unexpected_answer(action: &'static str, answer: &[String]) -> ServerError {
     let source = format!("the script answered {answer:?}").into();
-    ServerError {
-        server: Server::Redis,
-        action,
-        retry: Retry::Permanent,
-        source,
-    }
+    ServerError { server: Server::Redis, action, retry: Retry::Permanent, source }
 }
 
 pub(super) fn to_json(message: &Message) -> Result<String, ServerError> {

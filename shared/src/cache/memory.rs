@@ -37,9 +37,7 @@ impl Cache {
             dropped += self.drop_lists_on(node).await?;
         }
         // Only now: whoever dies in between leaves the work to the next.
-        self.redis
-            .run::<()>("cache.run_id", step!("SET", keys::RUN_ID, &now))
-            .await?;
+        self.redis.run::<()>("cache.run_id", step!("SET", keys::RUN_ID, &now)).await?;
         if before.is_some() {
             tracing::warn!(
                 lists = dropped,
@@ -60,14 +58,9 @@ impl Cache {
                 .arg(SCAN_COUNT);
             let found: (u64, Vec<String>) = match (&node.address, self.redis.cluster()) {
                 (Some((host, port)), Some(mut cluster)) => {
-                    let to = SingleNodeRoutingInfo::ByAddress {
-                        host: host.clone(),
-                        port: *port,
-                    };
+                    let to = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
                     let value = cluster.route_command(scan, RoutingInfo::SingleNode(to)).await;
-                    value
-                        .and_then(|value| Ok(FromRedisValue::from_redis_value(value)?))
-                        .map_err(failed)?
+                    value.and_then(|value| Ok(FromRedisValue::from_redis_value(value)?)).map_err(failed)?
                 }
                 _ => self.redis.run("cache.scan", scan).await?,
             };
@@ -87,10 +80,7 @@ impl Cache {
         info.arg("server");
         let Some(mut cluster) = self.redis.cluster() else {
             let info: String = self.redis.run("cache.info", info).await?;
-            return Ok(vec![Node {
-                address: None,
-                run_id: run_id(&info),
-            }]);
+            return Ok(vec![Node { address: None, run_id: run_id(&info) }]);
         };
         let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
         let answers = cluster.route_command(info, masters).await.map_err(failed)?;
@@ -103,13 +93,9 @@ impl Cache {
             other => FromRedisValue::from_redis_value(other).map_err(|error| failed(error.into()))?,
         };
         let nodes = answers.into_iter().map(|(node, info)| {
-            let address = node
-                .rsplit_once(':')
-                .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
-            Node {
-                address,
-                run_id: run_id(&info),
-            }
+            let address =
+                node.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+            Node { address, run_id: run_id(&info) }
         });
         Ok(nodes.collect())
     }
@@ -122,11 +108,7 @@ struct Node {
 }
 
 fn run_id(info: &str) -> String {
-    info.lines()
-        .find_map(|line| line.strip_prefix("run_id:"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned()
 }
 
 fn failed(source: RedisError) -> ServerError {

@@ -22,10 +22,7 @@ impl Cache {
         for (conversation, id) in messages {
             shards.entry(self.shard(conversation)).or_default().push(id.get());
         }
-        let removals = shards
-            .into_iter()
-            .map(|(shard, ids)| step!("ZREM", shard, ids))
-            .collect();
+        let removals = shards.into_iter().map(|(shard, ids)| step!("ZREM", shard, ids)).collect();
         self.redis.batch("cache.settle", removals).await.map(drop)
     }
 
@@ -39,13 +36,10 @@ impl Cache {
 
     /// How many messages are unconfirmed, in all.
     pub async fn pending_count(&self) -> Result<u64, ServerError> {
-        let counts = (0..self.partitions.get())
-            .map(|partition| step!("ZCARD", keys::pending(partition)))
-            .collect();
+        let counts =
+            (0..self.partitions.get()).map(|partition| step!("ZCARD", keys::pending(partition))).collect();
         let counts = self.redis.batch("cache.pending_count", counts).await?;
-        counts.into_iter().try_fold(0, |sum, count| {
-            Ok(sum + typed::<u64>("cache.pending_count", count)?)
-        })
+        counts.into_iter().try_fold(0, |sum, count| Ok(sum + typed::<u64>("cache.pending_count", count)?))
     }
 
     /// The oldest `limit` messages of a partition that were sent at `until` or before, with their send times.
@@ -55,22 +49,13 @@ impl Cache {
         until: TimestampMs,
         limit: usize,
     ) -> Result<Vec<(MessageId, TimestampMs)>, ServerError> {
-        let range = step!(
-            "ZRANGEBYSCORE",
-            keys::pending(partition),
-            "-inf",
-            until,
-            "WITHSCORES",
-            "LIMIT",
-            0,
-            limit
-        );
+        let range =
+            step!("ZRANGEBYSCORE", keys::pending(partition), "-inf", until, "WITHSCORES", "LIMIT", 0, limit);
         // A score is a double, exact for ms far beyond the year 9999.
         let due: Vec<(i64, f64)> = self.redis.run("cache.pending_until", range).await?;
         #[expect(clippy::cast_possible_truncation, reason = "scores are whole ms")]
-        let due = due
-            .into_iter()
-            .filter_map(|(id, score)| Some((MessageId::new(id).ok()?, score as TimestampMs)));
+        let due =
+            due.into_iter().filter_map(|(id, score)| Some((MessageId::new(id).ok()?, score as TimestampMs)));
         Ok(due.collect())
     }
 
@@ -78,41 +63,28 @@ impl Cache {
     pub async fn may_resend(&self, id: MessageId) -> Result<bool, ServerError> {
         let set: Option<String> = self
             .redis
-            .run(
-                "cache.may_resend",
-                step!("SET", keys::resent(id), 1, "NX", "PX", RESENT_MS),
-            )
+            .run("cache.may_resend", step!("SET", keys::resent(id), 1, "NX", "PX", RESENT_MS))
             .await?;
         Ok(set.is_some())
     }
 
     /// The message was not sent again after all: it may be at the next run.
     pub async fn forget_resend(&self, id: MessageId) -> Result<(), ServerError> {
-        self.redis
-            .run::<i64>("cache.forget_resend", step!("DEL", keys::resent(id)))
-            .await
-            .map(drop)
+        self.redis.run::<i64>("cache.forget_resend", step!("DEL", keys::resent(id))).await.map(drop)
     }
 
     /// Begins a run of the compensator for `holder`, if none is under way. It ends by [`Self::end_compensation`], or by
     /// itself after `ttl_ms`.
     pub async fn begin_compensation(&self, holder: &str, ttl_ms: u64) -> Result<bool, ServerError> {
-        let lock = scripts::LOCK.on(
-            keys::COMPENSATOR.to_owned(),
-            vec![holder.to_owned(), ttl_ms.to_string()],
-        );
+        let lock =
+            scripts::LOCK.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), ttl_ms.to_string()]);
         self.redis.run("cache.begin_compensation", lock).await
     }
 
     /// Ends the run.
     pub async fn end_compensation(&self, holder: &str) -> Result<(), ServerError> {
-        let unlock = scripts::UNLOCK.on(
-            keys::COMPENSATOR.to_owned(),
-            vec![holder.to_owned(), "0".to_owned()],
-        );
-        self.redis
-            .run::<i64>("cache.end_compensation", unlock)
-            .await
-            .map(drop)
+        let unlock =
+            scripts::UNLOCK.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), "0".to_owned()]);
+        self.redis.run::<i64>("cache.end_compensation", unlock).await.map(drop)
     }
 }

@@ -46,10 +46,7 @@ impl Cache {
     pub async fn check(&self, ids: &[MessageId]) -> Result<Vec<Check>, ServerError> {
         let steps = ids.iter().flat_map(|&id| check_steps(id)).collect();
         let values = self.redis.batch("cache.check", steps).await?;
-        values
-            .chunks_exact(2)
-            .map(|pair| check(&pair[0], &pair[1]))
-            .collect()
+        values.chunks_exact(2).map(|pair| check(&pair[0], &pair[1])).collect()
     }
 
     /// The second check, right before the write, together with the lock for the record `holder`
@@ -87,10 +84,7 @@ impl Cache {
             ]
         });
         let values = self.redis.batch("cache.mark_persisted", steps.collect()).await?;
-        values
-            .chunks_exact(3)
-            .map(|answers| persist_mark(answers[0].clone()))
-            .collect()
+        values.chunks_exact(3).map(|answers| persist_mark(answers[0].clone())).collect()
     }
 
     /// Gives back locks of records that were not written after all.
@@ -107,14 +101,7 @@ impl Cache {
     pub async fn heal(&self, messages: &[&Message], unread: &[bool]) -> Result<(), ServerError> {
         let mut steps: Vec<Step> = Vec::with_capacity(2 * messages.len());
         for (message, &unread) in messages.iter().zip(unread) {
-            steps.push(step!(
-                "SET",
-                keys::detail(message.id),
-                to_json(message)?,
-                "NX",
-                "PX",
-                self.expiry_ms
-            ));
+            steps.push(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms));
             if unread {
                 steps.push(step!("SADD", keys::unread(message.to), message.id.get()));
             }
@@ -124,10 +111,7 @@ impl Cache {
 }
 
 fn check_steps(id: MessageId) -> [Step; 2] {
-    [
-        step!("GET", keys::cancel(id)),
-        step!("GETRANGE", keys::detail(id), 0, RECALLED_HEAD.len() - 1),
-    ]
+    [step!("GET", keys::cancel(id)), step!("GETRANGE", keys::detail(id), 0, RECALLED_HEAD.len() - 1)]
 }
 
 fn check(flag: &::redis::Value, head: &::redis::Value) -> Result<Check, ServerError> {
@@ -137,9 +121,7 @@ fn check(flag: &::redis::Value, head: &::redis::Value) -> Result<Check, ServerEr
         return Ok(Check::Recalled);
     }
     // A flag that holds no time was set by hand or by another service: it counts, as recalled at the earliest time.
-    Ok(flag.map_or(Check::Clear, |time| {
-        Check::RecallUnderway(time.parse().unwrap_or_default())
-    }))
+    Ok(flag.map_or(Check::Clear, |time| Check::RecallUnderway(time.parse().unwrap_or_default())))
 }
 
 fn persist_mark(value: ::redis::Value) -> Result<PersistMark, ServerError> {

@@ -56,16 +56,9 @@ impl Step {
     fn command(&self, by_hash: bool) -> Cmd {
         match self {
             Self::Command(command) => command.clone(),
-            Self::Script {
-                script,
-                key,
-                arguments,
-            } => {
+            Self::Script { script, key, arguments } => {
                 let mut command = ::redis::cmd(if by_hash { "EVALSHA" } else { "EVAL" });
-                command
-                    .arg(if by_hash { script.hash() } else { script.source() })
-                    .arg(1)
-                    .arg(key);
+                command.arg(if by_hash { script.hash() } else { script.source() }).arg(1).arg(key);
                 for argument in arguments {
                     command.arg(argument);
                 }
@@ -81,11 +74,8 @@ impl Redis {
         let failed = |source| error("cache.connect (REDIS_URL)", source);
         let url = config.url.expose_secret();
         let connection = if config.cluster {
-            let client = ClusterClient::builder([url])
-                .retries(3)
-                .max_retry_wait(200)
-                .build()
-                .map_err(failed)?;
+            let client =
+                ClusterClient::builder([url]).retries(3).max_retry_wait(200).build().map_err(failed)?;
             let cluster_config = ClusterConfig::new()
                 .set_connection_timeout(config.timeout)
                 .set_response_timeout(config.timeout);
@@ -101,10 +91,7 @@ impl Redis {
                 ConnectionManager::new_lazy_with_config(client, manager_config).map_err(failed)?,
             )
         };
-        Ok(Self {
-            connection,
-            interrupted: Arc::new(AtomicBool::new(true)),
-        })
+        Ok(Self { connection, interrupted: Arc::new(AtomicBool::new(true)) })
     }
 
     /// Runs one command or script.
@@ -129,19 +116,12 @@ impl Redis {
         if steps.is_empty() {
             return Ok(Vec::new());
         }
-        let mut values = self
-            .attempt(&steps, true)
-            .await
-            .map_err(|source| error(action, source))?;
-        let unknown: Vec<usize> = (0..values.len())
-            .filter(|&index| is_unknown_script(&values[index]))
-            .collect();
+        let mut values = self.attempt(&steps, true).await.map_err(|source| error(action, source))?;
+        let unknown: Vec<usize> =
+            (0..values.len()).filter(|&index| is_unknown_script(&values[index])).collect();
         if !unknown.is_empty() {
             let again: Vec<Step> = unknown.iter().map(|&index| steps[index].clone()).collect();
-            let answers = self
-                .attempt(&again, false)
-                .await
-                .map_err(|source| error(action, source))?;
+            let answers = self.attempt(&again, false).await.map_err(|source| error(action, source))?;
             for (index, answer) in unknown.into_iter().zip(answers) {
                 values[index] = answer;
             }
@@ -187,11 +167,7 @@ impl Redis {
         match self.send(steps, by_hash).await {
             Err(failure) if failure.is_io_error() => {
                 self.set_interrupted();
-                if failure.is_timeout() {
-                    Err(failure)
-                } else {
-                    self.send(steps, by_hash).await
-                }
+                if failure.is_timeout() { Err(failure) } else { self.send(steps, by_hash).await }
             }
             other => other,
         }
@@ -258,10 +234,5 @@ fn error(action: &'static str, source: RedisError) -> ServerError {
         _ if source.code() == Some("WRONGTYPE") => Retry::Permanent,
         _ => Retry::Transient,
     };
-    ServerError {
-        server: Server::Redis,
-        action,
-        retry,
-        source: Box::new(source),
-    }
+    ServerError { server: Server::Redis, action, retry, source: Box::new(source) }
 }

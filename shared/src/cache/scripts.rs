@@ -24,11 +24,7 @@ impl Script {
 
     /// This script on `key` with `arguments`.
     pub fn on(&'static self, key: String, arguments: Vec<String>) -> Step {
-        Step::Script {
-            script: self,
-            key,
-            arguments,
-        }
+        Step::Script { script: self, key, arguments }
     }
 }
 

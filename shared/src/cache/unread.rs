@@ -18,16 +18,10 @@ pub struct Unread {
 impl Cache {
     /// How many messages this user has not read, as far as Redis knows.
     pub async fn unread(&self, user: UserId) -> Result<Unread, ServerError> {
-        let steps = vec![
-            step!("EXISTS", keys::unread_complete(user)),
-            step!("SCARD", keys::unread(user)),
-        ];
+        let steps = vec![step!("EXISTS", keys::unread_complete(user)), step!("SCARD", keys::unread(user))];
         let mut values = self.redis.batch("cache.unread", steps).await?.into_iter();
         let mut next = || values.next().unwrap_or(::redis::Value::Nil);
-        Ok(Unread {
-            complete: typed("cache.unread", next())?,
-            total: typed("cache.unread", next())?,
-        })
+        Ok(Unread { complete: typed("cache.unread", next())?, total: typed("cache.unread", next())? })
     }
 
     /// The newest `limit` unread ids, newest first.
@@ -51,12 +45,7 @@ impl Cache {
 
     /// Notes that the set is complete.
     pub async fn note_unread_complete(&self, user: UserId) -> Result<(), ServerError> {
-        self.redis
-            .run(
-                "cache.note_unread_complete",
-                step!("SET", keys::unread_complete(user), 1),
-            )
-            .await
+        self.redis.run("cache.note_unread_complete", step!("SET", keys::unread_complete(user), 1)).await
     }
 
     async fn change_unread(
@@ -73,9 +62,6 @@ impl Cache {
         for id in ids {
             change.arg(id.get());
         }
-        self.redis
-            .run::<i64>("cache.change_unread", change)
-            .await
-            .map(drop)
+        self.redis.run::<i64>("cache.change_unread", change).await.map(drop)
     }
 }

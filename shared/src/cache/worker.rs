@@ -56,13 +56,7 @@ impl IdSource {
     /// Takes no number yet: that is done when the first id is needed.
     pub fn new(cache: Cache, clock: Clock) -> Self {
         let holder = format!("{:032x}", rand::rng().random::<u128>());
-        Self {
-            cache,
-            clock,
-            holder,
-            state: Mutex::default(),
-            leasing: tokio::sync::Mutex::new(()),
-        }
+        Self { cache, clock, holder, state: Mutex::default(), leasing: tokio::sync::Mutex::new(()) }
     }
 
     /// The next id. Needs Redis only for the first and then every five minutes; without Redis it goes on until the lease
@@ -94,15 +88,9 @@ impl IdSource {
         let Some(lease) = self.lock().lease.take() else {
             return Ok(());
         };
-        let unlock = scripts::UNLOCK.on(
-            keys::worker(lease.worker),
-            vec![self.holder.clone(), GRACE.as_millis().to_string()],
-        );
-        self.cache
-            .redis
-            .run::<i64>("cache.give_back_worker", unlock)
-            .await
-            .map(drop)
+        let unlock = scripts::UNLOCK
+            .on(keys::worker(lease.worker), vec![self.holder.clone(), GRACE.as_millis().to_string()]);
+        self.cache.redis.run::<i64>("cache.give_back_worker", unlock).await.map(drop)
     }
 
     /// An id under the present lease, if it has not ended, and whether it is time to renew.
@@ -118,10 +106,7 @@ impl IdSource {
             return Ok((None, false));
         }
         let renewal_due = Lease::passed(lease.renew, now);
-        let id = lease
-            .ids
-            .next(now.1)
-            .map_err(|error| failed(Retry::Transient, error))?;
+        let id = lease.ids.next(now.1).map_err(|error| failed(Retry::Transient, error))?;
         state.latest = lease.ids.latest();
         Ok((Some(id), renewal_due))
     }
@@ -146,12 +131,7 @@ impl IdSource {
                     // Never behind what this process made before, so that its ids go on rising.
                     _ => Snowflake::new(worker, state.latest),
                 };
-                state.lease = Some(Lease {
-                    ids,
-                    worker,
-                    ends: after(LEASE),
-                    renew: after(LEASE / 2),
-                });
+                state.lease = Some(Lease { ids, worker, ends: after(LEASE), renew: after(LEASE / 2) });
                 tracing::debug!(worker = worker.get(), "cache.worker: leased a worker number");
                 return Ok(());
             }
@@ -160,17 +140,10 @@ impl IdSource {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 fn failed(retry: Retry, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ServerError {
-    ServerError {
-        server: Server::Redis,
-        action: "cache.lease_worker",
-        retry,
-        source: source.into(),
-    }
+    ServerError { server: Server::Redis, action: "cache.lease_worker", retry, source: source.into() }
 }
