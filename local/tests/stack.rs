@@ -75,14 +75,22 @@ async fn first_record(stack: &Stack) -> String {
 }
 
 /// Processes that name this folder on their command line, the guard's own shell included.
-fn processes(folder: &Path) -> Vec<String> {
+fn pids(folder: &Path) -> Vec<(u32, String)> {
     let folder = folder.to_str().unwrap();
     std::fs::read_dir("/proc")
         .unwrap()
-        .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(folder))
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let pid = path.file_name()?.to_str()?.parse().ok()?;
+            let line = std::fs::read(path.join("cmdline")).ok()?;
+            Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+        })
+        .filter(|(_, line)| line.contains(folder))
         .collect()
+}
+
+fn processes(folder: &Path) -> Vec<String> {
+    pids(folder).into_iter().map(|(_, line)| line).collect()
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -204,6 +212,40 @@ async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
     guest.stop().await.unwrap();
     assert_eq!(processes(folder.path()).len(), pids);
     down(folder.path()).await.unwrap();
+    assert_eq!(processes(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn servers_left_behind_with_no_guard_are_replaced_at_the_next_start() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let folder = tempfile::tempdir().unwrap();
+    let options = || StackOptions::new(folder.path()).at(Place::Native);
+    // Spawned: a caller may start a stack from any task.
+    let stack = tokio::spawn(Stack::start(options())).await.unwrap().unwrap();
+    write_to_redis(&stack).await;
+    let all = pids(folder.path());
+    assert_eq!(all.len(), 4, "three servers and the guard");
+    let guard = all
+        .iter()
+        .find(|(_, line)| line.contains("hongyan-guard"))
+        .unwrap()
+        .0;
+    std::process::Command::new("kill")
+        .args(["-9", &guard.to_string()])
+        .status()
+        .unwrap();
+    drop(stack);
+
+    let stack = Stack::start(options()).await.unwrap();
+    let text: String = redis(&stack).await.get("kept").await.unwrap();
+    assert_eq!(text, "by Redis");
+    let now = pids(folder.path());
+    assert_eq!(now.len(), 4);
+    assert!(
+        now.iter().all(|(pid, _)| all.iter().all(|(old, _)| old != pid)),
+        "none of the old ones runs"
+    );
+    stack.stop().await.unwrap();
     assert_eq!(processes(folder.path()), Vec::<String>::new());
 }
 
