@@ -1,0 +1,243 @@
+//! Who a caller is: JSON Web Tokens (RFC 7519), checked as an HTTP API's JWT authorizer checks them.
+//!
+//! The configuration alone decides the algorithm. What a token's header says of it is only compared, so neither
+//! `alg: none` nor a public key used as a shared secret gets through.
+
+mod jwks;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::clock::{Clock, TimestampMs};
+use crate::config::{AuthConfig, AuthKey};
+use crate::error::ApiError;
+use crate::id::UserId;
+use jwks::Jwks;
+
+/// How far the clocks of two machines may differ, in seconds.
+const LEEWAY_SECONDS: f64 = 5.0;
+
+/// The longest token that is looked at, in bytes: what fits into one header.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// Checks tokens, and makes them where the secret is shared. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth(Arc<Inner>);
+
+struct Inner {
+    key: Key,
+    issuer: Option<String>,
+    audience: Option<String>,
+    clock: Clock,
+}
+
+enum Key {
+    Secret {
+        check: DecodingKey,
+        secret: SecretString,
+    },
+    Jwks(Jwks),
+}
+
+/// A token that was checked.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// The caller.
+    pub user: UserId,
+    /// Every claim as text, as API Gateway hands them to a function.
+    pub claims: BTreeMap<String, String>,
+}
+
+/// No token can be made: its key belongs to somebody else.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotIssue {
+    /// Tokens come from the identity provider behind `JWT_JWKS_URL`.
+    #[error("JWT_JWKS_URL is set: tokens come from that identity provider, not from here")]
+    NotOurKey,
+    /// The library refused.
+    #[error("the token cannot be signed: {0}")]
+    Sign(#[from] jsonwebtoken::errors::Error),
+}
+
+impl Auth {
+    /// Prepares the checks. Keys behind an address are fetched at the first token.
+    pub fn new(config: &AuthConfig, clock: Clock) -> Self {
+        let key = match &config.key {
+            AuthKey::Secret(secret) => Key::Secret {
+                check: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
+                secret: secret.clone(),
+            },
+            AuthKey::Jwks(url) => Key::Jwks(Jwks::new(url.clone(), jwks::Pauses::default())),
+        };
+        Self(Arc::new(Inner {
+            key,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            clock,
+        }))
+    }
+
+    /// The user whose token this is. [`ApiError::Unauthorized`] for any token that is not in order;
+    /// [`ApiError::Unavailable`] if the keys to check it with cannot be had.
+    pub async fn verify(&self, token: &str) -> Result<UserId, ApiError> {
+        Ok(self.check(token).await?.user)
+    }
+
+    /// As [`Self::verify`], with all claims.
+    pub async fn check(&self, token: &str) -> Result<Verified, ApiError> {
+        let refused = |reason: &dyn fmt::Display| {
+            tracing::debug!(reason = %reason, "auth.check: token refused");
+            ApiError::Unauthorized
+        };
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(refused(&"longer than 8 KiB"));
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|error| refused(&error))?;
+        if header.crit.is_some() {
+            // RFC 7515, 4.1.11: an extension that must be understood, and we understand none.
+            return Err(refused(&"has critical extensions"));
+        }
+        let claims = match &self.0.key {
+            Key::Secret { check, .. } => decode(token, check, Algorithm::HS256),
+            Key::Jwks(jwks) => {
+                let key = jwks.key(header.kid.as_deref()).await?;
+                let key = key.ok_or_else(|| refused(&"signed with a key that is not known"))?;
+                decode(token, &key.check, key.algorithm)
+            }
+        };
+        let claims = claims.map_err(|error| refused(&error))?;
+        self.0.examine(claims).map_err(|reason| refused(&reason))
+    }
+
+    /// A token for `user` that is good from now for `lifetime`. Only with `JWT_SECRET`.
+    pub fn issue(&self, user: UserId, now: TimestampMs, lifetime: Duration) -> Result<String, CannotIssue> {
+        let Key::Secret { secret, .. } = &self.0.key else {
+            return Err(CannotIssue::NotOurKey);
+        };
+        let now = now / 1_000;
+        let expiry = now.saturating_add_unsigned(lifetime.as_secs());
+        let mut claims = json!({ "sub": user.to_string(), "iat": now, "nbf": now, "exp": expiry });
+        for (name, value) in [("iss", &self.0.issuer), ("aud", &self.0.audience)] {
+            if let Some(value) = value {
+                claims[name] = value.as_str().into();
+            }
+        }
+        let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+        Ok(jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims,
+            &key,
+        )?)
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("issuer", &self.0.issuer)
+            .field("audience", &self.0.audience)
+            .finish_non_exhaustive()
+    }
+}
+
+type Claims = serde_json::Map<String, Value>;
+
+/// Checks the signature, and nothing else: the library would take the time from the machine's clock.
+fn decode(
+    token: &str,
+    key: &DecodingKey,
+    algorithm: Algorithm,
+) -> Result<Claims, jsonwebtoken::errors::Error> {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    Ok(jsonwebtoken::decode::<Claims>(token, key, &validation)?.claims)
+}
+
+/// `aud` is one text or several (RFC 7519, 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn has(&self, wanted: &str) -> bool {
+        match self {
+            Self::One(audience) => audience == wanted,
+            Self::Several(audiences) => audiences.iter().any(|audience| audience == wanted),
+        }
+    }
+}
+
+impl Inner {
+    /// What the claims say, after the signature was found right.
+    fn examine(&self, claims: Claims) -> Result<Verified, &'static str> {
+        // Seconds, possibly with a fraction (RFC 7519, "NumericDate").
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "ms since 1970 stay below 2^53 for 285,000 years"
+        )]
+        let now = self.clock.now_ms() as f64 / 1_000.0;
+        let expiry = claims
+            .get("exp")
+            .and_then(Value::as_f64)
+            .ok_or("has no exp that is a number")?;
+        if now >= expiry + LEEWAY_SECONDS {
+            return Err("has expired");
+        }
+        if let Some(not_before) = claims.get("nbf") {
+            let not_before = not_before.as_f64().ok_or("has an nbf that is not a number")?;
+            if now < not_before - LEEWAY_SECONDS {
+                return Err("is not valid yet");
+            }
+        }
+        if let Some(wanted) = &self.issuer
+            && claims.get("iss").and_then(Value::as_str) != Some(wanted)
+        {
+            return Err("is of another issuer");
+        }
+        if let Some(wanted) = &self.audience {
+            let audience = claims.get("aud").cloned().unwrap_or_default();
+            if !serde_json::from_value::<Audience>(audience).is_ok_and(|audience| audience.has(wanted)) {
+                return Err("is for another audience");
+            }
+        }
+        let subject = claims
+            .get("sub")
+            .and_then(Value::as_str)
+            .ok_or("has no sub that is a text")?;
+        let user = subject.parse().map_err(|_| "has a sub that is not a user id")?;
+        let claims = claims
+            .into_iter()
+            .map(|(name, value)| (name, as_text(value)))
+            .collect();
+        Ok(Verified { user, claims })
+    }
+}
+
+/// API Gateway hands every claim on as text: `["a","b"]` as `[a b]`, a number as its digits.
+fn as_text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        Value::Array(items) => {
+            let items: Vec<String> = items.into_iter().map(as_text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[path = "auth/tests.rs"]
+mod tests;
