@@ -43,7 +43,7 @@ enum Key {
         check: DecodingKey,
         secret: SecretString,
     },
-    Jwks(Jwks),
+    Jwks(Box<Jwks>),
 }
 
 /// A token that was checked.
@@ -74,7 +74,7 @@ impl Auth {
                 check: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
                 secret: secret.clone(),
             },
-            AuthKey::Jwks(url) => Key::Jwks(Jwks::new(url.clone(), jwks::Pauses::default())),
+            AuthKey::Jwks(url) => Key::Jwks(Box::new(Jwks::new(url.clone(), jwks::Pauses::default()))),
         };
         Self(Arc::new(Inner {
             key,

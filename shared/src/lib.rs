@@ -14,4 +14,6 @@ pub mod http;
 pub mod id;
 pub mod message;
 mod outbound;
+pub mod push;
 pub mod snowflake;
+pub mod telemetry;

@@ -26,9 +26,9 @@ pub(super) struct Pauses {
 impl Default for Pauses {
     fn default() -> Self {
         Self {
-            refetch: Duration::from_secs(60),
+            refetch: Duration::from_mins(1),
             without_keys: Duration::from_secs(1),
-            keep: Duration::from_secs(3_600),
+            keep: Duration::from_hours(1),
         }
     }
 }
@@ -75,8 +75,8 @@ impl Jwks {
     pub(super) async fn key(&self, id: Option<&str>) -> Result<Option<Arc<PublicKey>>, ApiError> {
         let mut state = self.state.lock().await;
         let found = find(&state.keys, id);
-        let stale = state.fetched.is_none_or(|at| at.elapsed() >= self.pauses.keep);
-        if found.is_some() && !stale {
+        let outdated = state.fetched.is_none_or(|at| at.elapsed() >= self.pauses.keep);
+        if found.is_some() && !outdated {
             return Ok(found);
         }
         let pause = if state.fetched.is_some() {

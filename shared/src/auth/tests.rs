@@ -319,7 +319,7 @@ impl Provider {
 fn fetching(provider: &Provider, pauses: jwks::Pauses) -> Setup {
     let mut setup = setup(AuthKey::Jwks(provider.url.clone()), None, None);
     setup.auth = Auth(Arc::new(Inner {
-        key: Key::Jwks(Jwks::new(provider.url.clone(), pauses)),
+        key: Key::Jwks(Box::new(Jwks::new(provider.url.clone(), pauses))),
         issuer: None,
         audience: None,
         clock: setup.clock.clone(),

@@ -1,0 +1,111 @@
+//! Logs and metrics.
+//!
+//! A log line says what happened, to which key or partition, and what happens next; spans have dotted names
+//! (`cache.send`, `store.persist`). Metrics go through the facade of the crate `metrics`; who runs the process decides
+//! where they end: CloudWatch's embedded metric format in Lambda, Prometheus locally.
+
+pub mod emf;
+pub mod metric;
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use tracing_subscriber::EnvFilter;
+
+/// Where the logs go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// JSON lines on standard output, which Lambda hands to CloudWatch; with the request id and the trace id of the
+    /// invocation.
+    Lambda,
+    /// Lines for people, on standard error.
+    Local,
+}
+
+/// A level or a filter that cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "{variable} must be a level (error, warn, info, debug, trace) or a filter such as hongyan=debug,info: {reason}"
+)]
+pub struct BadFilter {
+    variable: &'static str,
+    reason: String,
+}
+
+/// The variables that say how much is logged; the first that is set counts. The last is Lambda's own.
+const FILTERS: [&str; 3] = ["RUST_LOG", "LOG_LEVEL", "AWS_LAMBDA_LOG_LEVEL"];
+
+/// Sets up the logs of this process. Only the first call does anything; the later ones return what it returned.
+pub fn init(output: Output) -> Result<(), BadFilter> {
+    static DONE: OnceLock<Result<(), BadFilter>> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let filter = filter(|name| std::env::var(name).ok())?;
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false);
+        // A process that has a subscriber already (a test that made its own) keeps it.
+        let _ = match output {
+            Output::Lambda => builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(true)
+                .try_init(),
+            Output::Local => builder
+                .compact()
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr)
+                .try_init(),
+        };
+        metric::describe();
+        Ok(())
+    })
+    .clone()
+}
+
+fn filter(lookup: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, BadFilter> {
+    let set = FILTERS.into_iter().find_map(|variable| {
+        let value = lookup(variable).filter(|value| !value.is_empty())?;
+        Some((variable, value))
+    });
+    let Some((variable, value)) = set else {
+        return Ok(EnvFilter::new("info"));
+    };
+    EnvFilter::builder().parse(&value).map_err(|error| BadFilter {
+        variable,
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(settings: &'static [(&'static str, &'static str)]) -> Result<String, BadFilter> {
+        filter(|name| {
+            let found = settings.iter().find(|(key, _)| *key == name)?;
+            Some(found.1.to_owned())
+        })
+        .map(|filter| filter.to_string())
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_counts() {
+        assert_eq!(with(&[]).unwrap(), "info");
+        assert_eq!(
+            with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "")]).unwrap(),
+            "debug"
+        );
+        assert_eq!(
+            with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "warn")]).unwrap(),
+            "warn"
+        );
+        assert_eq!(with(&[("AWS_LAMBDA_LOG_LEVEL", "ERROR")]).unwrap(), "error");
+    }
+
+    #[test]
+    fn a_bad_filter_names_its_variable() {
+        let error = with(&[("LOG_LEVEL", "hongyan=loud")]).unwrap_err();
+        assert!(error.to_string().starts_with("LOG_LEVEL "), "{error}");
+    }
+}
