@@ -39,10 +39,7 @@ struct Inner {
 }
 
 enum Key {
-    Secret {
-        check: DecodingKey,
-        secret: SecretString,
-    },
+    Secret { check: DecodingKey, secret: SecretString },
     Jwks(Box<Jwks>),
 }
 
@@ -76,12 +73,7 @@ impl Auth {
             },
             AuthKey::Jwks(url) => Key::Jwks(Box::new(Jwks::new(url.clone(), jwks::Pauses::default()))),
         };
-        Self(Arc::new(Inner {
-            key,
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
-            clock,
-        }))
+        Self(Arc::new(Inner { key, issuer: config.issuer.clone(), audience: config.audience.clone(), clock }))
     }
 
     /// The user whose token this is. [`ApiError::Unauthorized`] for any token that is not in order;
@@ -130,11 +122,7 @@ impl Auth {
             }
         }
         let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
-        Ok(jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            &claims,
-            &key,
-        )?)
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?)
     }
 }
 
@@ -184,15 +172,9 @@ impl Inner {
     /// What the claims say, after the signature was found right.
     fn examine(&self, claims: Claims) -> Result<Verified, &'static str> {
         // Seconds, possibly with a fraction (RFC 7519, "NumericDate").
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "ms since 1970 stay below 2^53 for 285,000 years"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "ms since 1970 stay below 2^53 for 285,000 years")]
         let now = self.clock.now_ms() as f64 / 1_000.0;
-        let expiry = claims
-            .get("exp")
-            .and_then(Value::as_f64)
-            .ok_or("has no exp that is a number")?;
+        let expiry = claims.get("exp").and_then(Value::as_f64).ok_or("has no exp that is a number")?;
         if now >= expiry + LEEWAY_SECONDS {
             return Err("has expired");
         }
@@ -213,15 +195,9 @@ impl Inner {
                 return Err("is for another audience");
             }
         }
-        let subject = claims
-            .get("sub")
-            .and_then(Value::as_str)
-            .ok_or("has no sub that is a text")?;
+        let subject = claims.get("sub").and_then(Value::as_str).ok_or("has no sub that is a text")?;
         let user = subject.parse().map_err(|_| "has a sub that is not a user id")?;
-        let claims = claims
-            .into_iter()
-            .map(|(name, value)| (name, as_text(value)))
-            .collect();
+        let claims = claims.into_iter().map(|(name, value)| (name, as_text(value))).collect();
         Ok(Verified { user, claims })
     }
 }

@@ -19,10 +19,7 @@ const KEEP_IDLE: Duration = Duration::from_secs(45);
 pub(crate) fn client(connect: Duration) -> HttpClient {
     // With the provider named here, no other crate's choice of a process-wide default can matter.
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    #[expect(
-        clippy::expect_used,
-        reason = "ring supports the protocol versions that rustls calls safe"
-    )]
+    #[expect(clippy::expect_used, reason = "ring supports the protocol versions that rustls calls safe")]
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring supports TLS 1.2 and 1.3")
@@ -32,11 +29,8 @@ pub(crate) fn client(connect: Duration) -> HttpClient {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect));
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(tcp);
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(KEEP_IDLE)
         .pool_timer(TokioTimer::new())

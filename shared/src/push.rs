@@ -45,35 +45,19 @@ pub enum PushEvent {
 }
 
 #[derive(Serialize)]
-#[serde(
-    tag = "type",
-    rename_all = "SCREAMING_SNAKE_CASE",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
 enum Wire<'a> {
-    Message {
-        data: &'a MessageView,
-    },
-    MessageRecalled {
-        message_id: String,
-        conversation_id: ConversationId,
-        recall_time: TimestampMs,
-    },
+    Message { data: &'a MessageView },
+    MessageRecalled { message_id: String, conversation_id: ConversationId, recall_time: TimestampMs },
 }
 
 impl Serialize for PushEvent {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Message(data) => Wire::Message { data },
-            &Self::MessageRecalled {
-                message_id,
-                conversation_id,
-                recall_time,
-            } => Wire::MessageRecalled {
-                message_id: message_id.to_string(),
-                conversation_id,
-                recall_time,
-            },
+            &Self::MessageRecalled { message_id, conversation_id, recall_time } => {
+                Wire::MessageRecalled { message_id: message_id.to_string(), conversation_id, recall_time }
+            }
         }
         .serialize(serializer)
     }
@@ -122,10 +106,7 @@ impl Push {
         let Some(endpoint) = &self.endpoint else {
             return;
         };
-        if tokio::time::timeout(TIME_LIMIT, self.tell_all(endpoint, user, event))
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(TIME_LIMIT, self.tell_all(endpoint, user, event)).await.is_err() {
             metrics::counter!(metric::PUSHES, "outcome" => "late").increment(1);
             tracing::warn!(
                 "push.to_user: not all connections were reached within 1 s; they catch up from the history"

@@ -40,17 +40,12 @@ pub fn init(output: Output) -> Result<(), BadFilter> {
     static DONE: OnceLock<Result<(), BadFilter>> = OnceLock::new();
     DONE.get_or_init(|| {
         let filter = filter(|name| std::env::var(name).ok())?;
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_target(false);
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
         // A process that has a subscriber already (a test that made its own) keeps it.
         let _ = match output {
-            Output::Lambda => builder
-                .json()
-                .flatten_event(true)
-                .with_current_span(true)
-                .with_span_list(true)
-                .try_init(),
+            Output::Lambda => {
+                builder.json().flatten_event(true).with_current_span(true).with_span_list(true).try_init()
+            }
             Output::Local => builder
                 .compact()
                 .with_ansi(std::io::stderr().is_terminal())
@@ -71,10 +66,7 @@ fn filter(lookup: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, BadFilte
     let Some((variable, value)) = set else {
         return Ok(EnvFilter::new("info"));
     };
-    EnvFilter::builder().parse(&value).map_err(|error| BadFilter {
-        variable,
-        reason: error.to_string(),
-    })
+    EnvFilter::builder().parse(&value).map_err(|error| BadFilter { variable, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -92,14 +84,8 @@ mod tests {
     #[test]
     fn the_first_variable_that_is_set_counts() {
         assert_eq!(with(&[]).unwrap(), "info");
-        assert_eq!(
-            with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "")]).unwrap(),
-            "debug"
-        );
-        assert_eq!(
-            with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "warn")]).unwrap(),
-            "warn"
-        );
+        assert_eq!(with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "")]).unwrap(), "debug");
+        assert_eq!(with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "warn")]).unwrap(), "warn");
         assert_eq!(with(&[("AWS_LAMBDA_LOG_LEVEL", "ERROR")]).unwrap(), "error");
     }
 

@@ -63,12 +63,7 @@ struct State {
 
 impl Jwks {
     pub(super) fn new(url: Url, pauses: Pauses) -> Self {
-        Self {
-            url,
-            client: outbound::client(FETCH_TIMEOUT),
-            pauses,
-            state: Mutex::default(),
-        }
+        Self { url, client: outbound::client(FETCH_TIMEOUT), pauses, state: Mutex::default() }
     }
 
     /// The key named `id`; without a name, the only one there is. [`ApiError::Unavailable`] if no keys could be had.
@@ -79,11 +74,7 @@ impl Jwks {
         if found.is_some() && !outdated {
             return Ok(found);
         }
-        let pause = if state.fetched.is_some() {
-            self.pauses.refetch
-        } else {
-            self.pauses.without_keys
-        };
+        let pause = if state.fetched.is_some() { self.pauses.refetch } else { self.pauses.without_keys };
         if state.tried.is_none_or(|at| at.elapsed() >= pause) {
             state.tried = Some(Instant::now());
             match self.fetch().await {
@@ -146,9 +137,5 @@ fn usable(key: &Jwk) -> Option<PublicKey> {
     if !stated || !signs {
         return None;
     }
-    Some(PublicKey {
-        id: key.common.key_id.clone(),
-        algorithm,
-        check: DecodingKey::from_jwk(key).ok()?,
-    })
+    Some(PublicKey { id: key.common.key_id.clone(), algorithm, check: DecodingKey::from_jwk(key).ok()? })
 }

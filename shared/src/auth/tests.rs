@@ -22,16 +22,8 @@ struct Setup {
 fn setup(key: AuthKey, issuer: Option<&str>, audience: Option<&str>) -> Setup {
     let shift_ms = Arc::new(AtomicI64::new(0));
     let clock = Clock::shifted(shift_ms.clone());
-    let config = AuthConfig {
-        key,
-        issuer: issuer.map(str::to_owned),
-        audience: audience.map(str::to_owned),
-    };
-    Setup {
-        auth: Auth::new(&config, clock.clone()),
-        clock,
-        shift_ms,
-    }
+    let config = AuthConfig { key, issuer: issuer.map(str::to_owned), audience: audience.map(str::to_owned) };
+    Setup { auth: Auth::new(&config, clock.clone()), clock, shift_ms }
 }
 
 fn secret() -> Setup {
@@ -45,20 +37,13 @@ impl Setup {
     }
 
     async fn refuses(&self, token: &str, why: &str) {
-        assert!(
-            matches!(self.auth.verify(token).await, Err(ApiError::Unauthorized)),
-            "{why}: {token}"
-        );
+        assert!(matches!(self.auth.verify(token).await, Err(ApiError::Unauthorized)), "{why}: {token}");
     }
 }
 
 fn signed(algorithm: Algorithm, claims: &Value, secret: &str) -> String {
-    jsonwebtoken::encode(
-        &Header::new(algorithm),
-        claims,
-        &EncodingKey::from_secret(secret.as_bytes()),
-    )
-    .unwrap()
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
+        .unwrap()
 }
 
 fn part(json: &Value) -> String {
@@ -67,25 +52,16 @@ fn part(json: &Value) -> String {
 
 #[tokio::test]
 async fn a_token_that_was_issued_is_good_until_it_expires() {
-    let Setup {
-        auth,
-        clock,
-        shift_ms,
-    } = secret();
+    let Setup { auth, clock, shift_ms } = secret();
     let user = UserId::new(USER).unwrap();
-    let token = auth
-        .issue(user, clock.now_ms(), Duration::from_secs(600))
-        .unwrap();
+    let token = auth.issue(user, clock.now_ms(), Duration::from_mins(10)).unwrap();
     assert_eq!(auth.verify(&token).await.unwrap(), user);
     shift_ms.store(602_000, Ordering::SeqCst);
     assert_eq!(auth.verify(&token).await.unwrap(), user, "clocks differ a little");
     shift_ms.store(607_000, Ordering::SeqCst);
     assert!(matches!(auth.verify(&token).await, Err(ApiError::Unauthorized)));
     shift_ms.store(-10_000, Ordering::SeqCst);
-    assert!(
-        matches!(auth.verify(&token).await, Err(ApiError::Unauthorized)),
-        "before nbf"
-    );
+    assert!(matches!(auth.verify(&token).await, Err(ApiError::Unauthorized)), "before nbf");
 }
 
 #[tokio::test]
@@ -96,16 +72,10 @@ async fn forged_tokens_are_refused() {
     assert!(setup.auth.verify(&good).await.is_ok());
     let (head, signature) = good.rsplit_once('.').unwrap();
 
-    for header in [
-        json!({"alg": "none"}),
-        json!({"alg": "None", "typ": "JWT"}),
-        json!({"typ": "JWT"}),
-    ] {
+    for header in [json!({"alg": "none"}), json!({"alg": "None", "typ": "JWT"}), json!({"typ": "JWT"})] {
         let unsigned = format!("{}.{}", part(&header), part(&claims));
         setup.refuses(&format!("{unsigned}."), "alg none").await;
-        setup
-            .refuses(&format!("{unsigned}.{signature}"), "alg none, some signature")
-            .await;
+        setup.refuses(&format!("{unsigned}.{signature}"), "alg none, some signature").await;
     }
     setup.refuses(&format!("{head}."), "no signature").await;
     setup.refuses(head, "two parts").await;
@@ -115,23 +85,13 @@ async fn forged_tokens_are_refused() {
     let another = signed(Algorithm::HS256, &claims, &"x".repeat(32));
     setup.refuses(&another, "another key").await;
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-        setup
-            .refuses(&signed(algorithm, &claims, SECRET), "another algorithm")
-            .await;
+        setup.refuses(&signed(algorithm, &claims, SECRET), "another algorithm").await;
     }
     let mut changed = claims.clone();
     changed["sub"] = "1".into();
     let header = good.split('.').next().unwrap();
-    setup
-        .refuses(
-            &format!("{header}.{}.{signature}", part(&changed)),
-            "changed claims",
-        )
-        .await;
-    let critical = Header {
-        crit: Some(vec!["exp".to_owned()]),
-        ..Header::new(Algorithm::HS256)
-    };
+    setup.refuses(&format!("{header}.{}.{signature}", part(&changed)), "changed claims").await;
+    let critical = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
     let critical =
         jsonwebtoken::encode(&critical, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
     setup.refuses(&critical, "critical extension").await;
@@ -164,24 +124,15 @@ async fn every_claim_must_be_in_order() {
     for (name, value) in cases {
         let mut claims = setup.claims();
         claims[name] = value;
-        setup
-            .refuses(&signed(Algorithm::HS256, &claims, SECRET), &claims.to_string())
-            .await;
+        setup.refuses(&signed(Algorithm::HS256, &claims, SECRET), &claims.to_string()).await;
     }
     for name in ["exp", "sub"] {
         let mut claims = setup.claims();
         claims.as_object_mut().unwrap().remove(name);
-        setup
-            .refuses(&signed(Algorithm::HS256, &claims, SECRET), &format!("no {name}"))
-            .await;
+        setup.refuses(&signed(Algorithm::HS256, &claims, SECRET), &format!("no {name}")).await;
     }
     for no_object in [json!([]), json!("1"), json!(1), Value::Null] {
-        setup
-            .refuses(
-                &signed(Algorithm::HS256, &no_object, SECRET),
-                "claims that are no object",
-            )
-            .await;
+        setup.refuses(&signed(Algorithm::HS256, &no_object, SECRET), "claims that are no object").await;
     }
 }
 
@@ -205,10 +156,7 @@ async fn issuer_and_audience_are_checked_where_they_are_set() {
     assert!(!accepted(issuer(), Value::Null).await);
     assert!(!accepted(Value::Null, json!("hongyan")).await);
     let user = UserId::new(1).unwrap();
-    let own = setup
-        .auth
-        .issue(user, setup.clock.now_ms(), Duration::from_secs(60))
-        .unwrap();
+    let own = setup.auth.issue(user, setup.clock.now_ms(), Duration::from_mins(1)).unwrap();
     assert_eq!(setup.auth.verify(&own).await.unwrap(), user);
 }
 
@@ -218,20 +166,10 @@ async fn claims_are_handed_on_as_text() {
     let mut claims = setup.claims();
     claims["groups"] = json!(["a", "b"]);
     claims["admin"] = json!(true);
-    let checked = setup
-        .auth
-        .check(&signed(Algorithm::HS256, &claims, SECRET))
-        .await
-        .unwrap();
+    let checked = setup.auth.check(&signed(Algorithm::HS256, &claims, SECRET)).await.unwrap();
     assert_eq!(checked.claims["sub"], USER.to_string());
     assert_eq!(checked.claims["exp"], claims["exp"].to_string());
-    assert_eq!(
-        (
-            checked.claims["groups"].as_str(),
-            checked.claims["admin"].as_str()
-        ),
-        ("[a b]", "true")
-    );
+    assert_eq!((checked.claims["groups"].as_str(), checked.claims["admin"].as_str()), ("[a b]", "true"));
 }
 
 /// A key pair as its owner has it.
@@ -303,11 +241,7 @@ impl Provider {
                 stream.write_all((head + &body).as_bytes()).await.unwrap();
             }
         });
-        Self {
-            url: url.parse().unwrap(),
-            set,
-            requests,
-        }
+        Self { url: url.parse().unwrap(), set, requests }
     }
 
     fn publish(&self, keys: Vec<Jwk>) {
@@ -331,19 +265,13 @@ fn fetching(provider: &Provider, pauses: jwks::Pauses) -> Setup {
 async fn public_keys_are_fetched_kept_and_fetched_again_for_a_new_one() {
     let provider = Provider::start().await;
     let (first, second) = (Pair::elliptic("first"), Pair::rsa("second"));
-    let pauses = jwks::Pauses {
-        refetch: Duration::ZERO,
-        without_keys: Duration::ZERO,
-        ..jwks::Pauses::default()
-    };
+    let pauses =
+        jwks::Pauses { refetch: Duration::ZERO, without_keys: Duration::ZERO, ..jwks::Pauses::default() };
     let setup = fetching(&provider, pauses);
     let claims = setup.claims();
 
     let away = setup.auth.verify(&first.sign(&claims)).await;
-    assert!(
-        matches!(away, Err(ApiError::Unavailable(_))),
-        "nobody can say whether it is good: {away:?}"
-    );
+    assert!(matches!(away, Err(ApiError::Unavailable(_))), "nobody can say whether it is good: {away:?}");
     provider.publish(vec![first.public()]);
     for _ in 0..3 {
         assert!(setup.auth.verify(&first.sign(&claims)).await.is_ok());
@@ -357,13 +285,8 @@ async fn public_keys_are_fetched_kept_and_fetched_again_for_a_new_one() {
 
     provider.publish(Vec::new());
     provider.set.lock().unwrap().clear();
-    setup
-        .refuses(&Pair::elliptic("third").sign(&claims), "the provider is away")
-        .await;
-    assert!(
-        setup.auth.verify(&first.sign(&claims)).await.is_ok(),
-        "known keys go on being used"
-    );
+    setup.refuses(&Pair::elliptic("third").sign(&claims), "the provider is away").await;
+    assert!(setup.auth.verify(&first.sign(&claims)).await.is_ok(), "known keys go on being used");
 }
 
 #[tokio::test]
@@ -375,9 +298,7 @@ async fn forged_key_names_make_no_requests() {
     let claims = setup.claims();
     assert!(setup.auth.verify(&key.sign(&claims)).await.is_ok());
     for _ in 0..10 {
-        setup
-            .refuses(&Pair::elliptic("forged").sign(&claims), "unknown key")
-            .await;
+        setup.refuses(&Pair::elliptic("forged").sign(&claims), "unknown key").await;
     }
     assert_eq!(provider.requests.load(Ordering::SeqCst), 1);
 }
@@ -394,26 +315,15 @@ async fn a_public_key_is_no_shared_secret_and_no_other_key_will_do() {
     let claims = setup.claims();
     assert!(setup.auth.verify(&ours.sign(&claims)).await.is_ok());
 
-    let confused = Header {
-        kid: Some("ours".to_owned()),
-        ..Header::new(Algorithm::HS256)
-    };
+    let confused = Header { kid: Some("ours".to_owned()), ..Header::new(Algorithm::HS256) };
     let secret = serde_json::to_vec(&public).unwrap();
     let confused = jsonwebtoken::encode(&confused, &claims, &EncodingKey::from_secret(&secret)).unwrap();
     setup.refuses(&confused, "HS256 with the public key").await;
-    setup
-        .refuses(&Pair::elliptic("ours").sign(&claims), "same name, another key")
-        .await;
-    setup
-        .refuses(&Pair::elliptic("theirs").sign(&claims), "unknown key")
-        .await;
-    setup
-        .refuses(&Pair::rsa("ours").sign(&claims), "RS256 with an EC key")
-        .await;
+    setup.refuses(&Pair::elliptic("ours").sign(&claims), "same name, another key").await;
+    setup.refuses(&Pair::elliptic("theirs").sign(&claims), "unknown key").await;
+    setup.refuses(&Pair::rsa("ours").sign(&claims), "RS256 with an EC key").await;
     assert!(matches!(
-        setup
-            .auth
-            .issue(UserId::new(1).unwrap(), 0, Duration::from_secs(1)),
+        setup.auth.issue(UserId::new(1).unwrap(), 0, Duration::from_secs(1)),
         Err(CannotIssue::NotOurKey)
     ));
 }

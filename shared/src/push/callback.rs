@@ -56,10 +56,7 @@ pub(super) struct Callback {
 
 impl Callback {
     pub(super) fn new(clock: Clock) -> Self {
-        Self {
-            client: outbound::client(CONNECT_TIMEOUT),
-            signer: Signer::from_env(clock),
-        }
+        Self { client: outbound::client(CONNECT_TIMEOUT), signer: Signer::from_env(clock) }
     }
 
     pub(super) async fn post(
@@ -72,8 +69,7 @@ impl Callback {
     }
 
     pub(super) async fn delete(&self, endpoint: &Url, connection: &str) -> Result<Delivery, CallFailure> {
-        self.call(Method::DELETE, endpoint, connection, Bytes::new())
-            .await
+        self.call(Method::DELETE, endpoint, connection, Bytes::new()).await
     }
 
     async fn call(
@@ -95,9 +91,7 @@ impl Callback {
         let response = self.client.request(request).await?;
         let status = response.status();
         // An answer that cannot be read costs its connection and nothing else.
-        let _ = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
-            .collect()
-            .await;
+        let _ = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         match status {
             StatusCode::GONE => Ok(Delivery::Gone),
             status if status.is_success() => Ok(Delivery::Done),
@@ -109,10 +103,7 @@ impl Callback {
 /// `{endpoint}/@connections/{connection}`; the id is one segment, whatever it holds.
 fn address(endpoint: &Url, connection: &str) -> Option<Url> {
     let mut url = endpoint.clone();
-    url.path_segments_mut()
-        .ok()?
-        .pop_if_empty()
-        .extend(["@connections", connection]);
+    url.path_segments_mut().ok()?.pop_if_empty().extend(["@connections", connection]);
     Some(url)
 }
 
@@ -123,17 +114,9 @@ mod tests {
     #[test]
     fn the_address_keeps_the_stage_and_holds_the_id_as_one_segment() {
         for (endpoint, id, wanted) in [
-            (
-                "http://127.0.0.1:8080",
-                "aB-_9",
-                "http://127.0.0.1:8080/@connections/aB-_9",
-            ),
+            ("http://127.0.0.1:8080", "aB-_9", "http://127.0.0.1:8080/@connections/aB-_9"),
             ("https://h/prod/", "L0=", "https://h/prod/@connections/L0="),
-            (
-                "https://h/prod",
-                "../x?y",
-                "https://h/prod/@connections/..%2Fx%3Fy",
-            ),
+            ("https://h/prod", "../x?y", "https://h/prod/@connections/..%2Fx%3Fy"),
         ] {
             assert_eq!(address(&endpoint.parse().unwrap(), id).unwrap().as_str(), wanted);
         }

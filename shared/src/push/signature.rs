@@ -47,11 +47,7 @@ impl Signer {
             "environment",
         );
         let region = lookup("AWS_REGION").or_else(|| lookup("AWS_DEFAULT_REGION"))?;
-        Some(Self {
-            credentials,
-            region,
-            clock,
-        })
+        Some(Self { credentials, region, clock })
     }
 
     /// Adds the signature's headers to `request`, whose body is `body`.
@@ -110,10 +106,7 @@ mod tests {
         signer().sign(&mut request, b"{}").unwrap();
         let authorization = request.headers()["authorization"].to_str().unwrap();
         assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"));
-        assert!(
-            authorization.contains("/eu-west-1/execute-api/aws4_request"),
-            "{authorization}"
-        );
+        assert!(authorization.contains("/eu-west-1/execute-api/aws4_request"), "{authorization}");
         assert_eq!(request.headers()["x-amz-security-token"], "token");
         assert!(request.headers().contains_key("x-amz-date"));
     }

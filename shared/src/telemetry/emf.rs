@@ -25,6 +25,9 @@ const SAMPLES_PER_LINE: usize = 100;
 /// The most samples kept between two flushes, so that memory stays bounded if nobody flushes.
 const MOST_SAMPLES: usize = 10_000;
 
+/// Name and value of each label, sorted.
+type Labels = Vec<(String, String)>;
+
 /// The recorder of a Lambda process. Cheap to clone.
 #[derive(Clone)]
 pub struct Emf(Arc<Inner>);
@@ -60,10 +63,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Emf {
     /// A recorder that nobody feeds yet.
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner {
-            clock,
-            metrics: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { clock, metrics: Mutex::default() }))
     }
 
     /// Makes it the recorder of this process. Fails if there is one.
@@ -84,12 +84,10 @@ impl Emf {
         let now = self.0.clock.now_ms();
         let mut lines = Vec::new();
         // Metrics with the same labels share a line.
-        let mut shared: BTreeMap<Vec<(String, String)>, Vec<(String, Value)>> = BTreeMap::new();
+        let mut shared: BTreeMap<Labels, Vec<(String, Value)>> = BTreeMap::new();
         for (key, cell) in held(&self.0.metrics).iter() {
-            let mut labels: Vec<(String, String)> = key
-                .labels()
-                .map(|label| (label.key().to_owned(), label.value().to_owned()))
-                .collect();
+            let mut labels: Labels =
+                key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
             labels.sort_unstable();
             let name = key.name().to_owned();
             match cell {
@@ -109,21 +107,15 @@ impl Emf {
                 }
             }
         }
-        lines.extend(
-            shared
-                .into_iter()
-                .map(|(labels, values)| line(now, &labels, &values)),
-        );
+        lines.extend(shared.into_iter().map(|(labels, values)| line(now, &labels, &values)));
         lines
     }
 }
 
 fn line(now: i64, labels: &[(String, String)], values: &[(String, Value)]) -> Value {
     let dimensions: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
-    let definitions: Vec<Value> = values
-        .iter()
-        .map(|(name, _)| json!({ "Name": name, "Unit": unit_of(name) }))
-        .collect();
+    let definitions: Vec<Value> =
+        values.iter().map(|(name, _)| json!({ "Name": name, "Unit": unit_of(name) })).collect();
     let mut line = Map::new();
     line.insert(
         "_aws".to_owned(),
@@ -144,18 +136,8 @@ fn line(now: i64, labels: &[(String, String)], values: &[(String, Value)]) -> Va
 fn unit_of(name: &str) -> &'static str {
     let known = |metric: &&Metric| metric.name == name;
     match ALL.iter().find(known) {
-        Some(Metric {
-            unit: Unit::Seconds, ..
-        }) => "Seconds",
-        Some(
-            Metric {
-                kind: Kind::Counter | Kind::Gauge,
-                ..
-            }
-            | Metric {
-                unit: Unit::Count, ..
-            },
-        ) => "Count",
+        Some(Metric { unit: Unit::Seconds, .. }) => "Seconds",
+        Some(Metric { kind: Kind::Counter | Kind::Gauge, .. } | Metric { unit: Unit::Count, .. }) => "Count",
         _ => "None",
     }
 }
@@ -168,10 +150,7 @@ impl Recorder for Emf {
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         let mut metrics = held(&self.0.metrics);
-        match metrics
-            .entry(key.clone())
-            .or_insert_with(|| Cell::Counter(Arc::default()))
-        {
+        match metrics.entry(key.clone()).or_insert_with(|| Cell::Counter(Arc::default())) {
             Cell::Counter(count) => Counter::from_arc(count.clone()),
             _ => Counter::noop(),
         }
@@ -179,10 +158,7 @@ impl Recorder for Emf {
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
         let mut metrics = held(&self.0.metrics);
-        match metrics
-            .entry(key.clone())
-            .or_insert_with(|| Cell::Gauge(Arc::default()))
-        {
+        match metrics.entry(key.clone()).or_insert_with(|| Cell::Gauge(Arc::default())) {
             Cell::Gauge(value) => Gauge::from_arc(value.clone()),
             _ => Gauge::noop(),
         }
@@ -190,10 +166,7 @@ impl Recorder for Emf {
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         let mut metrics = held(&self.0.metrics);
-        match metrics
-            .entry(key.clone())
-            .or_insert_with(|| Cell::Histogram(Arc::default()))
-        {
+        match metrics.entry(key.clone()).or_insert_with(|| Cell::Histogram(Arc::default())) {
             Cell::Histogram(samples) => Histogram::from_arc(samples.clone()),
             _ => Histogram::noop(),
         }
@@ -212,9 +185,7 @@ mod tests {
             let mut out = Vec::new();
             emf.flush(&mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
-            text.lines()
-                .map(|line| serde_json::from_str::<Value>(line).unwrap())
-                .collect::<Vec<_>>()
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
         };
         metrics::with_local_recorder(&emf, || {
             metrics::counter!(metric::SENDS, "outcome" => "accepted").increment(2);
@@ -224,25 +195,15 @@ mod tests {
             }
         });
         let lines = flushed();
-        assert_eq!(
-            lines.len(),
-            4,
-            "two label sets, and 150 samples on two lines: {lines:#?}"
-        );
+        assert_eq!(lines.len(), 4, "two label sets, and 150 samples on two lines: {lines:#?}");
         let accepted = lines.iter().find(|line| line["outcome"] == "accepted").unwrap();
         assert_eq!(accepted[metric::SENDS], 2);
         let definition = &accepted["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(definition["Namespace"], "Hongyan");
         assert_eq!(definition["Dimensions"], json!([["outcome"]]));
-        assert_eq!(
-            definition["Metrics"],
-            json!([{ "Name": metric::SENDS, "Unit": "Count" }])
-        );
-        let samples: usize = lines
-            .iter()
-            .filter_map(|line| line[metric::SEND_SECONDS].as_array())
-            .map(Vec::len)
-            .sum();
+        assert_eq!(definition["Metrics"], json!([{ "Name": metric::SENDS, "Unit": "Count" }]));
+        let samples: usize =
+            lines.iter().filter_map(|line| line[metric::SEND_SECONDS].as_array()).map(Vec::len).sum();
         assert_eq!(samples, 150);
         assert!(flushed().is_empty(), "nothing new");
         metrics::with_local_recorder(&emf, || {

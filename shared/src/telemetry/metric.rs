@@ -65,54 +65,27 @@ pub struct Metric {
 }
 
 const fn counter(name: &'static str, meaning: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Counter,
-        unit: Unit::Count,
-        meaning,
-    }
+    Metric { name, kind: Kind::Counter, unit: Unit::Count, meaning }
 }
 
 const fn gauge(name: &'static str, meaning: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Gauge,
-        unit: Unit::Count,
-        meaning,
-    }
+    Metric { name, kind: Kind::Gauge, unit: Unit::Count, meaning }
 }
 
 const fn histogram(name: &'static str, unit: Unit, meaning: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Histogram,
-        unit,
-        meaning,
-    }
+    Metric { name, kind: Kind::Histogram, unit, meaning }
 }
 
 /// Every metric there is.
 pub const ALL: &[Metric] = &[
     counter(SENDS, "sends, by outcome"),
     counter(RECALLS, "recalls, by outcome"),
-    histogram(
-        SEND_SECONDS,
-        Unit::Seconds,
-        "from the arrival of a send to its answer",
-    ),
+    histogram(SEND_SECONDS, Unit::Seconds, "from the arrival of a send to its answer"),
     histogram(SEND_REDIS_SECONDS, Unit::Seconds, "the Redis part of a send"),
     histogram(SEND_KAFKA_SECONDS, Unit::Seconds, "the Kafka part of a send"),
-    histogram(
-        HISTORY_SECONDS,
-        Unit::Seconds,
-        "answering a page of history, by source",
-    ),
+    histogram(HISTORY_SECONDS, Unit::Seconds, "answering a page of history, by source"),
     counter(CACHE_LOOKUPS, "lookups in Redis, by outcome"),
-    histogram(
-        PERSIST_DELAY_SECONDS,
-        Unit::Seconds,
-        "from a message's send to its being in MySQL",
-    ),
+    histogram(PERSIST_DELAY_SECONDS, Unit::Seconds, "from a message's send to its being in MySQL"),
     counter(PERSISTED, "messages the consumer was to persist, by outcome"),
     histogram(BATCH_SECONDS, Unit::Seconds, "writing one batch to MySQL"),
     histogram(BATCH_RECORDS, Unit::Count, "records in one batch of the consumer"),
@@ -120,11 +93,7 @@ pub const ALL: &[Metric] = &[
     gauge(PENDING, "messages that MySQL has not confirmed"),
     counter(COMPENSATED, "messages the compensator looked at, by outcome"),
     counter(PUSHES, "pushes to a connection, by outcome"),
-    histogram(
-        HTTP_SECONDS,
-        Unit::Seconds,
-        "requests at the local gateway, by route and status",
-    ),
+    histogram(HTTP_SECONDS, Unit::Seconds, "requests at the local gateway, by route and status"),
     gauge(CONNECTIONS, "WebSocket connections open at the local gateway"),
 ];
 
@@ -150,16 +119,8 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), ALL.len());
         for metric in ALL {
-            assert_eq!(
-                metric.name.ends_with("_total"),
-                metric.kind == Kind::Counter,
-                "{metric:?}"
-            );
-            assert_eq!(
-                metric.name.ends_with("_seconds"),
-                metric.unit == Unit::Seconds,
-                "{metric:?}"
-            );
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{metric:?}");
+            assert_eq!(metric.name.ends_with("_seconds"), metric.unit == Unit::Seconds, "{metric:?}");
         }
     }
 }
