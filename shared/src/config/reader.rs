@@ -18,18 +18,11 @@ pub(super) struct Reader<L> {
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn new(lookup: L) -> Self {
-        Self {
-            lookup,
-            faults: Vec::new(),
-        }
+        Self { lookup, faults: Vec::new() }
     }
 
     pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigError> {
-        if self.faults.is_empty() {
-            Ok(value)
-        } else {
-            Err(ConfigError { faults: self.faults })
-        }
+        if self.faults.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.faults }) }
     }
 
     pub(super) fn fault(&mut self, name: &str, wanted: impl Display) {
@@ -37,9 +30,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn has_fault(&self, name: &str) -> bool {
-        self.faults
-            .iter()
-            .any(|fault| fault.split(' ').next() == Some(name))
+        self.faults.iter().any(|fault| fault.split(' ').next() == Some(name))
     }
 
     pub(super) fn optional(&mut self, name: &str) -> Option<String> {
@@ -62,10 +53,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let topic = self.text(name, default);
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if topic.len() > 249 || !topic.bytes().all(valid) || topic == "." || topic == ".." {
-            self.fault(
-                name,
-                "must be a topic name: up to 249 letters, digits, '.', '_' and '-'",
-            );
+            self.fault(name, "must be a topic name: up to 249 letters, digits, '.', '_' and '-'");
         }
         topic
     }
@@ -125,20 +113,13 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     pub(super) fn secret_url(&mut self, name: &str, schemes: &[&str]) -> SecretString {
         if self.optional(name).is_none() {
-            self.fault(
-                name,
-                format!(
-                    "must be set: an address that begins with {}",
-                    begins_with(schemes)
-                ),
-            );
+            self.fault(name, format!("must be set: an address that begins with {}", begins_with(schemes)));
         }
         self.optional_secret_url(name, schemes).unwrap_or_default()
     }
 
     pub(super) fn optional_secret_url(&mut self, name: &str, schemes: &[&str]) -> Option<SecretString> {
-        self.optional_url(name, schemes)
-            .map(|url| String::from(url).into())
+        self.optional_url(name, schemes).map(|url| String::from(url).into())
     }
 
     pub(super) fn optional_url(&mut self, name: &str, schemes: &[&str]) -> Option<Url> {
@@ -147,10 +128,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Some(url),
             // The value may hold a password: it is not repeated.
             _ => {
-                self.fault(
-                    name,
-                    format!("must be an address that begins with {}", begins_with(schemes)),
-                );
+                self.fault(name, format!("must be an address that begins with {}", begins_with(schemes)));
                 None
             }
         }
@@ -158,9 +136,5 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 }
 
 fn begins_with(schemes: &[&str]) -> String {
-    schemes
-        .iter()
-        .map(|scheme| format!("{scheme}://"))
-        .collect::<Vec<_>>()
-        .join(" or ")
+    schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ")
 }
