@@ -93,6 +93,18 @@ fn processes(folder: &Path) -> Vec<String> {
     pids(folder).into_iter().map(|(_, line)| line).collect()
 }
 
+/// The folders of temporary stacks that this process made.
+fn temporary_folders() -> Vec<std::path::PathBuf> {
+    let own = format!("process {}", std::process::id());
+    let mut folders: Vec<_> = std::fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| std::fs::read_to_string(path.join("lock")).is_ok_and(|owner| owner == own))
+        .collect();
+    folders.sort();
+    folders
+}
+
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -198,9 +210,11 @@ async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
         let value = if name == "REDIS_URL" { value.replace("redis://:", "redis://:wrong") } else { value };
         (name.to_owned(), value)
     });
+    let before = temporary_folders();
     let second = StackOptions::temporary().with_environment(wrong).unwrap();
     let message = Stack::start(second).await.unwrap_err().to_string();
     assert!(message.starts_with("REDIS_URL: Redis refuses the user or the password"), "{message}");
+    assert_eq!(temporary_folders(), before, "a failed start removes its folder");
     let second = StackOptions::temporary()
         .with_environment(guest.env().into_iter().map(|(name, value)| (name.to_owned(), value)))
         .unwrap();
@@ -225,15 +239,8 @@ async fn servers_left_behind_with_no_guard_are_replaced_at_the_next_start() {
     write_to_redis(&stack).await;
     let all = pids(folder.path());
     assert_eq!(all.len(), 4, "three servers and the guard");
-    let guard = all
-        .iter()
-        .find(|(_, line)| line.contains("hongyan-guard"))
-        .unwrap()
-        .0;
-    std::process::Command::new("kill")
-        .args(["-9", &guard.to_string()])
-        .status()
-        .unwrap();
+    let guard = all.iter().find(|(_, line)| line.contains("hongyan-guard")).unwrap().0;
+    std::process::Command::new("kill").args(["-9", &guard.to_string()]).status().unwrap();
     drop(stack);
 
     let stack = Stack::start(options()).await.unwrap();
@@ -241,10 +248,7 @@ async fn servers_left_behind_with_no_guard_are_replaced_at_the_next_start() {
     assert_eq!(text, "by Redis");
     let now = pids(folder.path());
     assert_eq!(now.len(), 4);
-    assert!(
-        now.iter().all(|(pid, _)| all.iter().all(|(old, _)| old != pid)),
-        "none of the old ones runs"
-    );
+    assert!(now.iter().all(|(pid, _)| all.iter().all(|(old, _)| old != pid)), "none of the old ones runs");
     stack.stop().await.unwrap();
     assert_eq!(processes(folder.path()), Vec::<String>::new());
 }

@@ -112,6 +112,15 @@ impl Stack {
     /// Servers left in this folder by a process that was killed are stopped first; servers that stay in the background
     /// are used as they are. When one fails, those that were started are stopped again.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
+        let (folder, remove) = (options.folder.clone(), options.remove);
+        let started = Box::pin(Self::start_over(options)).await;
+        if started.is_err() && remove && folder.exists() {
+            std::fs::remove_dir_all(&folder).doing(|| format!("cannot remove {}", folder.display()))?;
+        }
+        started
+    }
+
+    async fn start_over(options: StackOptions) -> Result<Self, StackError> {
         files::make_folder(&options.folder)?;
         let folder = options.folder.canonicalize().doing(|| format!("{}", options.folder.display()))?;
         let lock = files::lock(&folder)?;
