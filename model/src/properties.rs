@@ -1,0 +1,109 @@
+//! What must always hold, as predicates of one state.
+
+use stateright::{Model, Property};
+
+use crate::model::Protocol;
+use crate::state::{Blind, Detail, LOG, Message, Phase, Recaller, Record, Row, Sender, State};
+
+/// A send answered 2xx ends as exactly one status 1 row, unless a recall of it was begun.
+pub const NO_LOSS: &str = "no loss";
+/// After a recall was answered 200 nothing a query reads shows the content.
+pub const RECALL_WINS_NOW: &str = "recall wins at once";
+/// After a recall was answered 200 MySQL ends without a status 1 row.
+pub const RECALL_WINS_END: &str = "recall wins in the end";
+/// Never two rows of one id.
+pub const NEVER_TWICE: &str = "never twice";
+/// The list, where there is one, misses nothing durable that is newer than its oldest id.
+pub const GAPLESS: &str = "list is gapless";
+/// Redis and MySQL end with the same opinion on whether a message is recalled.
+pub const STORES_AGREE: &str = "stores agree";
+/// The compensator adds at most one unread record a message.
+pub const NO_BACKLOG: &str = "compensator feeds no backlog";
+/// Whoever is not finished has a next step.
+pub const NEVER_STUCK: &str = "never stuck";
+
+pub(crate) fn all() -> Vec<Property<Protocol>> {
+    vec![
+        Property::always(NO_LOSS, no_loss),
+        Property::always(RECALL_WINS_NOW, recall_wins_now),
+        Property::always(RECALL_WINS_END, recall_wins_end),
+        Property::always(NEVER_TWICE, never_twice),
+        Property::always(GAPLESS, gapless),
+        Property::always(STORES_AGREE, stores_agree),
+        Property::always(NO_BACKLOG, no_backlog),
+        Property::always(NEVER_STUCK, never_stuck),
+    ]
+}
+
+fn no_loss(_: &Protocol, s: &State) -> bool {
+    !Protocol::at_rest(s)
+        || s.msgs.iter().all(|m| {
+            m.sender != Sender::Accepted
+                || m.lost_by_redis
+                || m.recaller != Recaller::Idle
+                || m.row == Row::Live
+        })
+}
+
+fn recall_wins_now(p: &Protocol, s: &State) -> bool {
+    !s.shown
+        && s.msgs.iter().all(|m| {
+            let shows = if p.rules.list_of_ids { m.detail.live() } else { m.listed || m.detail.live() };
+            m.recaller != Recaller::Ok || m.blind != Blind::No || !shows
+        })
+}
+
+fn recall_wins_end(_: &Protocol, s: &State) -> bool {
+    !Protocol::at_rest(s)
+        || s.msgs.iter().all(|m| m.recaller != Recaller::Ok || !matches!(m.row, Row::Live | Row::Twice))
+}
+
+fn never_twice(_: &Protocol, s: &State) -> bool {
+    s.msgs.iter().all(|m| m.row != Row::Twice)
+}
+
+fn gapless(_: &Protocol, s: &State) -> bool {
+    !Protocol::at_rest(s)
+        || s.tail().is_none_or(|t| (t..2).all(|m| s.msgs[m].row != Row::Live || s.msgs[m].listed))
+}
+
+fn stores_agree(p: &Protocol, s: &State) -> bool {
+    !p.rules.tombstone
+        || !Protocol::at_rest(s)
+        || s.msgs.iter().all(|m| {
+            let recalled_in_mysql = m.tombstone && m.row != Row::Live;
+            let live_in_mysql = !m.tombstone && m.row != Row::Recalled;
+            (recalled_in_mysql || live_in_mysql)
+                && (!m.detail.recalled() || m.tombstone)
+                && (!m.detail.live()
+                    || !m.tombstone
+                    || m.blind == Blind::Always
+                    || (m.detail == Detail::Persisted && unanswered(m)))
+        })
+}
+
+/// The recaller was told 503, or died: what it left half-done in Redis goes with the detail's TTL.
+fn unanswered(m: &Message) -> bool {
+    matches!(m.recaller, Recaller::Unavailable | Recaller::Dead)
+}
+
+fn no_backlog(_: &Protocol, s: &State) -> bool {
+    !s.overflow
+        && (0..2).all(|m| {
+            let unread = (s.committed..s.len)
+                .filter(|o| matches!(s.log[usize::from(*o)], Record::Resent(r) if usize::from(r) == m));
+            s.msgs[m].resent <= 2 && unread.count() <= 1
+        })
+}
+
+fn never_stuck(p: &Protocol, s: &State) -> bool {
+    // Most states show at a glance somebody whose next step never waits.
+    let unread = s.committed < s.len && s.inst[usize::from(s.owner)].phase == Phase::Idle;
+    let sending = s.msgs.iter().any(|m| m.late || matches!(m.sender, Sender::Wrote(_)));
+    if unread || sending || Protocol::at_rest(s) || usize::from(s.len) == LOG {
+        return true;
+    }
+    let mut actions = Vec::new();
+    p.actions(s, &mut actions);
+    actions.into_iter().any(|a| p.next_state(s, a).is_some())
+}
