@@ -16,7 +16,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::cache::redis::Redis;
-use crate::clock::{Clock, TimestampMs};
+use crate::clock::TimestampMs;
 use crate::config::PushConfig;
 use crate::error::ServerError;
 use crate::http::MessageView;

@@ -8,7 +8,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use url::Url;
 
 use super::signature::Signer;
-use crate::clock::Clock;
 use crate::outbound::{self, HttpClient};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -55,8 +54,8 @@ pub(super) struct Callback {
 }
 
 impl Callback {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { client: outbound::client(CONNECT_TIMEOUT), signer: Signer::from_env(clock) }
+    pub(super) fn new() -> Self {
+        Self { client: outbound::client(CONNECT_TIMEOUT), signer: Signer::from_env() }
     }
 
     pub(super) async fn post(
