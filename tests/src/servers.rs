@@ -1,0 +1,28 @@
+//! Redis, MySQL and Kafka for one test binary, started at the first use. They end with the process, even if it is killed.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hongyan_local::stack::{Stack, StackOptions};
+use tokio::sync::OnceCell;
+
+static STACK: OnceCell<Stack> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// The servers that all tests of this binary share. A test that stops or kills one starts a [`Stack`] of its own.
+///
+/// # Panics
+/// If they do not start: without them there is nothing to test.
+#[expect(clippy::expect_used, clippy::print_stderr, reason = "a test harness")]
+pub async fn stack() -> &'static Stack {
+    let start = || async {
+        let stack = Stack::start(StackOptions::temporary()).await.expect("the three servers start");
+        eprintln!("servers of this test binary: {}", stack.versions().await.join("; "));
+        stack
+    };
+    STACK.get_or_init(start).await
+}
+
+/// A name that no other test of this binary has: for a database, a topic, a group.
+pub fn unique_name() -> String {
+    format!("hongyan_test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
