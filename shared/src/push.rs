@@ -73,12 +73,8 @@ pub struct Push {
 
 impl Push {
     /// Prepares the client; nothing is opened yet.
-    pub fn new(config: &PushConfig, redis: Redis, clock: Clock) -> Self {
-        Self {
-            registry: Registry::new(redis),
-            callback: Callback::new(clock),
-            endpoint: config.endpoint.clone(),
-        }
+    pub fn new(config: &PushConfig, redis: Redis) -> Self {
+        Self { registry: Registry::new(redis), callback: Callback::new(), endpoint: config.endpoint.clone() }
     }
 
     /// Remembers that `connection` is one of this user's.
