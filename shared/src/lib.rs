@@ -15,5 +15,6 @@ pub mod id;
 pub mod message;
 mod outbound;
 pub mod push;
+pub mod queue;
 pub mod snowflake;
 pub mod telemetry;

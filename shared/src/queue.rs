@@ -1,0 +1,145 @@
+//! Kafka, which carries every change of a conversation in order (`mission.md`, "Kafka and MySQL").
+//!
+//! [`Queue`] is the producer of a process, made once; [`client`] says how any client of this project connects;
+//! [`error`] says what of Kafka's refusals is worth another try; [`batch`] is the answer of a function that consumes.
+
+pub mod batch;
+pub mod client;
+pub mod dead_letter;
+pub mod error;
+mod producer;
+mod progress;
+#[cfg(feature = "msk")]
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::FutureRecord;
+
+pub use batch::{BatchItemFailure, ItemIdentifier, KafkaBatchResponse};
+pub use dead_letter::DeadLetter;
+pub use progress::Progress;
+
+use crate::config::KafkaConfig;
+use crate::error::ServerError;
+use crate::event::MessageEvent;
+use client::ClientEvents;
+use error::{kafka_error, permanent};
+use producer::Producer;
+
+/// The longest wait for [`Queue::ping`].
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest wait for one question of [`Queue::progress`].
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What this process says to Kafka. Cheap to clone; all clones share one producer and its connections.
+#[derive(Clone)]
+pub struct Queue(Arc<Inner>);
+
+struct Inner {
+    config: KafkaConfig,
+    events: ClientEvents,
+    producer: Producer,
+}
+
+impl Queue {
+    /// Makes the producer. It connects by itself, at once and whenever the connection is lost, so a Kafka that is away
+    /// is no error here; a setting that librdkafka refuses is, and names its variable.
+    pub fn new(config: &KafkaConfig) -> Result<Self, ServerError> {
+        let events = ClientEvents::new(config)?;
+        let producer = Producer::new(config, events.clone())?;
+        Ok(Self(Arc::new(Inner {
+            config: config.clone(),
+            events,
+            producer,
+        })))
+    }
+
+    /// Puts `event` on the topic, in the partition of its conversation, and waits for the acknowledgement of all
+    /// in-sync replicas, at most `wait`.
+    ///
+    /// `Ok` means acknowledged. A transient error means not acknowledged within `wait`: the record stays with the
+    /// producer and may still arrive, until `KAFKA_DELIVERY_TIMEOUT_MS` has passed. Only when the producer's buffer is
+    /// full is it not kept, and the answer comes at once. A permanent error: Kafka will never take it (too large).
+    pub async fn send(&self, event: &MessageEvent, wait: Duration) -> Result<(), ServerError> {
+        const ACTION: &str = "queue.send";
+        let config = &self.0.config;
+        let conversation = event.conversation();
+        let key = conversation.to_string();
+        let value = serde_json::to_vec(event).map_err(|error| permanent(ACTION, error))?;
+        let record = FutureRecord::to(&config.topic)
+            .partition(i32::from(conversation.partition(config.partitions)))
+            .key(&key)
+            .payload(&value);
+        self.0.producer.send(ACTION, record, wait).await
+    }
+
+    /// Puts a record that can never be handled on the dead-letter topic, key and value as they were, and waits until
+    /// it is acknowledged: only then may the consumer pass the original. Waits at most as long as the producer tries.
+    pub async fn dead_letter(&self, letter: DeadLetter) -> Result<(), ServerError> {
+        const ACTION: &str = "queue.dead_letter";
+        let headers = letter
+            .headers()
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value.as_str()),
+                })
+            });
+        let mut record: FutureRecord<'_, [u8], [u8]> =
+            FutureRecord::to(&self.0.config.dead_letter_topic).headers(headers);
+        if let Some(key) = &letter.key {
+            record = record.key(key);
+        }
+        if let Some(value) = &letter.value {
+            record = record.payload(value);
+        }
+        let wait = self.0.config.delivery_timeout + Duration::from_secs(1);
+        self.0.producer.send(ACTION, record, wait).await
+    }
+
+    /// For each partition, in order, how far the consumer group has come: what the compensator needs to tell a lost
+    /// message from one that is merely queued (`protocol.md`, "The compensator never feeds a backlog").
+    pub async fn progress(&self) -> Result<Vec<Progress>, ServerError> {
+        const ACTION: &str = "queue.progress";
+        let (config, events) = (self.0.config.clone(), self.0.events.clone());
+        tokio::task::spawn_blocking(move || progress::of_group(&config, events, PROGRESS_TIMEOUT))
+            .await
+            .map_err(|error| error::transient(ACTION, error))?
+            .map_err(|error| kafka_error(ACTION, error))
+    }
+
+    /// Asks Kafka about the topic; an error says that it is away, or has no such topic. Takes at most two seconds.
+    pub async fn ping(&self) -> Result<(), ServerError> {
+        const ACTION: &str = "queue.ping";
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || inner.producer.ask_for(&inner.config.topic, PING_TIMEOUT))
+            .await
+            .map_err(|error| error::transient(ACTION, error))?
+            .map_err(|error| kafka_error(ACTION, error))
+    }
+
+    /// Waits until every record given to the producer is acknowledged or refused, at most `timeout`: the last thing a
+    /// process does with it. A transient error says that some are still on their way and will be lost with the process.
+    pub async fn flush(&self, timeout: Duration) -> Result<(), ServerError> {
+        const ACTION: &str = "queue.flush";
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || inner.producer.flush(timeout))
+            .await
+            .map_err(|error| error::transient(ACTION, error))?
+            .map_err(|error| kafka_error(ACTION, error))
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("bootstrap_servers", &self.0.config.bootstrap_servers)
+            .field("topic", &self.0.config.topic)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,80 @@
+//! Which of Kafka's refusals are worth another try: decided here and nowhere else.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::error::{Retry, Server, ServerError};
+
+/// Says what Kafka's client said, with whether trying again can help.
+pub fn kafka_error(action: &'static str, error: KafkaError) -> ServerError {
+    ServerError {
+        server: Server::Kafka,
+        action,
+        retry: retry(&error),
+        source: Box::new(error),
+    }
+}
+
+/// An error of Kafka that may end differently next time.
+pub fn transient(
+    action: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> ServerError {
+    ServerError {
+        server: Server::Kafka,
+        action,
+        retry: Retry::Transient,
+        source: source.into(),
+    }
+}
+
+/// An error of Kafka that will come again.
+pub fn permanent(
+    action: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> ServerError {
+    ServerError {
+        server: Server::Kafka,
+        action,
+        retry: Retry::Permanent,
+        source: source.into(),
+    }
+}
+
+/// Permanent is only what is the record's own fault, or a setting that the client refuses. A topic that is missing or
+/// forbidden is a fault of the installation: the same record will be taken once that is mended.
+fn retry(error: &KafkaError) -> Retry {
+    match error {
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => Retry::Permanent,
+        _ => match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord,
+            ) => Retry::Permanent,
+            _ => Retry::Transient,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_records_own_fault_is_permanent() {
+        for (code, expected) in [
+            (RDKafkaErrorCode::MessageSizeTooLarge, Retry::Permanent),
+            (RDKafkaErrorCode::InvalidRecord, Retry::Permanent),
+            (RDKafkaErrorCode::QueueFull, Retry::Transient),
+            (RDKafkaErrorCode::MessageTimedOut, Retry::Transient),
+            (RDKafkaErrorCode::AllBrokersDown, Retry::Transient),
+            (RDKafkaErrorCode::NotEnoughReplicas, Retry::Transient),
+            (RDKafkaErrorCode::UnknownPartition, Retry::Transient),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, Retry::Transient),
+        ] {
+            let error = kafka_error("queue.send", KafkaError::MessageProduction(code));
+            assert_eq!(error.retry, expected, "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The producer: one a process, safe to retry, bounded in memory, and made anew should it ever break for good.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::ToBytes;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::client::{ClientEvents, client_config, refused};
+use super::error::{kafka_error, permanent, transient};
+use crate::config::KafkaConfig;
+use crate::error::ServerError;
+
+/// A dead letter may be a little larger than the record it was, so the producer's own limit lies above the broker's,
+/// which then decides.
+const MAX_RECORD_BYTES: &str = "4194304";
+
+pub(super) struct Producer {
+    config: ClientConfig,
+    events: ClientEvents,
+    current: RwLock<Arc<FutureProducer<ClientEvents>>>,
+}
+
+impl Producer {
+    pub(super) fn new(config: &KafkaConfig, events: ClientEvents) -> Result<Self, ServerError> {
+        if config.linger >= config.delivery_timeout {
+            return Err(permanent(
+                "queue.connect",
+                "KAFKA_LINGER_MS must be below KAFKA_DELIVERY_TIMEOUT_MS",
+            ));
+        }
+        let mut client = client_config(config)?;
+        client
+            .set("acks", "all")
+            // Retries are unbounded within message.timeout.ms, and neither double nor reorder.
+            .set("enable.idempotence", "true")
+            .set(
+                "message.timeout.ms",
+                config.delivery_timeout.as_millis().to_string(),
+            )
+            .set("linger.ms", config.linger.as_millis().to_string())
+            .set("compression.type", &config.compression)
+            // What waits while Kafka is away; when it is full a send is refused at once.
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("message.max.bytes", MAX_RECORD_BYTES)
+            // A dead connection is noticed, and the batch sent again on a new one, well within the delivery time-out.
+            .set("socket.timeout.ms", "5000")
+            .set("retry.backoff.ms", "50");
+        let producer = client.create_with_context(events.clone()).map_err(refused)?;
+        Ok(Self {
+            config: client,
+            events,
+            current: RwLock::new(Arc::new(producer)),
+        })
+    }
+
+    /// Gives the record to the producer and waits for its delivery report, at most `wait`.
+    pub(super) async fn send<K, P>(
+        &self,
+        action: &'static str,
+        record: FutureRecord<'_, K, P>,
+        wait: Duration,
+    ) -> Result<(), ServerError>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        let report = self
+            .hand_over(record)
+            .map_err(|error| kafka_error(action, error))?;
+        match tokio::time::timeout(wait, report).await {
+            Ok(Ok(Ok(_delivery))) => {
+                self.events.answered();
+                Ok(())
+            }
+            Ok(Ok(Err((error, _record)))) => Err(kafka_error(action, error)),
+            // Its producer broke and was replaced meanwhile.
+            Ok(Err(_dropped)) => Err(transient(
+                action,
+                "the producer was closed before the record was acknowledged",
+            )),
+            Err(_elapsed) if self.events.all_down() => Err(transient(
+                action,
+                format!(
+                    "no broker can be reached; gave up waiting after {} ms",
+                    wait.as_millis()
+                ),
+            )),
+            Err(_elapsed) => Err(transient(
+                action,
+                format!("not acknowledged within {} ms", wait.as_millis()),
+            )),
+        }
+    }
+
+    /// Queues the record; a producer that broke for good is replaced once and tried again.
+    fn hand_over<K, P>(
+        &self,
+        record: FutureRecord<'_, K, P>,
+    ) -> KafkaResult<rdkafka::producer::future_producer::DeliveryFuture>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        let producer = self.current();
+        match producer.send_result(record) {
+            Ok(report) => Ok(report),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::Fatal), record)) => {
+                let producer = self.replace(&producer)?;
+                producer.send_result(record).map_err(|(error, _record)| error)
+            }
+            Err((error, _record)) => Err(error),
+        }
+    }
+
+    /// An idempotent producer stops for good when the broker has forgotten its sequence in a way that it cannot repair
+    /// (a broker that lost its data, say). A process that lives on needs a new one.
+    fn replace(
+        &self,
+        broken: &Arc<FutureProducer<ClientEvents>>,
+    ) -> KafkaResult<Arc<FutureProducer<ClientEvents>>> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&current, broken) {
+            return Ok(Arc::clone(&current));
+        }
+        let fresh = Arc::new(self.config.create_with_context(self.events.clone())?);
+        let old = std::mem::replace(&mut *current, Arc::clone(&fresh));
+        drop(current);
+        tracing::error!(
+            server = "kafka",
+            reason = old.client().fatal_error().map(|(_, reason)| reason),
+            "the producer broke and was replaced; what it held and nobody acknowledged is left to the compensator"
+        );
+        // Closing it waits for its threads.
+        std::thread::spawn(move || drop(old));
+        Ok(fresh)
+    }
+
+    /// Asks for the topic's metadata; blocks at most `timeout`.
+    pub(super) fn ask_for(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
+        let metadata = self.current().client().fetch_metadata(Some(topic), timeout)?;
+        self.events.answered();
+        match metadata
+            .topics()
+            .iter()
+            .find_map(rdkafka::metadata::MetadataTopic::error)
+        {
+            Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until nothing is on its way; blocks at most `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) -> KafkaResult<()> {
+        self.current().flush(timeout)
+    }
+
+    fn current(&self) -> Arc<FutureProducer<ClientEvents>> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
