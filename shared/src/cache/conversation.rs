@@ -5,6 +5,9 @@ use super::{Cache, keys, scripts, step};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
 
+/// How long a list lives that was refilled and not yet checked: should the one who checks die, it goes by itself.
+const UNCHECKED_MS: u64 = 10_000;
+
 impl Cache {
     /// The newest `limit` ids that Redis has of this conversation, newest first; empty when it has none. Lists that
     /// another memory of Redis left behind are dropped first.
@@ -24,7 +27,8 @@ impl Cache {
     }
 
     /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:
-    /// there was no list). False if the list has changed at its end meanwhile: nothing is done.
+    /// there was no list). The list then
+    /// lives for 10 s, until [`Self::keep_conversation`]. False if the list has changed at its end meanwhile: nothing is done.
     pub async fn append(
         &self,
         conversation: ConversationId,
@@ -34,11 +38,17 @@ impl Cache {
         let mut arguments = vec![
             last.map(|id| id.to_string()).unwrap_or_default(),
             self.conversation_size.to_string(),
-            self.expiry_ms.to_string(),
+            UNCHECKED_MS.to_string(),
         ];
         arguments.extend(ids.iter().map(ToString::to_string));
         let append = scripts::CONVERSATION_APPEND.on(keys::conversation(conversation), arguments);
         self.redis.run("cache.append", append).await
+    }
+
+    /// What was appended is gapless: the list may live its full time.
+    pub async fn keep_conversation(&self, conversation: ConversationId) -> Result<(), ServerError> {
+        let keep = step!("PEXPIRE", keys::conversation(conversation), self.expiry_ms);
+        self.redis.run::<i64>("cache.keep_conversation", keep).await.map(drop)
     }
 
     /// Drops the list: what is not known to be gapless must not be.

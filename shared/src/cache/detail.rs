@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::pending::Pending;
 use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
 use crate::clock::TimestampMs;
@@ -87,13 +88,17 @@ pub enum RecallMark {
 impl Cache {
     /// Takes a new message in: pending first, so that nothing can be in Redis that the compensator does not see; then
     /// its detail without TTL, its place in the conversation, the receiver's unread. One round trip.
+    ///
+    /// A message that is `fresh`, just made, begins the conversation's list where there is none. One that was held up on
+    /// its way does not: newer ones may have gone past it, and a list begun with it would lack them.
     #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
-    pub async fn accept(&self, message: &Message) -> Result<(), ServerError> {
+    pub async fn accept(&self, message: &Message, fresh: bool) -> Result<(), ServerError> {
+        let entry = Pending::sent(message);
         let first =
-            vec![step!("ZADD", self.shard(message.conversation()), message.send_time, message.id.get())];
+            vec![step!("ZADD", self.shard(message.conversation()), "NX", entry.score, message.id.get())];
         let rest = vec![
             step!("SET", keys::detail(message.id), to_json(message)?, "NX"),
-            self.insert_step(message.conversation(), message.id, "create"),
+            self.insert_step(message.conversation(), message.id, if fresh { "create" } else { "heal" }),
             step!("SADD", keys::unread(message.to), message.id.get()),
         ];
         self.in_order("cache.send", first, rest).await.map(drop)
@@ -124,18 +129,23 @@ impl Cache {
         self.redis.batch("cache.restore", sets).await.map(drop)
     }
 
-    /// Decides a recall: sets the flag, notes the recall as unconfirmed, changes the detail, and takes the id off the
-    /// receiver's unread. One round trip; safe to repeat.
+    /// Decides a recall: sets the flag, changes the detail, then notes the recall as unconfirmed and takes the id off the
+    /// receiver's unread. Safe to repeat. The note comes after the change: if Redis loses its memory in between, either
+    /// both are there or the note alone, and the note is what the compensator works from.
     #[tracing::instrument(name = "cache.mark_recalled", skip_all, fields(message_id = %recall.message_id))]
     pub async fn mark_recalled(&self, recall: &Recall, receiver: UserId) -> Result<RecallMark, ServerError> {
         let id = recall.message_id;
+        let entry = Pending::recalled(recall);
         let first = vec![
             step!("SET", keys::cancel(id), recall.recall_time, "PX", CANCEL_FLAG_MS),
-            step!("ZADD", self.shard(recall.conversation_id), "NX", recall.recall_time, id.get()),
+            mark_recalled_step(recall),
         ];
-        let rest = vec![mark_recalled_step(recall), step!("SREM", keys::unread(receiver), id.get())];
+        let rest = vec![
+            step!("ZADD", self.shard(recall.conversation_id), entry.score, id.get()),
+            step!("SREM", keys::unread(receiver), id.get()),
+        ];
         let mut values = self.in_order("cache.mark_recalled", first, rest).await?;
-        recall_mark(values.swap_remove(2))
+        recall_mark(values.swap_remove(1))
     }
 
     /// MySQL has these recalls: makes sure that Redis has them too (it may have been away when they were decided), lets
@@ -152,7 +162,7 @@ impl Cache {
             [confirm].into_iter().chain(clear)
         });
         self.in_order("cache.confirm_recalled", marks, confirms.collect()).await?;
-        self.settle(recalls.iter().map(|recall| (recall.conversation_id, recall.message_id))).await
+        self.remove_pending(recalls.iter().map(|recall| (recall.conversation_id, recall.message_id))).await
     }
 
     /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
@@ -163,7 +173,7 @@ impl Cache {
             step!("DEL", keys::detail(message.id)),
         ];
         self.redis.batch("cache.forget", steps).await?;
-        self.settle([(message.conversation(), message.id)]).await
+        self.remove_pending([(message.conversation(), message.id)]).await
     }
 
     /// The script that puts `id` in its place in the recent list.

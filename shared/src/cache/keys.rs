@@ -38,8 +38,8 @@ pub fn lock(id: MessageId) -> String {
     format!("msg:lock:{id}")
 }
 
-/// Sorted set, id by send time in ms: what Kafka has accepted or will be sent, and MySQL has not confirmed. One for
-/// each partition of the topic.
+/// Sorted set, id by time in ms: what was sent or recalled, and MySQL has not confirmed. One for each partition of the
+/// topic.
 pub fn pending(partition: u16) -> String {
     format!("msg:pending:{partition}")
 }
@@ -54,7 +54,7 @@ pub fn worker(number: WorkerNumber) -> String {
     format!("msg:worker:{}", number.get())
 }
 
-/// String: the compensator sent this message again less than 5 minutes ago.
+/// String, ms: when the compensator last sent this message again.
 pub fn resent(id: MessageId) -> String {
     format!("msg:resent:{id}")
 }
@@ -64,6 +64,9 @@ pub const COMPENSATOR: &str = "msg:compensator";
 
 /// String: the run ids of the Redis servers whose memory the lists are from.
 pub const RUN_ID: &str = "msg:run-id";
+
+/// String, ms: since when Redis remembers. A message sent before that may be unknown to it and exist all the same.
+pub const MEMORY_SINCE: &str = "msg:memory-since";
 
 /// String: `msg:unread:{userId}` was made complete from MySQL, so that an empty set means "nothing unread".
 pub fn unread_complete(user: UserId) -> String {

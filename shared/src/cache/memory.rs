@@ -4,13 +4,22 @@
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{FromRedisValue, RedisError, Value};
 
+use super::redis::typed;
 use super::{Cache, keys, step};
+use crate::clock::TimestampMs;
 use crate::error::{Retry, Server, ServerError};
 
 /// How many keys one SCAN looks at: small enough not to hold Redis up.
 const SCAN_COUNT: usize = 1_000;
 
 impl Cache {
+    /// Since when Redis remembers, ms since 1970 UTC; `now` if it has just begun.
+    pub async fn memory_since(&self, now: TimestampMs) -> Result<TimestampMs, ServerError> {
+        let steps = vec![step!("SET", keys::MEMORY_SINCE, now, "NX"), step!("GET", keys::MEMORY_SINCE)];
+        let mut values = self.redis.batch("cache.memory_since", steps).await?;
+        Ok(typed::<Option<TimestampMs>>("cache.memory_since", values.swap_remove(1))?.unwrap_or(now))
+    }
+
     /// After a break of the connection: if any server's run id has changed since the lists were begun, drops them all.
     pub(super) async fn drop_torn_lists(&self) -> Result<(), ServerError> {
         if !self.redis.take_interrupted() {

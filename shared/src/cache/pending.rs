@@ -3,35 +3,75 @@
 
 use std::collections::BTreeMap;
 
-use super::redis::typed;
+use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
+use crate::event::Recall;
 use crate::id::{ConversationId, MessageId};
+use crate::message::Message;
 
-/// A message is sent again at most once in 5 minutes.
-const RESENT_MS: u64 = 5 * 60 * 1_000;
+/// How long it is remembered when a message was sent again: longer than any backlog that Kafka keeps for the consumer.
+const RESENT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// One entry of the pending set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pending {
+    /// The message.
+    pub id: MessageId,
+    /// What it is ordered by: its send time in ms, or once it is recalled the time of that and a half. The half tells
+    /// the two apart, so that whoever settles the sending never settles a recall.
+    pub score: f64,
+}
+
+impl Pending {
+    /// The entry of a message as it was sent.
+    pub fn sent(message: &Message) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "times in ms stay far below 2^53")]
+        let score = message.send_time as f64;
+        Self { id: message.id, score }
+    }
+
+    /// The entry of a message that is recalled.
+    pub(super) fn recalled(recall: &Recall) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "times in ms stay far below 2^52")]
+        let score = recall.recall_time as f64 + 0.5;
+        Self { id: recall.message_id, score }
+    }
+}
 
 impl Cache {
-    /// Takes messages off the pending set: MySQL has what is to be had of them.
+    /// Takes messages off the pending set that MySQL has now, each only if its entry is still the one given: a recall
+    /// that was decided meanwhile has changed it, and waits for its own confirmation.
     pub async fn settle(
+        &self,
+        entries: impl IntoIterator<Item = (ConversationId, Pending)>,
+    ) -> Result<(), ServerError> {
+        let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (conversation, entry) in entries {
+            let shard = shards.entry(self.shard(conversation)).or_default();
+            shard.extend([entry.id.to_string(), entry.score.to_string()]);
+        }
+        let steps = shards.into_iter().map(|(shard, entries)| scripts::SETTLE.on(shard, entries)).collect();
+        self.redis.batch::<Step>("cache.settle", steps).await.map(drop)
+    }
+
+    /// Takes an entry off the shard of a partition, where nothing is left that would tell its conversation.
+    pub async fn settle_in(&self, partition: u16, entry: Pending) -> Result<(), ServerError> {
+        let arguments = vec![entry.id.to_string(), entry.score.to_string()];
+        self.redis.run("cache.settle", scripts::SETTLE.on(keys::pending(partition), arguments)).await
+    }
+
+    /// Takes messages off the pending set whatever their entries say: MySQL has their recall, or they are no messages.
+    pub(super) async fn remove_pending(
         &self,
         messages: impl IntoIterator<Item = (ConversationId, MessageId)>,
     ) -> Result<(), ServerError> {
-        let mut shards: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (conversation, id) in messages {
-            shards.entry(self.shard(conversation)).or_default().push(id.get());
-        }
-        let removals = shards.into_iter().map(|(shard, ids)| step!("ZREM", shard, ids)).collect();
-        self.redis.batch("cache.settle", removals).await.map(drop)
-    }
-
-    /// Takes one id off the shard of a partition, where nothing is left that would tell its conversation.
-    pub async fn settle_in(&self, partition: u16, id: MessageId) -> Result<(), ServerError> {
-        self.redis
-            .run::<i64>("cache.settle", step!("ZREM", keys::pending(partition), id.get()))
-            .await
-            .map(drop)
+        let steps: Vec<Step> = messages
+            .into_iter()
+            .map(|(conversation, id)| step!("ZREM", self.shard(conversation), id.get()))
+            .collect();
+        self.redis.batch("cache.remove_pending", steps).await.map(drop)
     }
 
     /// How many messages are unconfirmed, in all.
@@ -42,35 +82,36 @@ impl Cache {
         counts.into_iter().try_fold(0, |sum, count| Ok(sum + typed::<u64>("cache.pending_count", count)?))
     }
 
-    /// The oldest `limit` messages of a partition that were sent at `until` or before, with their send times.
+    /// The oldest `limit` entries of a partition whose time is `until` or before.
     pub async fn pending_until(
         &self,
         partition: u16,
         until: TimestampMs,
         limit: usize,
-    ) -> Result<Vec<(MessageId, TimestampMs)>, ServerError> {
+    ) -> Result<Vec<Pending>, ServerError> {
         let range =
             step!("ZRANGEBYSCORE", keys::pending(partition), "-inf", until, "WITHSCORES", "LIMIT", 0, limit);
-        // A score is a double, exact for ms far beyond the year 9999.
         let due: Vec<(i64, f64)> = self.redis.run("cache.pending_until", range).await?;
-        #[expect(clippy::cast_possible_truncation, reason = "scores are whole ms")]
         let due =
-            due.into_iter().filter_map(|(id, score)| Some((MessageId::new(id).ok()?, score as TimestampMs)));
+            due.into_iter().filter_map(|(id, score)| Some(Pending { id: MessageId::new(id).ok()?, score }));
         Ok(due.collect())
     }
 
-    /// Whether this message may be sent again now: true at most once in 5 minutes.
-    pub async fn may_resend(&self, id: MessageId) -> Result<bool, ServerError> {
-        let set: Option<String> = self
-            .redis
-            .run("cache.may_resend", step!("SET", keys::resent(id), 1, "NX", "PX", RESENT_MS))
-            .await?;
-        Ok(set.is_some())
+    /// When each of these messages was last sent again, if it was: ms since 1970 UTC.
+    pub async fn resent_at(&self, ids: &[MessageId]) -> Result<Vec<Option<TimestampMs>>, ServerError> {
+        let gets = ids.iter().map(|&id| step!("GET", keys::resent(id))).collect();
+        let times = self.redis.batch::<Step>("cache.resent_at", gets).await?;
+        times.into_iter().map(|time| typed("cache.resent_at", time)).collect()
+    }
+
+    /// Notes that a message is sent again now: before it is, so that a run that dies sends none twice.
+    pub async fn note_resent(&self, id: MessageId, now: TimestampMs) -> Result<(), ServerError> {
+        self.redis.run("cache.note_resent", step!("SET", keys::resent(id), now, "PX", RESENT_MS)).await
     }
 
     /// The message was not sent again after all: it may be at the next run.
-    pub async fn forget_resend(&self, id: MessageId) -> Result<(), ServerError> {
-        self.redis.run::<i64>("cache.forget_resend", step!("DEL", keys::resent(id))).await.map(drop)
+    pub async fn forget_resent(&self, id: MessageId) -> Result<(), ServerError> {
+        self.redis.run::<i64>("cache.forget_resent", step!("DEL", keys::resent(id))).await.map(drop)
     }
 
     /// Begins a run of the compensator for `holder`, if none is under way. It ends by [`Self::end_compensation`], or by

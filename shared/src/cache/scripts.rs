@@ -54,6 +54,8 @@ scripts! {
     CONVERSATION_INSERT = "conversation_insert.lua";
     /// Appends older ids behind a conversation's recent list.
     CONVERSATION_APPEND = "conversation_append.lua";
+    /// Takes messages off the pending set, unless a recall has changed their entries.
+    SETTLE = "settle.lua";
     /// Takes a lock for a named holder, or again for the same one.
     LOCK = "lock.lua";
     /// Gives a lock back, if it is still this holder's.
