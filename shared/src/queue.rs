@@ -51,11 +51,7 @@ impl Queue {
     pub fn new(config: &KafkaConfig) -> Result<Self, ServerError> {
         let events = ClientEvents::new(config)?;
         let producer = Producer::new(config, events.clone())?;
-        Ok(Self(Arc::new(Inner {
-            config: config.clone(),
-            events,
-            producer,
-        })))
+        Ok(Self(Arc::new(Inner { config: config.clone(), events, producer })))
     }
 
     /// Puts `event` on the topic, in the partition of its conversation, and waits for the acknowledgement of all
@@ -81,15 +77,9 @@ impl Queue {
     /// it is acknowledged: only then may the consumer pass the original. Waits at most as long as the producer tries.
     pub async fn dead_letter(&self, letter: DeadLetter) -> Result<(), ServerError> {
         const ACTION: &str = "queue.dead_letter";
-        let headers = letter
-            .headers()
-            .into_iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header {
-                    key,
-                    value: Some(value.as_str()),
-                })
-            });
+        let headers = letter.headers().into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value.as_str()) })
+        });
         let mut record: FutureRecord<'_, [u8], [u8]> =
             FutureRecord::to(&self.0.config.dead_letter_topic).headers(headers);
         if let Some(key) = &letter.key {

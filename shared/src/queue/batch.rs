@@ -41,10 +41,7 @@ impl KafkaBatchResponse {
     /// Reports the record at `offset` of `partition` (the key of the event's `records`) as failed.
     pub fn fail(&mut self, partition: impl Into<String>, offset: i64) {
         self.batch_item_failures.push(BatchItemFailure {
-            item_identifier: ItemIdentifier {
-                partition: partition.into(),
-                offset,
-            },
+            item_identifier: ItemIdentifier { partition: partition.into(), offset },
         });
     }
 }
@@ -63,27 +60,17 @@ mod tests {
     #[test]
     fn the_json_is_lambdas() {
         let mut response = KafkaBatchResponse::done();
-        assert_eq!(
-            serde_json::to_string(&response).unwrap(),
-            r#"{"batchItemFailures":[]}"#
-        );
+        assert_eq!(serde_json::to_string(&response).unwrap(), r#"{"batchItemFailures":[]}"#);
         response.fail("im-message-private-3", 41);
         let json =
             r#"{"batchItemFailures":[{"itemIdentifier":{"partition":"im-message-private-3","offset":41}}]}"#;
         assert_eq!(serde_json::to_string(&response).unwrap(), json);
-        assert_eq!(
-            serde_json::from_str::<KafkaBatchResponse>(json).unwrap(),
-            response
-        );
+        assert_eq!(serde_json::from_str::<KafkaBatchResponse>(json).unwrap(), response);
     }
 
     #[test]
     fn nothing_at_all_means_done() {
-        for empty in [
-            "{}",
-            r#"{"batchItemFailures":null}"#,
-            r#"{"batchItemFailures":[]}"#,
-        ] {
+        for empty in ["{}", r#"{"batchItemFailures":null}"#, r#"{"batchItemFailures":[]}"#] {
             assert_eq!(
                 serde_json::from_str::<KafkaBatchResponse>(empty).unwrap(),
                 KafkaBatchResponse::done()

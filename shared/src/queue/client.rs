@@ -55,9 +55,7 @@ fn secure(client: &mut ClientConfig, config: &KafkaConfig) -> Result<(), ServerE
             "sasl_scram"
         }
         KafkaSecurity::MskIam => {
-            client
-                .set("security.protocol", "sasl_ssl")
-                .set("sasl.mechanism", "OAUTHBEARER");
+            client.set("security.protocol", "sasl_ssl").set("sasl.mechanism", "OAUTHBEARER");
             "msk_iam"
         }
     };

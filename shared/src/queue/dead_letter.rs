@@ -81,25 +81,11 @@ mod tests {
         let headers = letter.headers();
         assert_eq!(
             headers.each_ref().map(|(key, _)| *key),
-            [
-                "error",
-                "attempts",
-                "original-topic",
-                "original-partition",
-                "original-offset",
-                "failed-at"
-            ]
+            ["error", "attempts", "original-topic", "original-partition", "original-offset", "failed-at"]
         );
+        assert_eq!(headers[0].1, "鸿".repeat(341), "cut at 1,024 bytes, between characters");
         assert_eq!(
-            headers[0].1,
-            "鸿".repeat(341),
-            "cut at 1,024 bytes, between characters"
-        );
-        assert_eq!(
-            headers[1..]
-                .iter()
-                .map(|(_, value)| value.as_str())
-                .collect::<Vec<_>>(),
+            headers[1..].iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(),
             ["3", "im-message-private", "4", "17", "1732723200000"]
         );
     }

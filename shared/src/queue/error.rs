@@ -6,12 +6,7 @@ use crate::error::{Retry, Server, ServerError};
 
 /// Says what Kafka's client said, with whether trying again can help.
 pub fn kafka_error(action: &'static str, error: KafkaError) -> ServerError {
-    ServerError {
-        server: Server::Kafka,
-        action,
-        retry: retry(&error),
-        source: Box::new(error),
-    }
+    ServerError { server: Server::Kafka, action, retry: retry(&error), source: Box::new(error) }
 }
 
 /// An error of Kafka that may end differently next time.
@@ -19,12 +14,7 @@ pub fn transient(
     action: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> ServerError {
-    ServerError {
-        server: Server::Kafka,
-        action,
-        retry: Retry::Transient,
-        source: source.into(),
-    }
+    ServerError { server: Server::Kafka, action, retry: Retry::Transient, source: source.into() }
 }
 
 /// An error of Kafka that will come again.
@@ -32,12 +22,7 @@ pub fn permanent(
     action: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> ServerError {
-    ServerError {
-        server: Server::Kafka,
-        action,
-        retry: Retry::Permanent,
-        source: source.into(),
-    }
+    ServerError { server: Server::Kafka, action, retry: Retry::Permanent, source: source.into() }
 }
 
 /// Permanent is only what is the record's own fault, or a setting that the client refuses. A topic that is missing or

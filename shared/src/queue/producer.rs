@@ -36,10 +36,7 @@ impl Producer {
             .set("acks", "all")
             // Retries are unbounded within message.timeout.ms, and neither double nor reorder.
             .set("enable.idempotence", "true")
-            .set(
-                "message.timeout.ms",
-                config.delivery_timeout.as_millis().to_string(),
-            )
+            .set("message.timeout.ms", config.delivery_timeout.as_millis().to_string())
             .set("linger.ms", config.linger.as_millis().to_string())
             .set("compression.type", &config.compression)
             // What waits while Kafka is away; when it is full a send is refused at once.
@@ -50,11 +47,7 @@ impl Producer {
             .set("socket.timeout.ms", "5000")
             .set("retry.backoff.ms", "50");
         let producer = client.create_with_context(events.clone()).map_err(refused)?;
-        Ok(Self {
-            config: client,
-            events,
-            current: RwLock::new(Arc::new(producer)),
-        })
+        Ok(Self { config: client, events, current: RwLock::new(Arc::new(producer)) })
     }
 
     /// Gives the record to the producer and waits for its delivery report, at most `wait`.
@@ -68,9 +61,7 @@ impl Producer {
         K: ToBytes + ?Sized,
         P: ToBytes + ?Sized,
     {
-        let report = self
-            .hand_over(record)
-            .map_err(|error| kafka_error(action, error))?;
+        let report = self.hand_over(record).map_err(|error| kafka_error(action, error))?;
         match tokio::time::timeout(wait, report).await {
             Ok(Ok(Ok(_delivery))) => {
                 self.events.answered();
@@ -78,21 +69,16 @@ impl Producer {
             }
             Ok(Ok(Err((error, _record)))) => Err(kafka_error(action, error)),
             // Its producer broke and was replaced meanwhile.
-            Ok(Err(_dropped)) => Err(transient(
-                action,
-                "the producer was closed before the record was acknowledged",
-            )),
+            Ok(Err(_dropped)) => {
+                Err(transient(action, "the producer was closed before the record was acknowledged"))
+            }
             Err(_elapsed) if self.events.all_down() => Err(transient(
                 action,
-                format!(
-                    "no broker can be reached; gave up waiting after {} ms",
-                    wait.as_millis()
-                ),
+                format!("no broker can be reached; gave up waiting after {} ms", wait.as_millis()),
             )),
-            Err(_elapsed) => Err(transient(
-                action,
-                format!("not acknowledged within {} ms", wait.as_millis()),
-            )),
+            Err(_elapsed) => {
+                Err(transient(action, format!("not acknowledged within {} ms", wait.as_millis())))
+            }
         }
     }
 
@@ -143,11 +129,7 @@ impl Producer {
     pub(super) fn ask_for(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
         let metadata = self.current().client().fetch_metadata(Some(topic), timeout)?;
         self.events.answered();
-        match metadata
-            .topics()
-            .iter()
-            .find_map(rdkafka::metadata::MetadataTopic::error)
-        {
+        match metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
             Some(error) => Err(KafkaError::MetadataFetch(error.into())),
             None => Ok(()),
         }

@@ -60,26 +60,19 @@ fn read_times(
     timeout: Duration,
     progress: &mut [Progress],
 ) -> KafkaResult<()> {
-    let mut waiting: HashSet<i32> = behind
-        .elements()
-        .iter()
-        .map(TopicPartitionListElem::partition)
-        .collect();
+    let mut waiting: HashSet<i32> = behind.elements().iter().map(TopicPartitionListElem::partition).collect();
     consumer.assign(behind)?;
     let mut since = Instant::now();
     while !waiting.is_empty() {
         let (partition, time) = match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(record)) => (
-                record.partition(),
-                Some(record.timestamp().to_millis().unwrap_or_default()),
-            ),
+            Some(Ok(record)) => {
+                (record.partition(), Some(record.timestamp().to_millis().unwrap_or_default()))
+            }
             // Only markers lie there, no record.
             Some(Err(KafkaError::PartitionEOF(partition))) => (partition, None),
             Some(Err(error)) => return Err(error),
             None if since.elapsed() > timeout => {
-                return Err(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::OperationTimedOut,
-                ));
+                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
             }
             None => continue,
         };
@@ -87,18 +80,12 @@ fn read_times(
             continue;
         }
         since = Instant::now();
-        let slot = usize::try_from(partition)
-            .ok()
-            .and_then(|index| progress.get_mut(index));
+        let slot = usize::try_from(partition).ok().and_then(|index| progress.get_mut(index));
         if let (Some(slot), Some(time)) = (slot, time) {
             *slot = Progress::PassedUpTo(time);
         }
         // One record of a partition is enough; the rest of it need not come.
-        if let Some(place) = behind
-            .elements()
-            .into_iter()
-            .find(|place| place.partition() == partition)
-        {
+        if let Some(place) = behind.elements().into_iter().find(|place| place.partition() == partition) {
             let mut done = TopicPartitionList::new();
             done.add_partition(place.topic(), partition);
             consumer.pause(&done)?;

@@ -36,10 +36,6 @@ impl Tokens {
         let (token, lifetime_ms) = self
             .runtime
             .block_on(async { tokio::time::timeout(TIMEOUT, generate_auth_token(region)).await })??;
-        Ok(OAuthToken {
-            token,
-            principal_name: String::new(),
-            lifetime_ms,
-        })
+        Ok(OAuthToken { token, principal_name: String::new(), lifetime_ms })
     }
 }
