@@ -17,4 +17,5 @@ mod outbound;
 pub mod push;
 pub mod queue;
 pub mod snowflake;
+pub mod store;
 pub mod telemetry;

@@ -1,0 +1,183 @@
+//! MySQL, or MariaDB: what is kept for good (`protocol.md`).
+//!
+//! A message is a row once it has passed Kafka ([`Store::persist`]); a recall leaves a tombstone and empties the row
+//! ([`Store::recall`]); both are safe to repeat and end the same in either order. The rest is read by cursor: history,
+//! deletions, read positions and what is unread.
+//!
+//! Every call ends within a bounded time, also when the server has stopped answering, and says whether trying again can
+//! help ([`crate::error::Retry`]). `docs/decisions/mysql-schema.md` and `mysql-connections.md` have the reasons.
+
+mod deletion;
+mod fault;
+mod history;
+mod persist;
+mod pool;
+mod recall;
+mod row;
+mod unread;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::{Connection as _, MySqlConnection};
+use tokio::time::Instant;
+
+use crate::config::MySqlConfig;
+use crate::error::{Retry, Server, ServerError};
+
+pub use persist::Persisted;
+use pool::{Pool, Work, scoped};
+
+/// The schema, `migrations/`, as it was when this was built.
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// How long a replica that failed is left alone.
+const REPLICA_REST: Duration = Duration::from_secs(5);
+
+/// The store. Cheap to clone; all clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: Pool,
+    replica: Option<Replica>,
+    /// `MYSQL_TIMEOUT_MS`: the longest that one call takes, waiting for a connection included. A large batch gets more,
+    /// see [`Self::limit_for`].
+    timeout: Duration,
+}
+
+/// A reader for history.
+#[derive(Debug, Clone)]
+struct Replica {
+    pool: Pool,
+    /// Until when the writer answers for it.
+    resting_until: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Store {
+    /// Prepares the connections; none is opened before it is needed, so a server that is away does not stop a start.
+    /// Fails only on a URL that is none.
+    pub fn new(config: &MySqlConfig) -> Result<Self, ServerError> {
+        let replica = config
+            .replica_url
+            .as_ref()
+            .map(|url| {
+                Ok(Replica {
+                    pool: Pool::new(url, config)?,
+                    resting_until: Arc::default(),
+                })
+            })
+            .transpose()?;
+        Ok(Self {
+            writer: Pool::new(&config.url, config)?,
+            replica,
+            timeout: config.timeout,
+        })
+    }
+
+    /// Whether the writer answers.
+    #[tracing::instrument(name = "store.ping", skip_all)]
+    pub async fn ping(&self) -> Result<(), ServerError> {
+        self.writer
+            .run("store.ping", self.timeout, |connection| {
+                scoped(async move { connection.ping().await })
+            })
+            .await
+    }
+
+    /// Brings the schema of the writer's database up to date. Two at a time wait for each other; repeating it does
+    /// nothing. The error names the migration that failed and why.
+    #[tracing::instrument(name = "store.migrate", skip_all)]
+    pub async fn migrate(&self) -> Result<(), ServerError> {
+        let failed = |retry, source| ServerError {
+            server: Server::MySql,
+            action: "store.migrate",
+            retry,
+            source,
+        };
+        // A connection of its own: building an index may take longer than any statement of the service is given.
+        let mut connection = self.writer.connect("store.migrate").await?;
+        MIGRATIONS
+            .run(&mut connection)
+            .await
+            .map_err(|error| failed(Retry::Permanent, error.into()))?;
+        // The work is done; a connection that does not close cleanly changes nothing about it.
+        if let Err(error) = MySqlConnection::close(connection).await {
+            tracing::debug!(%error, "the connection of the migration was not closed cleanly");
+        }
+        Ok(())
+    }
+
+    /// Closes all connections, after what runs on them has ended.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        if let Some(replica) = &self.replica {
+            replica.pool.close().await;
+        }
+    }
+
+    /// Runs a query on the replica, where there is one and it answers; otherwise on the writer. A replica that hangs
+    /// gets half of the time, and is then left alone for [`REPLICA_REST`].
+    async fn read_replica<'env, T>(
+        &self,
+        action: &'static str,
+        query: impl for<'c> Fn(&'c mut MySqlConnection) -> Work<'env, 'c, T>,
+    ) -> Result<T, ServerError> {
+        if let Some(replica) = self.replica.as_ref().filter(|replica| !replica.rests()) {
+            match replica.pool.run(action, self.timeout / 2, &query).await {
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "the replica does not answer: history is read from the writer");
+                    replica.rest();
+                }
+                answer => return answer,
+            }
+        }
+        self.writer.run(action, self.timeout, query).await
+    }
+
+    /// How long a call that writes `rows` may take: the timeout, and as much again for each 500 rows.
+    fn limit_for(&self, rows: usize) -> Duration {
+        let times = u32::try_from(rows / 500).unwrap_or(u32::MAX).saturating_add(1);
+        self.timeout.saturating_mul(times)
+    }
+}
+
+impl Replica {
+    fn rests(&self) -> bool {
+        let until = *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rest(&self) {
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Instant::now() + REPLICA_REST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Handlers run as tasks: a call that could not move between threads would be noticed only there.
+    #[test]
+    fn every_call_can_move_between_threads() {
+        fn moves<T: Send>(_: impl FnOnce(&'static Store) -> T) {}
+        let id = crate::id::MessageId::new(1).unwrap();
+        let user = crate::id::UserId::new(1).unwrap();
+        let conversation = "1_2".parse().unwrap();
+        moves(|store| store.ping());
+        moves(|store| store.migrate());
+        moves(|store| store.persist(&[]));
+        moves(|store| store.recall(&[]));
+        moves(|store| store.message(id));
+        moves(|store| store.messages(&[]));
+        moves(|store| store.page_before(conversation, None, 1));
+        moves(|store| store.page_after(conversation, id, 1));
+        moves(|store| store.ids_between(conversation, id, None));
+        moves(|store| store.delete_for(user, id));
+        moves(|store| store.deleted_among(user, &[]));
+        moves(|store| store.deleted_by(user, 1));
+        moves(|store| store.advance_read_position(user, conversation, id));
+        moves(|store| store.received_between(user, conversation, None, id));
+        moves(|store| store.unread(user, 1));
+    }
+}

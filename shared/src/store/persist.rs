@@ -1,0 +1,359 @@
+//! Persistence: a batch of messages becomes rows, in one transaction.
+
+use std::collections::HashMap;
+
+use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _};
+
+use super::Store;
+use super::fault::Fault;
+use super::pool::scoped;
+use super::recall::apply_tombstones;
+use super::row::{COLUMNS, LONGEST_LIST, message_id, message_of, push_ids, push_rows};
+use crate::clock::TimestampMs;
+use crate::error::ServerError;
+use crate::id::{MessageId, UserId};
+use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, PersistStatus};
+
+/// What became of one message of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Persisted {
+    /// It is a row with `status` 1; perhaps it was one before.
+    Written,
+    /// It was recalled: its row has `status` 0 and no content.
+    Recalled {
+        /// When, ms since 1970 UTC: that of the first recall.
+        recall_time: TimestampMs,
+    },
+    /// Its sender's `clientMsgId` is on another row that holds the same message: this one is a retry that was taken
+    /// for a new message, and is not written.
+    Doubles {
+        /// The message that is kept.
+        first: MessageId,
+    },
+    /// Its id is held by a different message. It is not written.
+    Clash,
+    /// MySQL will never take it. It is not written; the others of the batch are.
+    Refused {
+        /// What MySQL said, for people.
+        reason: String,
+    },
+}
+
+/// The column `content` is TEXT.
+const MAX_CONTENT_BYTES: usize = 65_535;
+/// The most content in one statement, in bytes: far from any server's `max_allowed_packet`, which is met by a closed
+/// connection and not by an answer.
+const STATEMENT_CONTENT_BYTES: usize = 1 << 20;
+
+/// A message of the batch.
+#[derive(Clone)]
+struct Entry<'a> {
+    message: &'a Message,
+    /// `conv_id`.
+    conversation: String,
+    /// As it is to be written, which is not always the message's own.
+    client_msg_id: Option<&'a ClientMessageId>,
+    /// Its place in the batch.
+    place: usize,
+}
+
+impl Store {
+    /// Writes a batch, and says for each message, in order, what became of it. One transaction: after an error none of
+    /// it is written. Safe to repeat; one batch may hold the same message twice. Rows say PERSISTED.
+    ///
+    /// In either order with [`Store::recall`] the end is the same: the rows are inserted first and the tombstones are
+    /// then read with a lock, so that of two transactions at the same time one waits for the other and sees what it
+    /// did (`protocol.md`, "Recall leaves a tombstone").
+    ///
+    /// A message that the server refuses, or that clashes, is an outcome and not an error; an error is transient.
+    #[tracing::instrument(name = "store.persist", skip_all, fields(rows = messages.len()))]
+    pub async fn persist(&self, messages: &[Message]) -> Result<Vec<Persisted>, ServerError> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut entries: Vec<Entry<'_>> = messages
+            .iter()
+            .enumerate()
+            .map(|(place, message)| Entry {
+                message,
+                conversation: message.conversation().to_string(),
+                client_msg_id: message.client_msg_id.as_ref(),
+                place,
+            })
+            .collect();
+        // In the order of the primary key: neighbours are written together, and two batches lock in one order. Stable,
+        // so that of two messages under one id the first of the batch is the one that is written.
+        entries.sort_by(|a, b| (&a.conversation, a.message.id).cmp(&(&b.conversation, b.message.id)));
+        self.writer
+            .run("store.persist", self.limit_for(entries.len()), |connection| {
+                scoped(async move {
+                    let mut transaction = connection.begin().await?;
+                    let outcomes = write(&mut transaction, &entries).await?;
+                    transaction.commit().await?;
+                    Ok(outcomes)
+                })
+            })
+            .await
+    }
+}
+
+async fn write(
+    connection: &mut MySqlConnection,
+    entries: &[Entry<'_>],
+) -> Result<Vec<Persisted>, sqlx::Error> {
+    let mut refused = insert(connection, entries).await?;
+    let mut ids: Vec<MessageId> = entries.iter().map(|entry| entry.message.id).collect();
+    ids.dedup();
+    let mut rows = rows_of(connection, &ids).await?;
+
+    // Without a row of its id, though the server took it: its clientMsgId was there before.
+    let absent: Vec<Entry<'_>> = entries
+        .iter()
+        .filter(|entry| !rows.contains_key(&entry.message.id) && !refused.contains_key(&entry.place))
+        .cloned()
+        .collect();
+    let doubled = if absent.is_empty() {
+        HashMap::new()
+    } else {
+        resolve_absent(connection, absent, &mut rows, &mut refused).await?
+    };
+
+    let tombstones = tombstones_of(connection, &ids).await?;
+    if !tombstones.is_empty() {
+        let recalled: Vec<MessageId> = ids
+            .iter()
+            .filter(|&id| tombstones.contains_key(id))
+            .copied()
+            .collect();
+        apply_tombstones(connection, &recalled).await?;
+    }
+
+    let mut outcomes = vec![None; entries.len()];
+    for entry in entries {
+        outcomes[entry.place] = Some(if let Some(reason) = refused.remove(&entry.place) {
+            Persisted::Refused { reason }
+        } else if let Some(&first) = doubled.get(&entry.place) {
+            Persisted::Doubles { first }
+        } else {
+            let row = rows.get(&entry.message.id).ok_or(sqlx::Error::RowNotFound)?;
+            let tombstone = tombstones.get(&entry.message.id).copied();
+            if !row.is_same_message(entry.message) {
+                Persisted::Clash
+            } else if let Some(recall_time) = tombstone {
+                Persisted::Recalled { recall_time }
+            } else if row.is_recalled() {
+                // Without a tombstone: recalled by another writer, or before it was accepted here.
+                Persisted::Recalled {
+                    recall_time: row.recall_time.unwrap_or(row.send_time),
+                }
+            } else {
+                Persisted::Written
+            }
+        });
+    }
+    outcomes
+        .into_iter()
+        .collect::<Option<_>>()
+        .ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Messages that met the row of another one with their `clientMsgId`. Where that row is the same message, this is a
+/// retry, and it stays out: answers place → the row's id. Otherwise the client has used one name for two messages, which
+/// is refused at the edge while Redis remembers; once accepted it is a message, and is written without the name.
+async fn resolve_absent(
+    connection: &mut MySqlConnection,
+    absent: Vec<Entry<'_>>,
+    rows: &mut HashMap<MessageId, Message>,
+    refused: &mut HashMap<usize, String>,
+) -> Result<HashMap<usize, MessageId>, sqlx::Error> {
+    let firsts = firsts_of(connection, &absent).await?;
+    let mut doubled = HashMap::new();
+    let mut nameless = Vec::new();
+    for mut entry in absent {
+        let first = entry
+            .client_msg_id
+            .and_then(|name| firsts.get(&(entry.message.from, name.as_str())));
+        match first {
+            Some(first) if is_same_send(first, entry.message) => {
+                doubled.insert(entry.place, first.id);
+            }
+            _ => {
+                entry.client_msg_id = None;
+                nameless.push(entry);
+            }
+        }
+    }
+    if !nameless.is_empty() {
+        refused.extend(insert(connection, &nameless).await?);
+        let ids: Vec<MessageId> = nameless.iter().map(|entry| entry.message.id).collect();
+        rows.extend(rows_of(connection, &ids).await?);
+    }
+    Ok(doubled)
+}
+
+/// Whether `retry`, of the same sender and under the same `clientMsgId`, says what `first` says. Of a recalled message
+/// the words are gone, so they are not compared.
+fn is_same_send(first: &Message, retry: &Message) -> bool {
+    first.to == retry.to
+        && first.kind == retry.kind
+        && (first.is_recalled() || retry.is_recalled() || first.content == retry.content)
+}
+
+/// Inserts what is not there and changes nothing that is. Answers place → reason for what the server will never take:
+/// a statement with such a value fails whole, so it is halved until the value stands alone.
+async fn insert(
+    connection: &mut MySqlConnection,
+    entries: &[Entry<'_>],
+) -> Result<HashMap<usize, String>, sqlx::Error> {
+    let mut refused = HashMap::new();
+    let mut fitting = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let bytes = entry.message.content.len();
+        if bytes > MAX_CONTENT_BYTES {
+            refused.insert(
+                entry.place,
+                format!("content has {bytes} bytes; the column takes {MAX_CONTENT_BYTES}"),
+            );
+        } else {
+            fitting.push(entry.clone());
+        }
+    }
+    let mut left: Vec<&[Entry<'_>]> = statements(&fitting);
+    // The last is taken first, so turn them round: rows are written in the order of the primary key.
+    left.reverse();
+    while let Some(part) = left.pop() {
+        match insert_statement(connection, part).await {
+            Err(error) if Fault::of(&error) == Fault::Value => {
+                if let [entry] = part {
+                    refused.insert(entry.place, error.to_string());
+                } else {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    left.extend([second, first]);
+                }
+            }
+            result => result?,
+        }
+    }
+    Ok(refused)
+}
+
+/// `entries` cut into what goes into one statement each.
+fn statements<'s, 'a>(mut entries: &'s [Entry<'a>]) -> Vec<&'s [Entry<'a>]> {
+    let mut statements = Vec::with_capacity(entries.len().div_ceil(LONGEST_LIST));
+    while !entries.is_empty() {
+        let mut bytes = 0;
+        let len = entries
+            .iter()
+            .take(LONGEST_LIST)
+            .take_while(|entry| {
+                bytes += entry.message.content.len();
+                bytes <= STATEMENT_CONTENT_BYTES
+            })
+            .count()
+            .max(1);
+        let (statement, rest) = entries.split_at(len);
+        statements.push(statement);
+        entries = rest;
+    }
+    statements
+}
+
+async fn insert_statement(
+    connection: &mut MySqlConnection,
+    entries: &[Entry<'_>],
+) -> Result<(), sqlx::Error> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "/* store.persist: insert */ INSERT INTO message (id, conv_id, from_user_id, to_id, content, msg_type, \
+         chat_type, send_time, status, recall_time, persist_status, client_msg_id) VALUES ",
+    );
+    push_rows(&mut query, entries, |row, entry| {
+        let message = entry.message;
+        row.push_bind(message.id.get())
+            .push_bind(entry.conversation.as_str())
+            .push_bind(message.from.get())
+            .push_bind(message.to.get())
+            .push_bind(if message.is_recalled() {
+                ""
+            } else {
+                message.content.as_str()
+            })
+            .push_bind(u8::from(message.kind))
+            .push_bind(CHAT_TYPE_PRIVATE)
+            .push_bind(message.send_time)
+            .push_bind(u8::from(message.status))
+            .push_bind(message.recall_time)
+            .push_bind(PersistStatus::Persisted.as_str())
+            .push_bind(entry.client_msg_id.map(|id| id.as_str().as_bytes()));
+    });
+    query.push(" ON DUPLICATE KEY UPDATE id = id");
+    query.build().execute(connection).await.map(drop)
+}
+
+/// The rows of `ids`. Not locked: the insert has locked what it met and what it wrote, and at READ COMMITTED each
+/// statement sees what is committed as it begins, and what this transaction did.
+async fn rows_of(
+    connection: &mut MySqlConnection,
+    ids: &[MessageId],
+) -> Result<HashMap<MessageId, Message>, sqlx::Error> {
+    let mut rows = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(LONGEST_LIST) {
+        let mut query = QueryBuilder::<MySql>::new(format!(
+            "/* store.persist: compare */ SELECT {COLUMNS} FROM message FORCE INDEX (uk_message_id) WHERE id IN "
+        ));
+        push_ids(&mut query, ids);
+        for row in query.build().fetch_all(&mut *connection).await? {
+            let message = message_of(&row)?;
+            rows.insert(message.id, message);
+        }
+    }
+    Ok(rows)
+}
+
+/// The rows that hold the `clientMsgId`s of `entries`.
+async fn firsts_of<'a>(
+    connection: &mut MySqlConnection,
+    entries: &[Entry<'a>],
+) -> Result<HashMap<(UserId, &'a str), Message>, sqlx::Error> {
+    let mut firsts = HashMap::new();
+    // Rare, so one at a time: a list of pairs is not looked up by the index on every server.
+    for entry in entries {
+        let Some(name) = entry.client_msg_id.map(ClientMessageId::as_str) else {
+            continue;
+        };
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "/* store.persist: first */ SELECT {COLUMNS} FROM message WHERE from_user_id = ? AND client_msg_id = ?"
+        )))
+        .bind(entry.message.from.get())
+        .bind(name.as_bytes())
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(row) = row {
+            firsts.insert((entry.message.from, name), message_of(&row)?);
+        }
+    }
+    Ok(firsts)
+}
+
+/// The tombstones of `ids`, with the time of each recall. Locked, so that a recall in progress is waited for.
+async fn tombstones_of(
+    connection: &mut MySqlConnection,
+    ids: &[MessageId],
+) -> Result<HashMap<MessageId, TimestampMs>, sqlx::Error> {
+    let mut tombstones = HashMap::new();
+    for ids in ids.chunks(LONGEST_LIST) {
+        // `FOR SHARE` is not known to MariaDB.
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.persist: tombstones */ SELECT message_id, recall_time FROM message_recall FORCE INDEX (PRIMARY) \
+             WHERE message_id IN ",
+        );
+        push_ids(&mut query, ids);
+        query.push(" LOCK IN SHARE MODE");
+        for row in query.build().fetch_all(&mut *connection).await? {
+            tombstones.insert(
+                message_id(row.try_get("message_id")?)?,
+                row.try_get("recall_time")?,
+            );
+        }
+    }
+    Ok(tombstones)
+}

@@ -1,0 +1,126 @@
+//! A row as a message, and lists of values as SQL.
+
+use sqlx::mysql::MySqlRow;
+use sqlx::query_builder::Separated;
+use sqlx::{MySql, QueryBuilder, Row as _};
+
+use crate::id::{MessageId, UserId};
+use crate::message::{ClientMessageId, Message, MessageType, PersistStatus, Status};
+
+/// What [`message_of`] reads.
+pub(super) const COLUMNS: &str = "id, from_user_id, to_id, content, msg_type, send_time, status, recall_time, \
+                                  persist_status, client_msg_id";
+
+/// The message that a row of [`COLUMNS`] holds.
+pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
+    let status = Status::try_from(row.try_get::<u8, _>("status")?).map_err(broken)?;
+    let persist_status = match row.try_get::<&str, _>("persist_status")? {
+        "PERSISTED" => PersistStatus::Persisted,
+        "PENDING" => PersistStatus::Pending,
+        other => {
+            return Err(sqlx::Error::Decode(format!("persist_status is {other}").into()));
+        }
+    };
+    let client_msg_id = row
+        .try_get::<Option<Vec<u8>>, _>("client_msg_id")?
+        .map(|bytes| String::from_utf8(bytes).map_err(broken))
+        .transpose()?
+        .map(|text| ClientMessageId::try_from(text).map_err(broken))
+        .transpose()?;
+    let message = Message {
+        id: message_id(row.try_get("id")?)?,
+        from: user_id(row.try_get("from_user_id")?)?,
+        to: user_id(row.try_get("to_id")?)?,
+        // Nobody reads the words of a recalled message, whoever wrote the row.
+        content: match status {
+            Status::Normal => row.try_get("content")?,
+            Status::Recalled => String::new(),
+        },
+        kind: MessageType::try_from(row.try_get::<u8, _>("msg_type")?).map_err(broken)?,
+        send_time: row.try_get("send_time")?,
+        status,
+        recall_time: row.try_get("recall_time")?,
+        persist_status,
+        client_msg_id,
+    };
+    if message.from == message.to {
+        return Err(sqlx::Error::Decode(
+            format!("message {} is from and to the same user", message.id).into(),
+        ));
+    }
+    Ok(message)
+}
+
+pub(super) fn message_id(value: i64) -> Result<MessageId, sqlx::Error> {
+    MessageId::new(value).map_err(broken)
+}
+
+pub(super) fn message_ids(values: Vec<i64>) -> Result<Vec<MessageId>, sqlx::Error> {
+    values.into_iter().map(message_id).collect()
+}
+
+fn user_id(value: i64) -> Result<UserId, sqlx::Error> {
+    UserId::new(value).map_err(broken)
+}
+
+fn broken(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}
+
+/// The most values in one list.
+pub(super) const LONGEST_LIST: usize = 100;
+
+/// How many values a list of `len` is filled up to. A prepared statement is kept on the server for each length that
+/// ever occurs, and the server has a limit for all its clients (`max_prepared_stmt_count`), so only a few lengths do.
+fn filled_up(len: usize) -> usize {
+    [1, 2, 5, 10, 20, 50]
+        .into_iter()
+        .find(|&size| len <= size)
+        .unwrap_or(LONGEST_LIST.max(len))
+}
+
+/// `items`, and the last of them again until the list has one of the few lengths: in `IN` and in an upsert that changes
+/// nothing, a repeated value means the same.
+pub(super) fn filled<T>(items: &[T]) -> impl Iterator<Item = &T> {
+    let more = filled_up(items.len()) - items.len();
+    items.iter().chain(items.last().into_iter().cycle().take(more))
+}
+
+/// `(?, ?, …)` of ids, at most [`LONGEST_LIST`].
+pub(super) fn push_ids(query: &mut QueryBuilder<MySql>, ids: &[MessageId]) {
+    query.push("(");
+    let mut list = query.separated(", ");
+    for id in filled(ids) {
+        list.push_bind(id.get());
+    }
+    query.push(")");
+}
+
+/// `(…), (…), …` of rows, at most [`LONGEST_LIST`]; without `VALUES`.
+pub(super) fn push_rows<T>(
+    query: &mut QueryBuilder<MySql>,
+    rows: &[T],
+    mut push: impl FnMut(&mut Separated<'_, MySql, &'static str>, &T),
+) {
+    for (index, row) in filled(rows).enumerate() {
+        query.push(if index == 0 { "(" } else { ", (" });
+        push(&mut query.separated(", "), row);
+        query.push(")");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_have_few_lengths_and_only_repeat_their_last_value() {
+        let lengths: std::collections::BTreeSet<_> = (1..=LONGEST_LIST).map(filled_up).collect();
+        assert_eq!(
+            lengths.into_iter().collect::<Vec<_>>(),
+            [1, 2, 5, 10, 20, 50, 100]
+        );
+        assert_eq!(filled(&[1, 2, 3]).copied().collect::<Vec<_>>(), [1, 2, 3, 3, 3]);
+        assert_eq!(filled::<u8>(&[]).count(), 0);
+    }
+}
