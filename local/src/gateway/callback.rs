@@ -1,0 +1,81 @@
+//! `/@connections/{id}`: how functions reach a client, as API Gateway serves it. Only this machine may call.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::ws::Utf8Bytes;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hongyan::clock::TimestampMs;
+use http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use serde_json::json;
+
+use super::Shared;
+
+/// Lets loopback peers through only: the real interface asks for a signature, this one for being on this machine.
+pub(super) async fn loopback_only(
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    if peer.ip().to_canonical().is_loopback() {
+        next.run(request).await
+    } else {
+        message(StatusCode::FORBIDDEN, "Forbidden")
+    }
+}
+
+/// 200 and it is queued; 410 and the connection is gone; 413 above 128 KiB.
+pub(super) async fn post(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Body) -> Response {
+    let Some(connection) = shared.connections.get(&id) else {
+        return gone();
+    };
+    let Ok(body) = Limited::new(body, shared.options.max_message_bytes).collect().await else {
+        return message(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large, or broke off");
+    };
+    let Ok(text) = Utf8Bytes::try_from(body.to_bytes()) else {
+        return message(StatusCode::BAD_REQUEST, "the message is not UTF-8");
+    };
+    match connection.send(text, shared.behind.clock.now_ms()) {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(_) => gone(),
+    }
+}
+
+/// 200 with what is known of the connection, or 410.
+pub(super) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let Some(connection) = shared.connections.get(&id) else {
+        return gone();
+    };
+    Json(json!({
+        "connectedAt": iso(connection.connected_at),
+        "lastActiveAt": iso(connection.last_active_at()),
+        "identity": { "sourceIp": connection.source_ip, "userAgent": connection.user_agent },
+    }))
+    .into_response()
+}
+
+/// 204 and it is being closed, or 410.
+pub(super) async fn delete(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    if shared.connections.delete(&id) { StatusCode::NO_CONTENT.into_response() } else { gone() }
+}
+
+fn gone() -> Response {
+    let mut response = message(StatusCode::GONE, "Gone");
+    response.headers_mut().insert("x-amzn-errortype", http::HeaderValue::from_static("GoneException"));
+    response
+}
+
+fn message(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "message": text }))).into_response()
+}
+
+/// `2024-11-27T16:00:00.000Z`.
+fn iso(time: TimestampMs) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(time).unwrap_or_default();
+    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}

@@ -1,0 +1,129 @@
+//! What API Gateway does in AWS, on one machine: an HTTP API with a JWT authorizer, a WebSocket API, and the
+//! `@connections` interface.
+//!
+//! It checks the token, builds the very event that AWS would send, invokes the function through [`Functions`], and maps
+//! the answer back. No rule of the product is here.
+
+mod api;
+mod callback;
+mod connections;
+mod event;
+mod health;
+mod invoke;
+mod options;
+mod response;
+mod routes;
+mod server;
+mod socket;
+mod socket_event;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hongyan::auth::Auth;
+use hongyan::clock::Clock;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use health::{HealthCheck, ServerHealth};
+pub use invoke::{Functions, HttpFunction, InvokeError};
+pub use options::GatewayOptions;
+pub use routes::{ROUTES, Route};
+
+use connections::Connections;
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} cannot be listened on (HONGYAN_LISTEN, --listen): {source}")]
+pub struct BindError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Takes `address`, so that nobody else can; connections wait until [`Gateway::start`]. Port 0 is any free one.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
+}
+
+/// What the gateway works with.
+pub struct Behind {
+    /// Who answers.
+    pub functions: Arc<dyn Functions>,
+    /// The authorizer.
+    pub auth: Auth,
+    /// Where the times in the events come from.
+    pub clock: Clock,
+    /// What `GET /health` asks.
+    pub health: HealthCheck,
+    /// What `GET /metrics` shows; without it the path does not exist.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// All that a request needs.
+struct Shared {
+    options: GatewayOptions,
+    behind: Behind,
+    connections: Connections,
+    address: SocketAddr,
+    /// Connections, WebSockets and invocations under way.
+    tasks: TaskTracker,
+    /// No new work from now on.
+    stop: CancellationToken,
+    /// The time to finish is over.
+    abort: CancellationToken,
+}
+
+/// A gateway that listens. Dropping it stops it at once; [`Self::stop`] lets it finish.
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// Serves what arrives at `listener`.
+    pub fn start(listener: TcpListener, options: GatewayOptions, behind: Behind) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            options,
+            behind,
+            connections: Connections::default(),
+            address: listener.local_addr()?,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        });
+        shared.tasks.spawn(server::accept(listener, shared.clone()));
+        Ok(Self { shared })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Takes no new connection, finishes the requests it has accepted, closes every WebSocket with 1001 and runs
+    /// `$disconnect` for each. What is not finished after [`GatewayOptions::drain`] is cut off.
+    pub async fn stop(self) {
+        let shared = &self.shared;
+        shared.stop.cancel();
+        shared.connections.close_all(socket::GOING_AWAY);
+        shared.tasks.close();
+        if tokio::time::timeout(shared.options.drain, shared.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                left = shared.tasks.len(),
+                "gateway.stop: requests did not finish in time; they are cut off"
+            );
+            shared.abort.cancel();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.shared.abort.cancel();
+    }
+}

@@ -1,0 +1,113 @@
+//! The listening end: connections with their limits, each served until it ends or the gateway stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use hongyan::error::ApiError;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Shared, api, callback, health, response, socket};
+
+/// After an error of the machine's (no file descriptor left, say) the next try waits a little.
+const AFTER_ERROR: Duration = Duration::from_millis(50);
+/// How long a connection that is one too many may take to be told so.
+const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// All paths; what none of them has is a matter of the HTTP API.
+fn router(shared: Arc<Shared>) -> Router {
+    let connections = get(callback::get).post(callback::post).delete(callback::delete);
+    Router::new()
+        .route("/@connections/{id}", connections)
+        .route_layer(axum::middleware::from_fn(callback::loopback_only))
+        .route("/ws", get(socket::upgrade))
+        .route("/health", get(health::health))
+        .route("/metrics", get(health::metrics))
+        .method_not_allowed_fallback(|| async { response::problem(&ApiError::MethodNotAllowed) })
+        .fallback(api::handle)
+        .with_state(shared)
+}
+
+/// Takes connections until the gateway stops.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let router = router(shared.clone());
+    let places = Arc::new(Semaphore::new(shared.options.max_connections));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "gateway.accept: no connection; trying again");
+                tokio::time::sleep(AFTER_ERROR).await;
+                continue;
+            }
+        };
+        // A connection's place is given back when its last part ends, a WebSocket's too.
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::warn!(%peer, "gateway.accept: too many connections; one refused");
+            shared.tasks.spawn(refuse(stream));
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        shared.tasks.spawn(serve(stream, peer, Place(Arc::new(place)), router.clone(), shared.clone()));
+    }
+}
+
+/// One of [`super::GatewayOptions::max_connections`].
+#[derive(Clone)]
+pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router, shared: Arc<Shared>) {
+    let options = &shared.options;
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(place.clone());
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        .max_buf_size(options.max_header_bytes.max(8 * 1024))
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shared.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = shared.abort.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "gateway.connection: broke off");
+    }
+}
+
+async fn refuse(mut stream: TcpStream) {
+    let told = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await
+    };
+    // Whether it hears us is its own matter.
+    let _ = tokio::time::timeout(REFUSE_TIMEOUT, told).await;
+}

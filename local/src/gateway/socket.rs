@@ -1,0 +1,309 @@
+//! A WebSocket from its handshake to its end: `$connect`, messages by `$default`, `$disconnect`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use aws_lambda_events::encodings::Body as EventBody;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::response::Response;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use hongyan::error::ApiError;
+use http::request::Parts;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::connections::{Closing, Connection};
+use super::invoke::InvokeError;
+use super::server::Place;
+use super::{Shared, event, response, socket_event};
+
+/// This side is stopping.
+pub(super) const GOING_AWAY: Closing =
+    Closing { code: 1001, reason: "the server is stopping; connect again" };
+const IDLE: Closing = Closing { code: 1001, reason: "no message for too long" };
+const DEAD: Closing = Closing { code: 1001, reason: "no sign of life" };
+const BINARY: Closing = Closing { code: 1003, reason: "only text messages are understood" };
+const TOO_MANY: Closing = Closing { code: 1008, reason: "too many messages a second" };
+const STALLED: Closing = super::connections::TOO_SLOW;
+
+/// How long the other side may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// There was no close frame (RFC 6455, 7.1.5).
+const ABNORMAL: u16 = 1006;
+
+/// `GET /ws`.
+pub(super) async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection> =
+        WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
+    let Ok(upgrade) = upgrade else {
+        let what = "this path is a WebSocket: connect to it with a WebSocket client".to_owned();
+        return response::problem(&ApiError::InvalidRequest(what));
+    };
+    if shared.stop.is_cancelled() {
+        return response::problem(&ApiError::Unavailable(None));
+    }
+    let domain =
+        event::text(&parts.headers, &http::header::HOST).unwrap_or_else(|| shared.address.to_string());
+    let user_agent = socket_event::user_agent(&parts.headers);
+    // Open before `$connect` has answered: a push that comes meanwhile waits in the queue.
+    let now = shared.behind.clock.now_ms();
+    let (connection, queue) =
+        shared.connections.open(peer.ip().to_string(), user_agent, now, shared.options.outgoing_queue);
+    let place = parts.extensions.remove();
+    let session = Session { shared, connection, domain, _place: place };
+    match session.connect(&parts).await {
+        Ok(()) => session.accept(upgrade, queue),
+        Err(refusal) => {
+            session.shared.connections.remove(&session.connection.id);
+            refusal
+        }
+    }
+}
+
+struct Session {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    domain: String,
+    /// Its place among the connections, kept as long as it lasts.
+    _place: Option<Place>,
+}
+
+/// How the client ended it.
+struct Ended {
+    code: u16,
+    reason: String,
+}
+
+impl Session {
+    /// Asks `$connect`; anything but 2xx refuses the handshake.
+    async fn connect(&self, parts: &Parts) -> Result<(), Response> {
+        let now = self.shared.behind.clock.now_ms();
+        let event = socket_event::connect(&self.connection, parts, &self.domain, now);
+        let answer = self.invoke(event).await.map_err(|error| response::problem(&error))?;
+        if (200..300).contains(&answer.status_code) {
+            return Ok(());
+        }
+        Err(response::problem(&match answer.status_code {
+            401 => ApiError::Unauthorized,
+            503 => ApiError::Unavailable(None),
+            status => ApiError::Internal(format!("$connect answered {status}").into()),
+        }))
+    }
+
+    async fn invoke(
+        &self,
+        event: ApiGatewayWebsocketProxyRequest,
+    ) -> Result<ApiGatewayProxyResponse, ApiError> {
+        let invocation = self.shared.tasks.spawn(self.shared.behind.functions.websocket(event));
+        let failed =
+            |reason: String| ApiError::Internal(Box::new(InvokeError { function: "websocket", reason }));
+        match timeout(self.shared.options.request_timeout, invocation).await {
+            Ok(Ok(answer)) => answer.map_err(|error| ApiError::Internal(Box::new(error))),
+            Ok(Err(panic)) => Err(failed(panic.to_string())),
+            Err(_) => Err(ApiError::Unavailable(None)),
+        }
+    }
+
+    fn accept(self, upgrade: WebSocketUpgrade, queue: mpsc::Receiver<Utf8Bytes>) -> Response {
+        let options = &self.shared.options;
+        let upgrade = upgrade
+            .max_frame_size(options.max_frame_bytes)
+            .max_message_size(options.max_message_bytes)
+            // Written through at once: what waits, waits in our own bounded queue.
+            .write_buffer_size(0);
+        // A stop waits for this token, from the handshake to the end of `$disconnect`.
+        let running = self.shared.tasks.token();
+        let session = Arc::new(self);
+        let failed = session.clone();
+        let failed_running = session.shared.tasks.token();
+        upgrade
+            .on_failed_upgrade(move |_| {
+                tokio::spawn(async move {
+                    let reason = "the handshake broke off".to_owned();
+                    failed.disconnect(Ended { code: ABNORMAL, reason }).await;
+                    drop(failed_running);
+                });
+            })
+            .on_upgrade(move |socket| async move {
+                let abort = session.shared.abort.clone();
+                let ended = tokio::select! {
+                    ended = session.talk(socket, queue) => ended,
+                    () = abort.cancelled() => Ended { code: ABNORMAL, reason: "cut off".to_owned() },
+                };
+                session.disconnect(ended).await;
+                drop(running);
+            })
+    }
+
+    async fn talk(&self, socket: WebSocket, queue: mpsc::Receiver<Utf8Bytes>) -> Ended {
+        let (sink, stream) = socket.split();
+        let reading = async {
+            let ended = self.read(stream).await;
+            // Wakes the writer, if the client ended it.
+            self.connection.closed.cancel();
+            ended
+        };
+        let (ended, ()) = tokio::join!(reading, self.write(sink, queue));
+        let ours = self.connection.closing();
+        ours.map_or(ended, |closing| Ended { code: closing.code, reason: closing.reason.to_owned() })
+    }
+
+    async fn disconnect(&self, ended: Ended) {
+        self.connection.closed.cancel();
+        self.shared.connections.remove(&self.connection.id);
+        let now = self.shared.behind.clock.now_ms();
+        let event = socket_event::disconnect(&self.connection, ended.code, ended.reason, &self.domain, now);
+        if let Err(error) = self.invoke(event).await {
+            tracing::warn!(connection = %self.connection.id, %error,
+                "gateway.disconnect: $disconnect failed; the next push to it is answered 410");
+        }
+    }
+
+    /// Reads until the client closes, or this side asks for the end and the client has answered it.
+    async fn read(&self, mut stream: SplitStream<WebSocket>) -> Ended {
+        let options = &self.shared.options;
+        let silence = options.ping_every * 3;
+        let mut allowance = Allowance::new(options.messages_per_second);
+        let abnormal = |reason: String| Ended { code: ABNORMAL, reason };
+        loop {
+            let received = tokio::select! {
+                received = timeout(silence, stream.next()) => received,
+                () = self.connection.closed.cancelled() => break,
+            };
+            let message = match received {
+                Err(_) => {
+                    self.connection.close(DEAD);
+                    break;
+                }
+                Ok(None) => return abnormal("the connection broke off".to_owned()),
+                Ok(Some(Err(error))) => return abnormal(error.to_string()),
+                Ok(Some(Ok(message))) => message,
+            };
+            if !allowance.take() {
+                self.connection.close(TOO_MANY);
+                break;
+            }
+            match message {
+                Message::Text(text) => self.message(&text).await,
+                Message::Binary(_) => {
+                    self.connection.close(BINARY);
+                    break;
+                }
+                Message::Close(frame) => return ended_by(frame),
+                // A ping is answered by the library; a pong is a sign of life, and nothing more.
+                Message::Ping(_) | Message::Pong(_) => {}
+            }
+        }
+        // The close frame is on its way; wait for the client's.
+        let answered = async { while let Some(Ok(_)) = stream.next().await {} };
+        let _ = timeout(CLOSE_TIMEOUT, answered).await;
+        abnormal(String::new())
+    }
+
+    /// Hands one message to `$default`; what it answers goes to the client.
+    async fn message(&self, text: &str) {
+        let now = self.shared.behind.clock.now_ms();
+        self.connection.active(now);
+        let event = socket_event::message(&self.connection, text.to_owned(), &self.domain, now);
+        let body = match self.invoke(event).await {
+            Ok(answer) => match answer.body {
+                Some(EventBody::Text(text)) if !text.is_empty() => text,
+                _ => return,
+            },
+            Err(error) => {
+                tracing::warn!(connection = %self.connection.id, %error, "gateway.message: $default failed");
+                // What API Gateway sends when an integration fails.
+                format!(
+                    r#"{{"message":"Internal server error","connectionId":"{}","requestId":"{}"}}"#,
+                    self.connection.id,
+                    event::request_id()
+                )
+            }
+        };
+        // If it does not fit, the connection is closing already.
+        let _ = self.connection.send(body.into(), self.shared.behind.clock.now_ms());
+    }
+
+    /// Writes what is queued, pings, and says why it ends.
+    async fn write(&self, mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receiver<Utf8Bytes>) {
+        let options = &self.shared.options;
+        let mut ping = tokio::time::interval_at(Instant::now() + options.ping_every, options.ping_every);
+        let mut idle_since = (self.connection.last_active_at(), Instant::now());
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.connection.closed.cancelled() => break,
+                Some(text) = queue.recv() => Message::Text(text),
+                _ = ping.tick() => {
+                    let last = self.connection.last_active_at();
+                    if last != idle_since.0 {
+                        idle_since = (last, Instant::now());
+                    } else if idle_since.1.elapsed() >= options.idle_timeout {
+                        self.connection.close(IDLE);
+                        break;
+                    }
+                    Message::Ping(bytes::Bytes::new())
+                }
+            };
+            match timeout(options.send_timeout, sink.send(message)).await {
+                Ok(Ok(())) => {}
+                // The reader meets the same broken connection.
+                Ok(Err(_)) => break,
+                Err(_) => {
+                    self.connection.close(STALLED);
+                    break;
+                }
+            }
+        }
+        if let Some(Closing { code, reason }) = self.connection.closing() {
+            let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+            let _ = timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
+        } else {
+            // The client's close is answered by flushing.
+            let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
+        }
+    }
+}
+
+fn ended_by(frame: Option<CloseFrame>) -> Ended {
+    match frame {
+        Some(frame) => Ended { code: frame.code, reason: frame.reason.to_string() },
+        None => Ended { code: 1005, reason: "Client-side close frame status not set".to_owned() },
+    }
+}
+
+/// So many messages a second, and as many at once.
+struct Allowance {
+    per_second: f64,
+    left: f64,
+    counted: Instant,
+}
+
+impl Allowance {
+    fn new(per_second: u32) -> Self {
+        let per_second = f64::from(per_second.max(1));
+        Self { per_second, left: per_second, counted: Instant::now() }
+    }
+
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let earned = now.duration_since(self.counted).as_secs_f64() * self.per_second;
+        self.left = (self.left + earned).min(self.per_second);
+        self.counted = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
+    }
+}

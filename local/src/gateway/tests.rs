@@ -1,0 +1,173 @@
+//! The gateway on a real socket, with functions that remember what they were asked.
+
+mod http_api;
+mod websocket;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lambda_events::apigw::{
+    ApiGatewayProxyResponse, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
+    ApiGatewayWebsocketProxyRequest,
+};
+use aws_lambda_events::encodings::Body as EventBody;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hongyan::config::{AuthConfig, AuthKey};
+use hongyan::error::{Retry, Server, ServerError};
+use hongyan::id::UserId;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::*;
+
+/// Answers every HTTP event with 201 and a small body, pings with PONG; remembers all events.
+#[derive(Default)]
+struct Recorder {
+    http: Mutex<Vec<(HttpFunction, ApiGatewayV2httpRequest)>>,
+    websocket: Mutex<Vec<ApiGatewayWebsocketProxyRequest>>,
+    /// What the next HTTP event is answered with, instead.
+    answer: Mutex<Option<ApiGatewayV2httpResponse>>,
+    /// While it says so, HTTP events wait.
+    held: watch::Sender<bool>,
+    /// How many HTTP events have arrived.
+    arrived: watch::Sender<usize>,
+    /// How many `$disconnect` have arrived.
+    disconnected: watch::Sender<usize>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Recorded(Arc<Recorder>);
+
+impl Functions for Recorded {
+    fn http(
+        &self,
+        function: HttpFunction,
+        event: ApiGatewayV2httpRequest,
+    ) -> BoxFuture<'static, Result<ApiGatewayV2httpResponse, InvokeError>> {
+        let recorder = self.0.clone();
+        async move {
+            assert_ne!(event.body.as_deref(), Some("panic"), "asked to panic");
+            locked(&recorder.http).push((function, event));
+            recorder.arrived.send_modify(|count| *count += 1);
+            let _ = recorder.held.subscribe().wait_for(|held| !held).await;
+            Ok(locked(&recorder.answer).take().unwrap_or_else(|| {
+                let mut answer = ApiGatewayV2httpResponse::default();
+                answer.status_code = 201;
+                answer.body = Some(EventBody::Text("{}".to_owned()));
+                answer
+            }))
+        }
+        .boxed()
+    }
+
+    fn websocket(
+        &self,
+        event: ApiGatewayWebsocketProxyRequest,
+    ) -> BoxFuture<'static, Result<ApiGatewayProxyResponse, InvokeError>> {
+        let recorder = self.0.clone();
+        async move {
+            let mut answer = ApiGatewayProxyResponse::default();
+            answer.status_code = 200;
+            match event.request_context.route_key.as_deref() {
+                Some("$connect") if event.query_string_parameters.first("token") != Some("good") => {
+                    answer.status_code = 401;
+                }
+                Some("$default") => answer.body = Some(EventBody::Text("pong".to_owned())),
+                _ => {}
+            }
+            let ended = event.request_context.route_key.as_deref() == Some("$disconnect");
+            locked(&recorder.websocket).push(event);
+            if ended {
+                recorder.disconnected.send_modify(|count| *count += 1);
+            }
+            Ok(answer)
+        }
+        .boxed()
+    }
+}
+
+/// A gateway at a free port.
+struct Running {
+    gateway: Gateway,
+    recorder: Arc<Recorder>,
+    auth: Auth,
+}
+
+async fn start(options: GatewayOptions) -> Running {
+    start_with(options, Vec::new()).await
+}
+
+async fn start_with(options: GatewayOptions, away: Vec<Server>) -> Running {
+    let key = AuthKey::Secret("0123456789abcdef0123456789abcdef".to_owned().into());
+    let auth = Auth::new(&AuthConfig { key, issuer: None, audience: None }, Clock::system());
+    let recorder = Arc::new(Recorder::default());
+    let health: HealthCheck = Arc::new(move || {
+        let asked = [Server::Redis, Server::Kafka, Server::MySql].map(|server| ServerHealth {
+            server,
+            answer: if away.contains(&server) {
+                let source = "a secret host".into();
+                Err(ServerError { server, action: "test", retry: Retry::Transient, source })
+            } else {
+                Ok(())
+            },
+        });
+        async move { asked.into_iter().collect() }.boxed()
+    });
+    let behind = Behind {
+        functions: Arc::new(Recorded(recorder.clone())),
+        auth: auth.clone(),
+        clock: Clock::system(),
+        health,
+        metrics: None,
+    };
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    Running { gateway: Gateway::start(listener, options, behind).unwrap(), recorder, auth }
+}
+
+impl Running {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway.addr())
+    }
+
+    fn token(&self) -> String {
+        let now = Clock::system().now_ms();
+        self.auth.issue(UserId::new(9_007_199_254_740_993).unwrap(), now, Duration::from_mins(1)).unwrap()
+    }
+
+    /// Sends a request with a good token.
+    async fn request(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Response<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(self.url(path))
+            .header("authorization", format!("Bearer {}", self.token()))
+            .body(Full::new(body.into()))
+            .unwrap();
+        send(request).await
+    }
+}
+
+async fn send(request: Request<Full<Bytes>>) -> Response<Bytes> {
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let (parts, body) = client.request(request).await.unwrap().into_parts();
+    Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
+}
+
+fn json(response: &Response<Bytes>) -> Value {
+    serde_json::from_slice(response.body()).unwrap()
+}
+
+/// Whatever goes wrong, no test waits for ever.
+async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(10), future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen"))
+}

@@ -1,0 +1,251 @@
+//! Requests of the HTTP API.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+
+#[tokio::test]
+async fn the_event_is_the_one_that_aws_sends() {
+    let running = start(GatewayOptions::default()).await;
+    let token = running.token();
+    let request = Request::post(running.url("/messages/5%20%E4%BD%A0/recall?limit=2&tag=a&tag=b+c&x=%2C"))
+        .header("Authorization", format!("bearer {token}"))
+        .header("X-Many", "1")
+        .header("X-Many", "2")
+        .header("Cookie", "a=1; b=2")
+        .header("User-Agent", "test/1")
+        .body(Full::from(r#"{"a":"你好"}"#))
+        .unwrap();
+    assert_eq!(send(request).await.status(), 201);
+
+    let (function, event) = locked(&running.recorder.http).pop().unwrap();
+    assert_eq!(function, HttpFunction::Recall);
+    let event = serde_json::to_value(&event).unwrap();
+    // AWS's own sample of the format: whatever it has at these places, ours has too, of the same kind.
+    let sample: Value = serde_json::from_str(include_str!("sample.json")).unwrap();
+    assert_same_shape(&sample, &event, "");
+
+    assert_eq!(event["version"], "2.0");
+    assert_eq!(event["routeKey"], "POST /messages/{id}/recall");
+    assert_eq!(event["rawPath"], "/messages/5%20%E4%BD%A0/recall");
+    assert_eq!(event["rawQueryString"], "limit=2&tag=a&tag=b+c&x=%2C");
+    assert_eq!(event["pathParameters"], json!({ "id": "5 你" }));
+    assert_eq!(event["queryStringParameters"], json!({ "limit": "2", "tag": "a,b c", "x": "," }));
+    assert_eq!(event["cookies"], json!(["a=1", "b=2"]));
+    assert_eq!(event["headers"]["x-many"], "1,2");
+    assert_eq!(event["headers"]["user-agent"], "test/1");
+    assert!(event["headers"].get("cookie").is_none());
+    assert_eq!(event["body"], r#"{"a":"你好"}"#);
+    assert_eq!(event["isBase64Encoded"], false);
+    let context = &event["requestContext"];
+    assert_eq!(context["stage"], "$default");
+    assert_eq!(context["http"]["method"], "POST");
+    assert_eq!(context["http"]["protocol"], "HTTP/1.1");
+    assert_eq!(context["http"]["sourceIp"], "127.0.0.1");
+    let claims = &context["authorizer"]["jwt"]["claims"];
+    assert_eq!(claims["sub"], "9007199254740993");
+    assert!(claims["exp"].is_string(), "all claims are text: {claims}");
+
+    // What Lambda would make of it is what the function was given.
+    let parsed: ApiGatewayV2httpRequest = serde_json::from_value(event.clone()).unwrap();
+    assert_eq!(serde_json::to_value(parsed).unwrap(), event);
+}
+
+fn assert_same_shape(sample: &Value, ours: &Value, path: &str) {
+    let Value::Object(sample) = sample else {
+        assert_eq!(
+            std::mem::discriminant(sample),
+            std::mem::discriminant(ours),
+            "{path}: {sample} but ours is {ours}"
+        );
+        return;
+    };
+    for (name, value) in sample {
+        // Names of the sample's own request, and what local events have none of.
+        if ["Header1", "Header2", "parameter1", "parameter2", "proxy", "claim1", "claim2"]
+            .contains(&name.as_str())
+            || ["scopes", "authentication", "stageVariables"].contains(&name.as_str())
+        {
+            continue;
+        }
+        let ours = ours.get(name).unwrap_or_else(|| panic!("{path}/{name} is missing"));
+        assert_same_shape(value, ours, &format!("{path}/{name}"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_text_travels_as_base64_both_ways() {
+    let running = start(GatewayOptions::default()).await;
+    let mut answer = ApiGatewayV2httpResponse::default();
+    answer.status_code = 200;
+    answer.body = Some(EventBody::Text("AP8=".to_owned()));
+    answer.is_base64_encoded = true;
+    answer.cookies = vec!["a=1".to_owned(), "b=2".to_owned()];
+    answer.headers.insert("x-one", "1".parse().unwrap());
+    answer.multi_value_headers.append("x-two", "1".parse().unwrap());
+    answer.multi_value_headers.append("x-two", "2".parse().unwrap());
+    *locked(&running.recorder.answer) = Some(answer);
+    let response = running.request("POST", "/messages", &b"\xff\x00"[..]).await;
+    assert_eq!(response.body().as_ref(), b"\x00\xff");
+    let many = |name: &str| {
+        response
+            .headers()
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(many("set-cookie"), ["a=1", "b=2"]);
+    assert_eq!((many("x-one"), many("x-two")), (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()]));
+    let (_, event) = locked(&running.recorder.http).pop().unwrap();
+    assert_eq!((event.body.as_deref(), event.is_base64_encoded), (Some("/wA="), true));
+}
+
+#[tokio::test]
+async fn refusals_are_problems_with_their_code() {
+    let options = GatewayOptions { max_body_bytes: 100, ..GatewayOptions::default() };
+    let running = start(options).await;
+    let check = |response: &Response<Bytes>, status: u16, code: &str| {
+        assert_eq!(response.status(), status, "{response:?}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = json(response);
+        assert_eq!((body["status"].as_u64(), body["code"].as_str()), (Some(status.into()), Some(code)));
+    };
+    check(&running.request("GET", "/nothing", "").await, 404, "not_found");
+    check(&running.request("POST", "/messages/", "").await, 404, "not_found");
+    let response = running.request("PUT", "/messages", "").await;
+    check(&response, 405, "method_not_allowed");
+    assert_eq!(response.headers()["allow"], "POST");
+    for path in ["/health", "/ws", "/metrics"] {
+        let response = running.request("POST", path, "").await;
+        check(&response, 405, "method_not_allowed");
+        assert!(response.headers()["allow"].to_str().unwrap().contains("GET"), "{response:?}");
+    }
+    check(&running.request("GET", "/ws", "").await, 400, "invalid_request");
+    check(&running.request("POST", "/messages", "x".repeat(101)).await, 413, "content_too_large");
+    assert_eq!(running.request("POST", "/messages", "x".repeat(100)).await.status(), 201);
+    check(&running.request("POST", "/messages", "panic").await, 500, "internal");
+
+    let mut bad = ApiGatewayV2httpResponse::default();
+    bad.status_code = 7;
+    *locked(&running.recorder.answer) = Some(bad);
+    check(&running.request("POST", "/messages", "").await, 500, "internal");
+
+    for authorization in ["", "Bearer", "Bearer ", "Bearer x.y.z", "Basic YTpi", &running.token()] {
+        let request = Request::get(running.url("/unread")).header("authorization", authorization);
+        let response = send(request.body(Full::default()).unwrap()).await;
+        check(&response, 401, "unauthorized");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    }
+    let response = send(Request::get(running.url("/unread")).body(Full::default()).unwrap()).await;
+    check(&response, 401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_function_that_takes_too_long_is_answered_for_and_finishes_all_the_same() {
+    let options = GatewayOptions { request_timeout: Duration::from_millis(50), ..GatewayOptions::default() };
+    let running = start(options).await;
+    running.recorder.held.send_replace(true);
+    let response = running.request("POST", "/messages", "").await;
+    assert_eq!((response.status().as_u16(), json(&response)["code"].as_str()), (503, Some("unavailable")));
+    assert!(response.headers().contains_key("retry-after"));
+    running.recorder.held.send_replace(false);
+    soon("the stop", running.gateway.stop()).await;
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_was_accepted() {
+    let running = start(GatewayOptions::default()).await;
+    running.recorder.held.send_replace(true);
+    let address = running.gateway.addr();
+    let request = Request::post(running.url("/messages"))
+        .header("authorization", format!("Bearer {}", running.token()))
+        .body(Full::from("{}"))
+        .unwrap();
+    let under_way = tokio::spawn(send(request));
+    soon("the request", running.recorder.arrived.subscribe().wait_for(|count| *count == 1)).await.unwrap();
+    let stop = tokio::spawn(running.gateway.stop());
+    soon("the refusal of new connections", async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!stop.is_finished());
+    running.recorder.held.send_replace(false);
+    assert_eq!(soon("the answer", under_way).await.unwrap().status(), 201);
+    soon("the stop", stop).await.unwrap();
+}
+
+/// Writes `text` and reads until the other side closes.
+async fn talk(address: SocketAddr, text: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = soon("the end of the connection", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn slow_and_oversized_requests_are_cut() {
+    let short = Duration::from_millis(100);
+    let options = GatewayOptions { header_timeout: short, body_timeout: short, ..GatewayOptions::default() };
+    let running = start(options).await;
+    let address = running.gateway.addr();
+    talk(address, "GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ").await;
+    talk(address, "").await;
+    let big = "x".repeat(20_000);
+    let answer = talk(address, &format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Big: {big}\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let token = running.token();
+    let answer = talk(
+        address,
+        &format!("POST /messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 9\r\n\r\n{{"),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let answer = talk(address, "nonsense\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let options = GatewayOptions { max_connections: 1, ..GatewayOptions::default() };
+    let running = start(options).await;
+    let first = TcpStream::connect(running.gateway.addr()).await.unwrap();
+    let answer = talk(running.gateway.addr(), "").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    drop(first);
+    soon("a free place", async {
+        while talk(running.gateway.addr(), "GET /health HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 503") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_names_the_server_that_does_not_answer() {
+    let get = async |running: &Running| {
+        send(Request::get(running.url("/health")).body(Full::default()).unwrap()).await
+    };
+    let response = get(&start(GatewayOptions::default()).await).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(json(&response)["status"], "ok");
+    let response = get(&start_with(GatewayOptions::default(), vec![Server::Kafka]).await).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(
+        json(&response),
+        json!({"status": "unavailable", "servers": {"redis": "ok", "kafka": "unavailable", "mysql": "ok"}})
+    );
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = bind(address).await.unwrap_err().to_string();
+    assert!(error.contains(&address.to_string()) && error.contains("HONGYAN_LISTEN"), "{error}");
+}
