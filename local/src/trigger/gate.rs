@@ -1,0 +1,68 @@
+//! Counts the batches in flight, and can keep new ones from starting.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+#[derive(Default)]
+pub(super) struct Gate {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    in_flight: usize,
+}
+
+/// Held while a batch is in flight.
+pub(super) struct Pass<'a>(&'a Gate);
+
+impl Gate {
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    pub(super) fn open(&self) {
+        self.state().closed = false;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the gate is open.
+    pub(super) async fn enter(&self) -> Pass<'_> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut state = self.state();
+                if !state.closed {
+                    state.in_flight += 1;
+                    return Pass(self);
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until nothing is in flight.
+    pub(super) async fn idle(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.state().in_flight == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.0.state().in_flight -= 1;
+        self.0.changed.notify_waiters();
+    }
+}

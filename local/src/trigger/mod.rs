@@ -1,0 +1,336 @@
+//! Polls Kafka as Lambda's event source mapping does, and invokes the consumer with what it finds.
+//!
+//! A thread of its own polls ([`poller`]); each assigned partition has a *lane* ([`lane`]), a task that gathers batches,
+//! invokes, retries what failed, and commits. So a partition has at most one batch in flight, partitions do not wait
+//! for each other, and an offset is committed only once all records before it are done.
+
+mod commit;
+mod consumer;
+mod event;
+mod gate;
+mod lane;
+mod options;
+mod poller;
+mod response;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use aws_lambda_events::kafka::KafkaEvent;
+use hongyan::error::ServerError;
+use hongyan::queue::KafkaBatchResponse;
+use hongyan::queue::client::{ClientEvents, client_config, refused};
+use hongyan::queue::error::{kafka_error, transient};
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, KafkaResult};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use event::EventSource;
+pub use options::TriggerOptions;
+
+use consumer::{Consumer, Context};
+use gate::Gate;
+use lane::Lane;
+
+/// The longest wait for one question to Kafka.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often [`Trigger::drain`] looks again when another member of the group does the work.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Why an invocation has no answer: the function failed, or what it answered is not a batch response. Lambda then counts
+/// the whole batch as failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvokeError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// How a batch reaches the consumer: in this process, or through Lambda's Invoke API. Every closure of this shape is one.
+pub trait Invoke: Send + Sync + 'static {
+    /// Hands over a batch and waits for the answer.
+    fn invoke(
+        &self,
+        event: KafkaEvent,
+    ) -> impl Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static;
+}
+
+impl<F, R> Invoke for F
+where
+    F: Fn(KafkaEvent) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static,
+{
+    fn invoke(
+        &self,
+        event: KafkaEvent,
+    ) -> impl Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static {
+        self(event)
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send>>;
+
+/// Why a trigger does not start or cannot tell.
+#[derive(Debug, thiserror::Error)]
+pub enum TriggerError {
+    /// Kafka is away, or refuses.
+    #[error(transparent)]
+    Kafka(#[from] ServerError),
+    /// Messages would be sent to partitions that do not exist.
+    #[error(
+        "KAFKA_PARTITIONS is {wanted}, but the topic {topic} has {found} partitions: add partitions to it or lower the \
+         setting in every producer at once"
+    )]
+    TooFewPartitions {
+        /// `KAFKA_TOPIC`.
+        topic: String,
+        /// `KAFKA_PARTITIONS`.
+        wanted: u16,
+        /// What the topic has.
+        found: usize,
+    },
+    /// The thread that polls could not be started.
+    #[error("the thread that polls Kafka could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The trigger was stopped meanwhile.
+    #[error("the trigger was stopped")]
+    Stopped,
+}
+
+/// How far the group has come in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// Which partition.
+    pub partition: i32,
+    /// The first offset that is not done; the log's start where the group has committed nothing.
+    pub position: i64,
+    /// The offset that the next record will have.
+    pub end: i64,
+}
+
+impl PartitionLag {
+    /// How many records wait or are in flight.
+    pub fn records(&self) -> i64 {
+        (self.end - self.position).max(0)
+    }
+}
+
+/// What the poller, the lanes and the handle share.
+struct Shared {
+    options: TriggerOptions,
+    invoke: Box<dyn Fn(KafkaEvent) -> Answer + Send + Sync>,
+    gate: Gate,
+    lanes: Mutex<HashMap<i32, Arc<Lane>>>,
+    stopping: CancellationToken,
+    /// Woken when a lane has something to commit.
+    due: Notify,
+    /// Held by whoever commits.
+    committing: Mutex<()>,
+    /// Woken whenever an offset was committed.
+    committed: Notify,
+    runtime: tokio::runtime::Handle,
+    /// Weak, so that the poller alone decides when the consumer leaves its group.
+    consumer: OnceLock<Weak<Consumer>>,
+}
+
+impl Shared {
+    fn consumer(&self) -> Option<Arc<Consumer>> {
+        self.consumer.get().and_then(Weak::upgrade)
+    }
+
+    fn lane(&self, partition: i32) -> Option<Arc<Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
+    }
+
+    fn all_lanes(&self) -> Vec<Arc<Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+/// A running trigger. Dropping it without [`Trigger::stop`] stops it too, but waits for nothing.
+pub struct Trigger {
+    shared: Arc<Shared>,
+    poller: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Trigger {
+    /// Joins the group and begins to invoke. Fails when Kafka does not answer within ten seconds, has no such topic, or
+    /// has it with fewer partitions than configured. Must be called inside a tokio runtime.
+    pub async fn start(options: TriggerOptions, invoke: impl Invoke) -> Result<Self, TriggerError> {
+        let events = ClientEvents::new(&options.kafka)?;
+        let mut client = client_config(&options.kafka)?;
+        options.configure(&mut client);
+        let shared = Arc::new(Shared {
+            options,
+            invoke: Box::new(move |event| Box::pin(invoke.invoke(event))),
+            gate: Gate::default(),
+            lanes: Mutex::default(),
+            stopping: CancellationToken::new(),
+            due: Notify::new(),
+            committing: Mutex::default(),
+            committed: Notify::new(),
+            runtime: tokio::runtime::Handle::current(),
+            consumer: OnceLock::new(),
+        });
+        let context = Context::new(events, Arc::clone(&shared));
+        let consumer: Arc<Consumer> = Arc::new(client.create_with_context(context).map_err(refused)?);
+        drop(shared.consumer.set(Arc::downgrade(&consumer)));
+
+        let consumer = check_topic(consumer, &shared.options).await?;
+        consumer
+            .subscribe(&[&shared.options.kafka.topic])
+            .map_err(|error| kafka_error("trigger.subscribe", error))?;
+        let for_poller = Arc::clone(&shared);
+        let poller = std::thread::Builder::new()
+            .name("kafka-trigger".to_owned())
+            .spawn(move || poller::run(&for_poller, consumer))?;
+        tokio::spawn(commit::run(Arc::clone(&shared)));
+        Ok(Self { shared, poller: Some(poller) })
+    }
+
+    /// Lets batches in flight finish (at most [`TriggerOptions::stop_timeout`]), commits what is done, leaves the group.
+    pub async fn stop(mut self) {
+        self.shared.stopping.cancel();
+        if let Some(poller) = self.poller.take() {
+            let joined = tokio::task::spawn_blocking(move || poller.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the thread that polls Kafka ended by a panic");
+            }
+        }
+    }
+
+    /// From now on no batch starts; one that is in flight goes on. Tests hold the queue back with it.
+    pub fn pause(&self) {
+        self.shared.gate.close();
+    }
+
+    /// Ends [`Trigger::pause`].
+    pub fn resume(&self) {
+        self.shared.gate.open();
+    }
+
+    /// Waits until no batch is in flight. With [`Trigger::pause`] before, none will be afterwards.
+    pub async fn idle(&self) {
+        self.shared.gate.idle().await;
+    }
+
+    /// Waits until the group has committed everything that was in the topic at the time of the call. It waits for ever
+    /// while a record keeps failing or the trigger is paused; a caller that minds sets a limit.
+    pub async fn drain(&self) -> Result<(), TriggerError> {
+        let goal = self.lag().await?;
+        loop {
+            // Asked for before looking, so that a commit in between is not missed.
+            let committed = self.shared.committed.notified();
+            let now = self.ask(positions).await?;
+            let reached = |goal: &PartitionLag| {
+                let position = now.get(&goal.partition).copied().flatten();
+                position.unwrap_or(goal.position) >= goal.end
+            };
+            if goal.iter().all(reached) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = committed => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.shared.stopping.cancelled() => return Err(TriggerError::Stopped),
+            }
+        }
+    }
+
+    /// How far the group (not only this member) has come in each partition, in order of partitions.
+    pub async fn lag(&self) -> Result<Vec<PartitionLag>, TriggerError> {
+        self.ask(|consumer, topic| {
+            let mut lag = Vec::new();
+            for (partition, committed) in positions(consumer, topic)? {
+                let (start, end) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
+                lag.push(PartitionLag { partition, position: committed.unwrap_or(start).max(start), end });
+            }
+            lag.sort_by_key(|lag| lag.partition);
+            Ok(lag)
+        })
+        .await
+    }
+
+    /// Puts a question to Kafka on a thread that may block.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Consumer, &str) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, TriggerError> {
+        const ACTION: &str = "trigger.ask";
+        let consumer = self.shared.consumer().ok_or(TriggerError::Stopped)?;
+        let topic = self.shared.options.kafka.topic.clone();
+        let answer = tokio::task::spawn_blocking(move || question(&consumer, &topic))
+            .await
+            .map_err(|error| transient(ACTION, error))?;
+        Ok(answer.map_err(|error| kafka_error(ACTION, error))?)
+    }
+}
+
+impl Drop for Trigger {
+    fn drop(&mut self) {
+        self.shared.stopping.cancel();
+    }
+}
+
+impl std::fmt::Debug for Trigger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trigger")
+            .field("topic", &self.shared.options.kafka.topic)
+            .field("group", &self.shared.options.kafka.group_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the group has committed in each partition of the topic. Blocks.
+fn positions(consumer: &Consumer, topic: &str) -> KafkaResult<HashMap<i32, Option<i64>>> {
+    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+    let mut asked = TopicPartitionList::new();
+    for found in metadata.topics() {
+        for partition in found.partitions() {
+            asked.add_partition(topic, partition.id());
+        }
+    }
+    let mut positions = HashMap::new();
+    for place in consumer.committed_offsets(asked, ASK_TIMEOUT)?.elements() {
+        place.error()?;
+        let committed = match place.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        positions.insert(place.partition(), committed);
+    }
+    Ok(positions)
+}
+
+/// A message whose partition does not exist could never be sent: found out before anything begins.
+async fn check_topic(
+    consumer: Arc<Consumer>,
+    options: &TriggerOptions,
+) -> Result<Arc<Consumer>, TriggerError> {
+    const ACTION: &str = "trigger.check_topic";
+    let topic = options.kafka.topic.clone();
+    let (consumer, found) = tokio::task::spawn_blocking(move || {
+        // Serves what the client may need before it can ask, such as a token.
+        drop(consumer.poll(Duration::from_millis(10)));
+        let found = consumer.fetch_metadata(Some(&topic), ASK_TIMEOUT).and_then(|metadata| {
+            let topic = metadata.topics().first();
+            match topic.and_then(rdkafka::metadata::MetadataTopic::error) {
+                Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+                None => Ok(topic.map_or(0, |topic| topic.partitions().len())),
+            }
+        });
+        (consumer, found)
+    })
+    .await
+    .map_err(|error| transient(ACTION, error))?;
+    let found = found.map_err(|error| kafka_error(ACTION, error))?;
+    let wanted = options.kafka.partitions.get();
+    if found < usize::from(wanted) {
+        return Err(TriggerError::TooFewPartitions { topic: options.kafka.topic.clone(), wanted, found });
+    }
+    Ok(consumer)
+}
