@@ -1,0 +1,59 @@
+//! The dead-letter topic for people: look at what could not be handled, and send it back (`./dev dlq`).
+//!
+//! What was sent back is remembered in Kafka itself, as the committed offsets of the group [`REDRIVE_GROUP`]: everything
+//! before the offset is done, and so are the offsets in its metadata ([`done`]).
+
+mod done;
+mod letter;
+mod read;
+mod redrive;
+
+use hongyan::config::KafkaConfig;
+use hongyan::error::ServerError;
+use hongyan::queue::error::{kafka_error, transient};
+use rdkafka::error::KafkaResult;
+
+pub use letter::{Filter, Letter};
+pub use redrive::{REDRIVEN_FROM, RedriveOptions, Redriven, Refused, redrive};
+
+/// The suffix of the group whose offsets say what was sent back: `im-message-dead-letter-redrive` by default.
+pub const REDRIVE_GROUP: &str = "-redrive";
+
+/// The dead letters that `filter` lets through, in order within their partition. All of them are held in memory.
+pub async fn list(config: &KafkaConfig, filter: Filter) -> Result<Vec<Letter>, ServerError> {
+    const ACTION: &str = "dlq.list";
+    let config = config.clone();
+    blocking(ACTION, move || {
+        let mut letters = Vec::new();
+        read::Reader::new(&config)?.each(&filter, |letter| {
+            letters.push(letter);
+            Ok(())
+        })?;
+        letters.sort_by_key(|letter| (letter.partition, letter.offset));
+        Ok(letters)
+    })
+    .await
+}
+
+/// One dead letter, whether sent back or not; its `Display` in the alternate form (`{:#}`) shows all of it.
+pub async fn show(config: &KafkaConfig, partition: i32, offset: i64) -> Result<Option<Letter>, ServerError> {
+    let filter =
+        Filter { partition: Some(partition), offset: Some(offset), redriven: true, ..Filter::default() };
+    Ok(list(config, filter).await?.pop())
+}
+
+/// The group that remembers what was sent back.
+fn redrive_group(config: &KafkaConfig) -> String {
+    format!("{}{REDRIVE_GROUP}", config.dead_letter_topic)
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    action: &'static str,
+    work: impl FnOnce() -> KafkaResult<T> + Send + 'static,
+) -> Result<T, ServerError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| transient(action, error))?
+        .map_err(|error| kafka_error(action, error))
+}

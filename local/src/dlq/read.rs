@@ -1,0 +1,138 @@
+//! Reads the dead-letter topic from its start to its end, as it is at that time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hongyan::config::KafkaConfig;
+use hongyan::queue::client::{ClientEvents, client_config};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::done::Done;
+use super::letter::{Filter, Letter};
+use super::redrive_group;
+
+/// The longest wait for one answer of Kafka.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) struct Reader {
+    consumer: BaseConsumer<ClientEvents>,
+    topic: String,
+    done: BTreeMap<i32, Done>,
+    /// Where each partition ends.
+    ends: BTreeMap<i32, i64>,
+}
+
+impl Reader {
+    pub(super) fn new(config: &KafkaConfig) -> KafkaResult<Self> {
+        let refused = |error: hongyan::error::ServerError| KafkaError::ClientCreation(error.to_string());
+        let mut client = client_config(config).map_err(refused)?;
+        client
+            .set("group.id", redrive_group(config))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true");
+        let events = ClientEvents::new(config).map_err(refused)?;
+        let consumer: BaseConsumer<ClientEvents> = client.create_with_context(events)?;
+        // Serves what the client may need before it can ask, such as a token.
+        drop(consumer.poll(Duration::from_millis(10)));
+
+        let topic = config.dead_letter_topic.clone();
+        let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
+        let mut asked = TopicPartitionList::new();
+        for found in metadata.topics() {
+            if let Some(error) = found.error() {
+                return Err(KafkaError::MetadataFetch(error.into()));
+            }
+            for partition in found.partitions() {
+                asked.add_partition(&topic, partition.id());
+            }
+        }
+        let (mut done, mut ends, mut starts) = (BTreeMap::new(), BTreeMap::new(), TopicPartitionList::new());
+        for place in consumer.committed_offsets(asked, TIMEOUT)?.elements() {
+            place.error()?;
+            let partition = place.partition();
+            let (start, end) = consumer.fetch_watermarks(&topic, partition, TIMEOUT)?;
+            let before = match place.offset() {
+                Offset::Offset(offset) => offset.max(start),
+                _ => start,
+            };
+            done.insert(partition, Done::new(before, place.metadata()));
+            if start < end {
+                ends.insert(partition, end);
+                starts.add_partition_offset(&topic, partition, Offset::Offset(start))?;
+            }
+        }
+        consumer.assign(&starts)?;
+        Ok(Self { consumer, topic, done, ends })
+    }
+
+    /// Hands every letter that `filter` lets through to `visit`.
+    pub(super) fn each(
+        &mut self,
+        filter: &Filter,
+        mut visit: impl FnMut(Letter) -> KafkaResult<()>,
+    ) -> KafkaResult<()> {
+        while let Some(letter) = self.next()? {
+            if filter.admits(&letter) {
+                visit(letter)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next letter; `None` at the end.
+    pub(super) fn next(&mut self) -> KafkaResult<Option<Letter>> {
+        let mut since = Instant::now();
+        while !self.ends.is_empty() {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(record)) => {
+                    since = Instant::now();
+                    let partition = record.partition();
+                    let Some(end) = self.ends.get(&partition).copied() else {
+                        // It came after the reading had begun.
+                        continue;
+                    };
+                    if record.offset() + 1 >= end {
+                        self.ends.remove(&partition);
+                    }
+                    if record.offset() < end {
+                        let redriven =
+                            self.done.get(&partition).is_some_and(|done| done.has(record.offset()));
+                        return Ok(Some(Letter::new(&record, redriven)));
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.ends.remove(&partition);
+                }
+                Some(Err(error)) => return Err(error),
+                None if since.elapsed() > TIMEOUT => {
+                    return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
+                }
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether [`Reader::remember`] will have room for this letter.
+    pub(super) fn can_remember(&self, letter: &Letter) -> bool {
+        self.done.get(&letter.partition).is_some_and(|done| done.clone().add(letter.offset))
+    }
+
+    /// Writes down, in Kafka, that this letter was sent back.
+    pub(super) fn remember(&mut self, letter: &Letter) -> KafkaResult<()> {
+        let Some(done) = self.done.get_mut(&letter.partition) else {
+            return Ok(());
+        };
+        done.add(letter.offset);
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(&self.topic, letter.partition, Offset::Offset(done.before()))?;
+        if let Some(mut element) = place.find_partition(&self.topic, letter.partition) {
+            element.set_metadata(done.metadata());
+        }
+        self.consumer.commit(&place, CommitMode::Sync)
+    }
+}

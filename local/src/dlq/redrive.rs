@@ -1,0 +1,161 @@
+//! Sends dead letters back to where they came from: in order, each written down before the next, so that a redrive cut
+//! off half-way loses nothing. Only the letter that was under way may then come twice, which the consumer does not mind.
+
+use std::fmt;
+use std::time::Duration;
+
+use hongyan::config::KafkaConfig;
+use hongyan::error::ServerError;
+use hongyan::event::MessageEvent;
+use hongyan::queue::client::{ClientEvents, client_config, refused};
+use hongyan::queue::error::kafka_error;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use tokio::runtime::Handle;
+
+use super::letter::{Filter, Letter};
+use super::read::Reader;
+
+/// The header that says where a record lay while it was dead: topic, partition and offset joined by slashes.
+pub const REDRIVEN_FROM: &str = "redriven-from";
+
+/// How long Kafka may take to acknowledge one record.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What to send back.
+#[derive(Debug, Clone, Default)]
+pub struct RedriveOptions {
+    /// Which letters. Those sent back before are sent again only if it says `redriven`.
+    pub filter: Filter,
+    /// Leave those that would break again: whose value is still no event.
+    pub check: bool,
+}
+
+/// A letter that was not sent back, and stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its partition in the dead-letter topic.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a redrive did. `{}` shows it to a person.
+#[derive(Debug, Default)]
+pub struct Redriven {
+    /// How many were sent back.
+    pub sent: u64,
+    /// Those that were not.
+    pub refused: Vec<Refused>,
+    /// What ended it early: what was sent is written down, so the same command goes on from there.
+    pub interrupted: Option<ServerError>,
+}
+
+impl fmt::Display for Redriven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sent back: {}, refused: {}", self.sent, self.refused.len())?;
+        for Refused { partition, offset, reason } in &self.refused {
+            write!(f, "\n{partition}/{offset}  {reason}")?;
+        }
+        match &self.interrupted {
+            Some(error) => write!(f, "\ninterrupted: {error}; run the command again to go on"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Sends back what `options` says, to the original topic and partition, with the same key, value and headers, and the
+/// header `redriven-from` on top. An error before the first letter is an error; a later one is part of the answer.
+pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Redriven, ServerError> {
+    const ACTION: &str = "dlq.redrive";
+    let mut client = client_config(config)?;
+    client
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
+        .set("compression.type", &config.compression)
+        .set("message.max.bytes", "4194304");
+    let producer: FutureProducer<ClientEvents> =
+        client.create_with_context(ClientEvents::new(config)?).map_err(refused)?;
+    let (config, runtime) = (config.clone(), Handle::current());
+    super::blocking(ACTION, move || {
+        let mut reader = Reader::new(&config)?;
+        let mut redriven = Redriven::default();
+        loop {
+            let letter = match reader.next() {
+                Ok(Some(letter)) => letter,
+                Ok(None) => break,
+                Err(error) => {
+                    redriven.interrupted = Some(kafka_error(ACTION, error));
+                    break;
+                }
+            };
+            if !options.filter.admits(&letter) {
+                continue;
+            }
+            if let Err(reason) = judge(&letter, options.check, reader.can_remember(&letter)) {
+                redriven.refused.push(Refused { partition: letter.partition, offset: letter.offset, reason });
+                continue;
+            }
+            let sent = runtime.block_on(send(&producer, &config.dead_letter_topic, &letter)).and_then(|()| {
+                redriven.sent += 1;
+                reader.remember(&letter)
+            });
+            if let Err(error) = sent {
+                redriven.interrupted = Some(kafka_error(ACTION, error));
+                break;
+            }
+        }
+        Ok(redriven)
+    })
+    .await
+}
+
+/// Why the letter must stay, if it must.
+fn judge(letter: &Letter, check: bool, can_remember: bool) -> Result<(), String> {
+    if letter.origin().is_none() {
+        return Err("its headers do not say where it came from".to_owned());
+    }
+    if !can_remember {
+        return Err(
+            "too many single letters were sent back out of order to remember one more: send back those before it first"
+                .to_owned(),
+        );
+    }
+    if check {
+        let value = letter.value.as_deref().ok_or("would break again: it has no value")?;
+        serde_json::from_slice::<MessageEvent>(value)
+            .map_err(|error| format!("would break again: {error}"))?;
+    }
+    Ok(())
+}
+
+async fn send(
+    producer: &FutureProducer<ClientEvents>,
+    dead_letter_topic: &str,
+    letter: &Letter,
+) -> rdkafka::error::KafkaResult<()> {
+    let Some((topic, partition, _)) = letter.origin() else {
+        return Ok(());
+    };
+    let from = format!("{dead_letter_topic}/{}/{}", letter.partition, letter.offset);
+    let mut headers = OwnedHeaders::new();
+    for (key, value) in letter.headers.iter().filter(|(key, _)| key != REDRIVEN_FROM) {
+        headers = headers.insert(Header { key, value: value.as_ref() });
+    }
+    let headers = headers.insert(Header { key: REDRIVEN_FROM, value: Some(&from) });
+    let mut record: FutureRecord<'_, [u8], [u8]> =
+        FutureRecord::to(topic).partition(partition).headers(headers);
+    if let Some(key) = &letter.key {
+        record = record.key(key);
+    }
+    if let Some(value) = &letter.value {
+        record = record.payload(value);
+    }
+    match producer.send(record, TIMEOUT).await {
+        Ok(_) => Ok(()),
+        Err((error, _)) => Err(error),
+    }
+}

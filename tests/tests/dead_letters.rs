@@ -1,0 +1,150 @@
+//! Dead letters on a real Kafka: listed, shown, and sent back in order, each once, also when it is cut off half-way.
+
+#![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
+
+use std::time::Duration;
+
+use hongyan::config::KafkaConfig;
+use hongyan::queue::{DeadLetter, Queue};
+use hongyan_local::dlq::{self, Filter, RedriveOptions};
+use hongyan_tests::kafka::{own_topics, persist, reader, servers};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A letter whose original lay at `offset` of `partition`; all have one key, so that they keep their order.
+fn letter(config: &KafkaConfig, partition: i32, offset: i64, value: Vec<u8>, error: &str) -> DeadLetter {
+    DeadLetter {
+        key: Some(b"1_2".to_vec()),
+        value: Some(value),
+        error: error.to_owned(),
+        attempts: 3,
+        topic: config.topic.clone(),
+        partition,
+        offset,
+        failed_at_ms: 1_000 + offset,
+    }
+}
+
+fn event(id: i64) -> Vec<u8> {
+    serde_json::to_vec(&persist(id, 1, 2)).unwrap()
+}
+
+/// Everything on the original topic, in order within its partition.
+fn arrived(config: &KafkaConfig, count: usize) -> Vec<OwnedMessage> {
+    let consumer = reader(config, &config.topic);
+    let records = (0..count).map(|_| consumer.poll(WAIT).unwrap().unwrap().detach()).collect();
+    assert!(consumer.poll(Duration::from_millis(500)).is_none(), "more than {count} records");
+    records
+}
+
+fn header(record: &OwnedMessage, name: &str) -> Option<String> {
+    let headers = record.headers()?;
+    let found = headers.iter().find(|header| header.key == name)?;
+    Some(String::from_utf8(found.value?.to_vec()).unwrap())
+}
+
+fn one(offset: i64) -> RedriveOptions {
+    RedriveOptions { filter: Filter { offset: Some(offset), ..Filter::default() }, check: false }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_listed_by_filter_and_shown_whole() {
+    let config = own_topics(&servers().await, 10).await;
+    let queue = Queue::new(&config).unwrap();
+    for (offset, error) in [(7, "missing field `action`"), (8, "id clash"), (9, "missing field `data`")] {
+        queue.dead_letter(letter(&config, 4, offset, b"{}".to_vec(), error)).await.unwrap();
+    }
+    let offsets = async |filter: Filter| -> Vec<i64> {
+        let letters = dlq::list(&config, filter).await.unwrap();
+        letters.iter().map(|letter| letter.origin().unwrap().2).collect()
+    };
+    assert_eq!(offsets(Filter::default()).await, [7, 8, 9]);
+    let missing = Filter { error: Some("missing".to_owned()), ..Filter::default() };
+    assert_eq!(offsets(missing).await, [7, 9]);
+    let late = Filter { since: Some(1_008), ..Filter::default() };
+    assert_eq!(offsets(late).await, [8, 9]);
+
+    let shown = dlq::show(&config, 0, 1).await.unwrap().unwrap();
+    assert_eq!((shown.error(), shown.origin()), ("id clash", Some((config.topic.as_str(), 4, 8))));
+    assert_eq!(dlq::show(&config, 0, 3).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_go_back_in_order_each_once_with_all_they_carried() {
+    let config = own_topics(&servers().await, 10).await;
+    let queue = Queue::new(&config).unwrap();
+    for id in 1..=5 {
+        queue.dead_letter(letter(&config, 4, id, event(id), "id clash")).await.unwrap();
+    }
+    // One out of turn first: it must neither come twice nor hide those before it.
+    assert_eq!(dlq::redrive(&config, one(3)).await.unwrap().sent, 1);
+    let rest = dlq::redrive(&config, RedriveOptions::default()).await.unwrap();
+    assert_eq!((rest.sent, rest.refused.len()), (4, 0), "{rest}");
+    assert_eq!(dlq::redrive(&config, RedriveOptions::default()).await.unwrap().sent, 0);
+    assert_eq!(dlq::list(&config, Filter::default()).await.unwrap(), []);
+
+    let records = arrived(&config, 5);
+    for (record, (id, place)) in records.iter().zip([(4, 3), (1, 0), (2, 1), (3, 2), (5, 4)]) {
+        assert_eq!((record.partition(), record.key()), (4, Some(b"1_2".as_slice())));
+        assert_eq!(record.payload(), Some(event(id).as_slice()));
+        let from = format!("{}/0/{place}", config.dead_letter_topic);
+        assert_eq!(header(record, dlq::REDRIVEN_FROM), Some(from));
+        assert_eq!(header(record, "error").as_deref(), Some("id clash"));
+        assert_eq!(header(record, "original-offset"), Some(id.to_string()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_keeps_back_what_would_break_again() {
+    let config = own_topics(&servers().await, 10).await;
+    let queue = Queue::new(&config).unwrap();
+    for (offset, value) in [(1, event(1)), (2, b"not JSON".to_vec()), (3, event(3))] {
+        queue.dead_letter(letter(&config, 4, offset, value, "?")).await.unwrap();
+    }
+    let check = RedriveOptions { check: true, ..RedriveOptions::default() };
+    let answer = dlq::redrive(&config, check.clone()).await.unwrap();
+    assert_eq!((answer.sent, answer.refused.len()), (2, 1), "{answer}");
+    assert!(answer.refused[0].reason.starts_with("would break again: "), "{answer}");
+    assert_eq!(answer.refused[0].offset, 1);
+    assert_eq!(arrived(&config, 2).len(), 2);
+    let left = dlq::list(&config, Filter::default()).await.unwrap();
+    assert_eq!(left.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [1], "it stays");
+    assert_eq!(dlq::redrive(&config, check).await.unwrap().sent, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_was_cut_off_goes_on_where_it_was() {
+    let config = own_topics(&servers().await, 1).await;
+    let queue = Queue::new(&config).unwrap();
+    // The second one came from a partition that is not there: Kafka refuses it.
+    for (id, partition) in [(1, 0), (2, 1), (3, 0)] {
+        queue.dead_letter(letter(&config, partition, id, event(id), "?")).await.unwrap();
+    }
+    let answer = dlq::redrive(&config, RedriveOptions::default()).await.unwrap();
+    assert!(answer.interrupted.is_some() && answer.sent == 1, "{answer}");
+    assert_eq!(arrived(&config, 1).len(), 1, "what comes after it has not overtaken it");
+
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &config.bootstrap_servers).create().unwrap();
+    let wider = NewPartitions::new(&config.topic, 2);
+    for result in admin.create_partitions([&wider], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+    let answer = dlq::redrive(&config, RedriveOptions::default()).await.unwrap();
+    assert!(answer.interrupted.is_none() && answer.sent == 2, "{answer}");
+    assert_eq!(arrived(&config, 3).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_does_not_say_where_it_came_from_is_refused() {
+    let config = own_topics(&servers().await, 1).await;
+    let queue = Queue::new(&config).unwrap();
+    let lost = DeadLetter { topic: String::new(), ..letter(&config, 0, 1, event(1), "?") };
+    queue.dead_letter(lost).await.unwrap();
+    let answer = dlq::redrive(&config, RedriveOptions::default()).await.unwrap();
+    assert_eq!((answer.sent, answer.refused.len()), (0, 1), "{answer}");
+}
