@@ -4,6 +4,7 @@
 //! know the domain: [`cache`] is Redis, [`queue`] is Kafka, [`store`] is MySQL, [`push`] reaches connected clients.
 //! [`app::App`] builds them once a cold start; every handler gets it by reference.
 
+pub mod app;
 pub mod auth;
 pub mod cache;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod http;
 pub mod id;
+pub mod lookup;
 pub mod message;
 mod outbound;
 pub mod push;

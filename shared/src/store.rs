@@ -60,27 +60,16 @@ impl Store {
         let replica = config
             .replica_url
             .as_ref()
-            .map(|url| {
-                Ok(Replica {
-                    pool: Pool::new(url, config)?,
-                    resting_until: Arc::default(),
-                })
-            })
+            .map(|url| Ok(Replica { pool: Pool::new(url, config)?, resting_until: Arc::default() }))
             .transpose()?;
-        Ok(Self {
-            writer: Pool::new(&config.url, config)?,
-            replica,
-            timeout: config.timeout,
-        })
+        Ok(Self { writer: Pool::new(&config.url, config)?, replica, timeout: config.timeout })
     }
 
     /// Whether the writer answers.
     #[tracing::instrument(name = "store.ping", skip_all)]
     pub async fn ping(&self) -> Result<(), ServerError> {
         self.writer
-            .run("store.ping", self.timeout, |connection| {
-                scoped(async move { connection.ping().await })
-            })
+            .run("store.ping", self.timeout, |connection| scoped(async move { connection.ping().await }))
             .await
     }
 
@@ -88,18 +77,11 @@ impl Store {
     /// nothing. The error names the migration that failed and why.
     #[tracing::instrument(name = "store.migrate", skip_all)]
     pub async fn migrate(&self) -> Result<(), ServerError> {
-        let failed = |retry, source| ServerError {
-            server: Server::MySql,
-            action: "store.migrate",
-            retry,
-            source,
-        };
+        let failed =
+            |retry, source| ServerError { server: Server::MySql, action: "store.migrate", retry, source };
         // A connection of its own: building an index may take longer than any statement of the service is given.
         let mut connection = self.writer.connect("store.migrate").await?;
-        MIGRATIONS
-            .run(&mut connection)
-            .await
-            .map_err(|error| failed(Retry::Permanent, error.into()))?;
+        MIGRATIONS.run(&mut connection).await.map_err(|error| failed(Retry::Permanent, error.into()))?;
         // The work is done; a connection that does not close cleanly changes nothing about it.
         if let Err(error) = MySqlConnection::close(connection).await {
             tracing::debug!(%error, "the connection of the migration was not closed cleanly");
@@ -164,8 +146,7 @@ mod tests {
         let id = crate::id::MessageId::new(1).unwrap();
         let user = crate::id::UserId::new(1).unwrap();
         let conversation = "1_2".parse().unwrap();
-        moves(|store| store.ping());
-        moves(|store| store.migrate());
+        moves(Store::ping);
         moves(|store| store.persist(&[]));
         moves(|store| store.recall(&[]));
         moves(|store| store.message(id));

@@ -1,1 +1,65 @@
-//! placeholder
+//! `POST /conversations/{peerId}/read` and `GET /unread`: what a user has not read yet.
+//!
+//! The unread set in Redis is derived: MySQL keeps a read position for each user and conversation, and can make the set
+//! anew (`protocol.md`, "Unread is derived").
+
+mod unread;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use hongyan::app::App;
+use hongyan::error::ApiError;
+use hongyan::http::{self, Reply};
+use hongyan::id::MessageId;
+use hongyan::lookup;
+use lambda_runtime::Error;
+use serde::{Deserialize, Serialize};
+
+/// The most ids that `GET /unread` lists.
+const MAX_LISTED: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadBody {
+    up_to: MessageId,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum View {
+    /// What is left unread in all.
+    Left { unread: u64 },
+    /// The newest unread ids, newest first.
+    #[serde(rename_all = "camelCase")]
+    List { total: u64, message_ids: Vec<String> },
+}
+
+/// Answers one request to either route; every failure is an answer too.
+#[tracing::instrument(name = "read", skip_all)]
+pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+    let result = match event.request_context.http.method.as_str() {
+        "POST" => mark_read(app, &event).await,
+        _ => list_unread(app, &event).await,
+    };
+    Ok(http::respond(result))
+}
+
+/// Everything in the conversation up to and with this message is read.
+async fn mark_read(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<View>, ApiError> {
+    let caller = http::caller(event)?;
+    let conversation = http::path_conversation(event, caller)?;
+    let body: ReadBody = http::json_body(event)?;
+    // A position must be a message of this conversation: an id beyond all would mark what is yet to come as read.
+    let found = lookup::message_of(app, caller, body.up_to).await?;
+    if found.message.conversation() != conversation {
+        return Err(ApiError::no_such_message());
+    }
+    app.store.advance_read_position(caller, conversation, body.up_to).await?;
+    unread::clear(app, caller, conversation, body.up_to).await?;
+    Ok(Reply::Ok(View::Left { unread: unread::total(app, caller).await? }))
+}
+
+async fn list_unread(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<View>, ApiError> {
+    let caller = http::caller(event)?;
+    let (total, ids) = unread::list(app, caller, MAX_LISTED).await?;
+    Ok(Reply::Ok(View::List { total, message_ids: ids.iter().map(ToString::to_string).collect() }))
+}

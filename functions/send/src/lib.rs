@@ -1,1 +1,44 @@
-//! placeholder
+//! `POST /messages`: takes a message, keeps it where it cannot be lost, and answers in milliseconds.
+//!
+//! A send is accepted when one durable place has it: Redis first, Kafka second (`protocol.md`). MySQL follows by the
+//! Kafka consumer.
+
+mod accept;
+mod request;
+
+use std::time::Instant;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use hongyan::app::App;
+use hongyan::error::ApiError;
+use hongyan::http::{self, MessageView, Reply};
+use hongyan::telemetry::metric;
+use lambda_runtime::Error;
+
+use accept::Accepted;
+use request::SendRequest;
+
+/// Answers one request; every failure is an answer too.
+#[tracing::instrument(name = "send", skip_all)]
+pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+    let began = Instant::now();
+    let sent = send(app, &event).await;
+    let outcome = match &sent {
+        Ok(Reply::Ok(_)) => "repeated",
+        Ok(_) => "accepted",
+        Err(error) if error.status() < 500 => "refused",
+        Err(_) => "failed",
+    };
+    metrics::counter!(metric::SENDS, "outcome" => outcome).increment(1);
+    metrics::histogram!(metric::SEND_SECONDS).record(began.elapsed().as_secs_f64());
+    Ok(http::respond(sent))
+}
+
+async fn send(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<MessageView>, ApiError> {
+    let caller = http::caller(event)?;
+    let request = SendRequest::parse(event, caller, app.rules.max_content_bytes)?;
+    Ok(match accept::accept(app, request).await? {
+        Accepted::New(message) => Reply::Created(message.into()),
+        Accepted::Before(message) => Reply::Ok(message.into()),
+    })
+}

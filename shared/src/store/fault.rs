@@ -80,12 +80,7 @@ impl Fault {
 pub(super) struct NoAnswer(pub(super) u128);
 
 pub(super) fn server_error(action: &'static str, error: sqlx::Error) -> ServerError {
-    ServerError {
-        server: Server::MySql,
-        action,
-        retry: Fault::of(&error).retry(),
-        source: error.into(),
-    }
+    ServerError { server: Server::MySql, action, retry: Fault::of(&error).retry(), source: error.into() }
 }
 
 pub(super) fn no_answer(action: &'static str, limit: std::time::Duration) -> ServerError {
@@ -127,9 +122,6 @@ mod tests {
             assert_eq!(Fault::of_server(number, Some(state)), fault, "{number}");
         }
         assert_eq!(Fault::of(&sqlx::Error::PoolTimedOut), Fault::Other);
-        assert_eq!(
-            server_error("store.ping", sqlx::Error::PoolTimedOut).retry,
-            Retry::Transient
-        );
+        assert_eq!(server_error("store.ping", sqlx::Error::PoolTimedOut).retry, Retry::Transient);
     }
 }

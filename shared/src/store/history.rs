@@ -66,14 +66,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Message>, ServerError> {
         let up_to = before.map_or(i64::MAX, |id| id.get() - 1);
-        self.page(
-            "store.page_before",
-            conversation,
-            (0, up_to),
-            Order::NewestFirst,
-            limit,
-        )
-        .await
+        self.page("store.page_before", conversation, (0, up_to), Order::NewestFirst, limit).await
     }
 
     /// The oldest `limit` messages of a conversation newer than `after`; oldest first, recalled ones included. One range
@@ -86,14 +79,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Message>, ServerError> {
         let bounds = (after.get(), i64::MAX);
-        self.page(
-            "store.page_after",
-            conversation,
-            bounds,
-            Order::OldestFirst,
-            limit,
-        )
-        .await
+        self.page("store.page_after", conversation, bounds, Order::OldestFirst, limit).await
     }
 
     /// The messages above the first and up to the second bound.
@@ -110,7 +96,7 @@ impl Store {
             Order::OldestFirst => "ASC",
         };
         // The index is forced: for a small LIMIT the server may prefer to walk all messages of everybody by their id.
-        let sql = format!(
+        let sql = &format!(
             "/* {action} */ SELECT {COLUMNS} FROM message FORCE INDEX (PRIMARY) \
              WHERE conv_id = ? AND id > ? AND id <= ? ORDER BY id {direction} LIMIT ?"
         );

@@ -84,11 +84,12 @@ impl Store {
         // In the order of the primary key: neighbours are written together, and two batches lock in one order. Stable,
         // so that of two messages under one id the first of the batch is the one that is written.
         entries.sort_by(|a, b| (&a.conversation, a.message.id).cmp(&(&b.conversation, b.message.id)));
+        let entries = entries.as_slice();
         self.writer
             .run("store.persist", self.limit_for(entries.len()), |connection| {
                 scoped(async move {
                     let mut transaction = connection.begin().await?;
-                    let outcomes = write(&mut transaction, &entries).await?;
+                    let outcomes = write(&mut transaction, entries).await?;
                     transaction.commit().await?;
                     Ok(outcomes)
                 })
@@ -120,11 +121,8 @@ async fn write(
 
     let tombstones = tombstones_of(connection, &ids).await?;
     if !tombstones.is_empty() {
-        let recalled: Vec<MessageId> = ids
-            .iter()
-            .filter(|&id| tombstones.contains_key(id))
-            .copied()
-            .collect();
+        let recalled: Vec<MessageId> =
+            ids.iter().filter(|&id| tombstones.contains_key(id)).copied().collect();
         apply_tombstones(connection, &recalled).await?;
     }
 
@@ -143,18 +141,13 @@ async fn write(
                 Persisted::Recalled { recall_time }
             } else if row.is_recalled() {
                 // Without a tombstone: recalled by another writer, or before it was accepted here.
-                Persisted::Recalled {
-                    recall_time: row.recall_time.unwrap_or(row.send_time),
-                }
+                Persisted::Recalled { recall_time: row.recall_time.unwrap_or(row.send_time) }
             } else {
                 Persisted::Written
             }
         });
     }
-    outcomes
-        .into_iter()
-        .collect::<Option<_>>()
-        .ok_or(sqlx::Error::RowNotFound)
+    outcomes.into_iter().collect::<Option<_>>().ok_or(sqlx::Error::RowNotFound)
 }
 
 /// Messages that met the row of another one with their `clientMsgId`. Where that row is the same message, this is a
@@ -170,9 +163,7 @@ async fn resolve_absent(
     let mut doubled = HashMap::new();
     let mut nameless = Vec::new();
     for mut entry in absent {
-        let first = entry
-            .client_msg_id
-            .and_then(|name| firsts.get(&(entry.message.from, name.as_str())));
+        let first = entry.client_msg_id.and_then(|name| firsts.get(&(entry.message.from, name.as_str())));
         match first {
             Some(first) if is_same_send(first, entry.message) => {
                 doubled.insert(entry.place, first.id);
@@ -272,11 +263,7 @@ async fn insert_statement(
             .push_bind(entry.conversation.as_str())
             .push_bind(message.from.get())
             .push_bind(message.to.get())
-            .push_bind(if message.is_recalled() {
-                ""
-            } else {
-                message.content.as_str()
-            })
+            .push_bind(if message.is_recalled() { "" } else { message.content.as_str() })
             .push_bind(u8::from(message.kind))
             .push_bind(CHAT_TYPE_PRIVATE)
             .push_bind(message.send_time)
@@ -349,10 +336,7 @@ async fn tombstones_of(
         push_ids(&mut query, ids);
         query.push(" LOCK IN SHARE MODE");
         for row in query.build().fetch_all(&mut *connection).await? {
-            tombstones.insert(
-                message_id(row.try_get("message_id")?)?,
-                row.try_get("recall_time")?,
-            );
+            tombstones.insert(message_id(row.try_get("message_id")?)?, row.try_get("recall_time")?);
         }
     }
     Ok(tombstones)

@@ -48,10 +48,7 @@ pub(super) struct Work<'env, 'c, T> {
 pub(super) fn scoped<'env, 'c, T>(
     future: impl Future<Output = Result<T, sqlx::Error>> + Send + 'c,
 ) -> Work<'env, 'c, T> {
-    Work {
-        future: Box::pin(future),
-        _scope: PhantomData,
-    }
+    Work { future: Box::pin(future), _scope: PhantomData }
 }
 
 /// The connections to one server.
@@ -251,10 +248,7 @@ struct Lease(Option<PoolConnection<MySql>>);
 
 impl Lease {
     fn connection(&mut self) -> &mut MySqlConnection {
-        #[expect(
-            clippy::expect_used,
-            reason = "only give_back and drop take it, and both end the lease"
-        )]
+        #[expect(clippy::expect_used, reason = "only give_back and drop take it, and both end the lease")]
         self.0.as_mut().expect("a lease holds its connection")
     }
 

@@ -25,6 +25,7 @@ impl Store {
         let mut recalls = recalls.to_vec();
         recalls.sort_by_key(|recall| recall.message_id);
         let ids: Vec<MessageId> = recalls.iter().map(|recall| recall.message_id).collect();
+        let (recalls, ids) = (recalls.as_slice(), ids.as_slice());
         self.writer
             .run("store.recall", self.limit_for(recalls.len()), |connection| scoped(async move {
                 let mut transaction = connection.begin().await?;
@@ -39,7 +40,7 @@ impl Store {
                     query.push(" ON DUPLICATE KEY UPDATE message_id = message_id");
                     query.build().execute(&mut *transaction).await?;
                 }
-                apply_tombstones(&mut transaction, &ids).await?;
+                apply_tombstones(&mut transaction, ids).await?;
                 transaction.commit().await
             }))
             .await

@@ -73,10 +73,7 @@ pub(super) const LONGEST_LIST: usize = 100;
 /// How many values a list of `len` is filled up to. A prepared statement is kept on the server for each length that
 /// ever occurs, and the server has a limit for all its clients (`max_prepared_stmt_count`), so only a few lengths do.
 fn filled_up(len: usize) -> usize {
-    [1, 2, 5, 10, 20, 50]
-        .into_iter()
-        .find(|&size| len <= size)
-        .unwrap_or(LONGEST_LIST.max(len))
+    [1, 2, 5, 10, 20, 50].into_iter().find(|&size| len <= size).unwrap_or(LONGEST_LIST.max(len))
 }
 
 /// `items`, and the last of them again until the list has one of the few lengths: in `IN` and in an upsert that changes
@@ -116,10 +113,7 @@ mod tests {
     #[test]
     fn lists_have_few_lengths_and_only_repeat_their_last_value() {
         let lengths: std::collections::BTreeSet<_> = (1..=LONGEST_LIST).map(filled_up).collect();
-        assert_eq!(
-            lengths.into_iter().collect::<Vec<_>>(),
-            [1, 2, 5, 10, 20, 50, 100]
-        );
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [1, 2, 5, 10, 20, 50, 100]);
         assert_eq!(filled(&[1, 2, 3]).copied().collect::<Vec<_>>(), [1, 2, 3, 3, 3]);
         assert_eq!(filled::<u8>(&[]).count(), 0);
     }

@@ -141,7 +141,7 @@ impl Store {
         if message.to != user || message.is_recalled() {
             return Ok(false);
         }
-        let conversation = message.conversation().to_string();
+        let conversation = &message.conversation().to_string();
         self.writer
             .run("store.is_unread", self.timeout, |connection| {
                 scoped(async move {
@@ -192,14 +192,7 @@ async fn inboxes_of(connection: &mut MySqlConnection, user: UserId) -> Result<Ve
     .bind(user.get())
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(conversation, above, newest)| Inbox {
-            conversation,
-            above,
-            newest,
-        })
-        .collect())
+    Ok(rows.into_iter().map(|(conversation, above, newest)| Inbox { conversation, above, newest }).collect())
 }
 
 /// The newest `limit` unread ids of these conversations: one range of idx_inbox each.
@@ -223,8 +216,6 @@ async fn unread_in(
             .push_bind_unseparated(inbox.above)
             .push_unseparated(")");
     }
-    query
-        .push(") AND m.status = 1 AND d.message_id IS NULL ORDER BY m.id DESC LIMIT ")
-        .push_bind(limit);
+    query.push(") AND m.status = 1 AND d.message_id IS NULL ORDER BY m.id DESC LIMIT ").push_bind(limit);
     query.build_query_scalar().fetch_all(connection).await
 }

@@ -6,7 +6,7 @@ use metrics::Unit;
 
 /// Sends, by `outcome`: `accepted`, `repeated` (same `clientMsgId`), `refused` (the caller's fault), `failed` (503).
 pub const SENDS: &str = "hongyan_sends_total";
-/// Recalls, by `outcome`: `recalled`, `repeated`, `refused`, `failed`.
+/// Recalls, by `outcome`: `recalled` (again counts too), `refused`, `failed`.
 pub const RECALLS: &str = "hongyan_recalls_total";
 /// From the arrival of a send to its answer.
 pub const SEND_SECONDS: &str = "hongyan_send_seconds";
@@ -14,16 +14,16 @@ pub const SEND_SECONDS: &str = "hongyan_send_seconds";
 pub const SEND_REDIS_SECONDS: &str = "hongyan_send_redis_seconds";
 /// The Kafka part of a send, until it is acknowledged or the caller's wait is over.
 pub const SEND_KAFKA_SECONDS: &str = "hongyan_send_kafka_seconds";
-/// Answering a page of history, by `source`: `redis`, `mysql` or `both`.
+/// Answering a page of history.
 pub const HISTORY_SECONDS: &str = "hongyan_history_seconds";
 /// Looking into Redis for what MySQL also has, by `outcome`: `hit` or `miss`.
 pub const CACHE_LOOKUPS: &str = "hongyan_cache_lookups_total";
 /// From a message's send to its being in MySQL.
 pub const PERSIST_DELAY_SECONDS: &str = "hongyan_persist_delay_seconds";
 /// What became of messages that the consumer was to persist, by `outcome`: `written`, `skipped` (recalled before),
-/// `recalled` (met a tombstone), `doubled` (same `clientMsgId`), `refused` (dead letter), `retried`.
+/// `recalled` (met a tombstone), `doubled` (same `clientMsgId`), `retried` (comes again).
 pub const PERSISTED: &str = "hongyan_persisted_total";
-/// Writing one batch to MySQL.
+/// Working on one batch of the consumer.
 pub const BATCH_SECONDS: &str = "hongyan_batch_seconds";
 /// Records in one batch of the consumer.
 pub const BATCH_RECORDS: &str = "hongyan_batch_records";

@@ -1,0 +1,109 @@
+//! What of some messages the caller may see.
+
+use std::collections::{HashMap, HashSet};
+
+use hongyan::app::App;
+use hongyan::cache::detail::Detail;
+use hongyan::error::ServerError;
+use hongyan::id::{ConversationId, MessageId, UserId};
+use hongyan::message::Message;
+use hongyan::telemetry::metric;
+
+/// The most deletions of one user that are kept in Redis. Whoever has more is looked up in MySQL page by page.
+const MAX_CACHED_DELETIONS: u32 = 10_000;
+
+/// The messages of `ids` that can be seen, in the order of `ids`: from Redis, and where Redis has lost one, from MySQL.
+pub(crate) async fn by_ids(
+    app: &App,
+    caller: UserId,
+    conversation: ConversationId,
+    ids: &[MessageId],
+) -> Result<Vec<Message>, ServerError> {
+    let details = app.cache.details(ids).await?;
+    let missing: Vec<MessageId> = ids
+        .iter()
+        .zip(&details)
+        .filter(|(_, detail)| **detail == Detail::Missing)
+        .map(|(&id, _)| id)
+        .collect();
+    metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "hit")
+        .increment((ids.len() - missing.len()) as u64);
+    metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "miss").increment(missing.len() as u64);
+    let mut from_mysql = bring_back(app, &missing).await?;
+    let messages = ids.iter().zip(details).filter_map(|(id, detail)| match detail {
+        Detail::Message(message) => Some(message),
+        Detail::Recalled(_) => None,
+        Detail::Missing => from_mysql.remove(id),
+    });
+    // A list holds ids of its own conversation only; should one be wrong, nobody sees what is not theirs.
+    let messages = messages.filter(|message| message.conversation() == conversation).collect();
+    without_deleted(app, caller, messages, true).await
+}
+
+/// The messages of `rows`, read from MySQL, that can be seen. A row is shown only if its detail in Redis, where there is
+/// one, is not recalled: the recall may not be in MySQL yet.
+pub(crate) async fn rows(
+    app: &App,
+    caller: UserId,
+    rows: Vec<Message>,
+    redis_answers: bool,
+) -> Result<Vec<Message>, ServerError> {
+    let rows: Vec<Message> = rows.into_iter().filter(|row| !row.is_recalled()).collect();
+    let rows = if redis_answers { without_recalled(app, rows).await? } else { rows };
+    without_deleted(app, caller, rows, redis_answers).await
+}
+
+async fn without_recalled(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {
+    let ids: Vec<MessageId> = rows.iter().map(|row| row.id).collect();
+    let details = app.cache.details(&ids).await?;
+    Ok(rows
+        .into_iter()
+        .zip(details)
+        .filter(|(_, detail)| !detail.is_recalled())
+        .map(|(row, _)| row)
+        .collect())
+}
+
+/// Reads from MySQL what Redis has lost, and puts it back. A recall that is decided meanwhile leaves a stub in Redis, so
+/// what was put back is looked at once more.
+async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageId, Message>, ServerError> {
+    if missing.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = app.store.messages(missing).await?;
+    let rows: Vec<Message> = rows.into_iter().filter(|row| !row.is_recalled()).collect();
+    app.cache.restore(&rows).await?;
+    let rows = without_recalled(app, rows).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+async fn without_deleted(
+    app: &App,
+    caller: UserId,
+    messages: Vec<Message>,
+    redis_answers: bool,
+) -> Result<Vec<Message>, ServerError> {
+    if messages.is_empty() {
+        return Ok(messages);
+    }
+    let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+    let deleted = if redis_answers {
+        deleted(app, caller, &ids).await?
+    } else {
+        app.store.deleted_among(caller, &ids).await?
+    };
+    Ok(messages.into_iter().filter(|message| !deleted.contains(&message.id)).collect())
+}
+
+async fn deleted(app: &App, caller: UserId, ids: &[MessageId]) -> Result<HashSet<MessageId>, ServerError> {
+    let known = app.cache.deleted_among(caller, ids).await?;
+    if known.complete {
+        return Ok(known.deleted);
+    }
+    let all = app.store.deleted_by(caller, MAX_CACHED_DELETIONS + 1).await?;
+    if all.len() <= MAX_CACHED_DELETIONS as usize {
+        app.cache.fill_deleted(caller, &all).await?;
+        return Ok(all.into_iter().collect());
+    }
+    app.store.deleted_among(caller, ids).await
+}

@@ -1,0 +1,72 @@
+//! All that a function works with, built once a cold start, the same way in Lambda and locally.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Auth;
+use crate::cache::Cache;
+use crate::cache::worker::IdSource;
+use crate::clock::Clock;
+use crate::config::{Config, ImConfig};
+use crate::error::ServerError;
+use crate::push::Push;
+use crate::queue::Queue;
+use crate::store::Store;
+
+/// How long a clean stop waits for Kafka to acknowledge what was produced.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// The parts of the system. Handlers get it by reference; cloning it shares the same connections.
+#[derive(Clone)]
+pub struct App {
+    /// The rules of the product that may be tuned.
+    pub rules: Arc<ImConfig>,
+    /// How long a caller waits for Kafka once Redis has accepted.
+    pub kafka_wait: Duration,
+    /// How long the producer goes on trying to deliver a record.
+    pub kafka_delivery_timeout: Duration,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// Where message ids come from.
+    pub ids: Arc<IdSource>,
+    /// Redis.
+    pub cache: Cache,
+    /// Kafka.
+    pub queue: Queue,
+    /// MySQL.
+    pub store: Store,
+    /// Connected clients.
+    pub push: Push,
+    /// Who a token speaks for.
+    pub auth: Auth,
+}
+
+impl App {
+    /// Prepares all connections and waits for none: a store that is away makes requests fail, not the start.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, ServerError> {
+        let cache = Cache::new(&config.redis, &config.kafka, &config.im)?;
+        Ok(Self {
+            rules: Arc::new(config.im.clone()),
+            kafka_wait: config.kafka.wait,
+            kafka_delivery_timeout: config.kafka.delivery_timeout,
+            ids: Arc::new(IdSource::new(cache.clone(), clock.clone())),
+            queue: Queue::new(&config.kafka)?,
+            store: Store::new(&config.mysql)?,
+            push: Push::new(&config.push, cache.redis().clone()),
+            auth: Auth::new(&config.auth, clock.clone()),
+            cache,
+            clock,
+        })
+    }
+
+    /// Ends cleanly: what was produced reaches Kafka, the worker number is given back, connections are closed.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.queue.flush(FLUSH).await {
+            tracing::warn!(%error, "app.shutdown: Kafka did not take everything; the compensator will send it again");
+        }
+        if let Err(error) = self.ids.give_back().await {
+            tracing::warn!(%error, "app.shutdown: the worker number stays leased until its time ends");
+        }
+        self.store.close().await;
+    }
+}
