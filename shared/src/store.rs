@@ -81,7 +81,11 @@ impl Store {
             |retry, source| ServerError { server: Server::MySql, action: "store.migrate", retry, source };
         // A connection of its own: building an index may take longer than any statement of the service is given.
         let mut connection = self.writer.connect("store.migrate").await?;
-        MIGRATIONS.run(&mut connection).await.map_err(|error| failed(Retry::Permanent, error.into()))?;
+        // `run` takes anything to acquire a connection from, and with that its future cannot move between threads.
+        MIGRATIONS
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|error| failed(Retry::Permanent, error.into()))?;
         // The work is done; a connection that does not close cleanly changes nothing about it.
         if let Err(error) = MySqlConnection::close(connection).await {
             tracing::debug!(%error, "the connection of the migration was not closed cleanly");
@@ -147,6 +151,7 @@ mod tests {
         let user = crate::id::UserId::new(1).unwrap();
         let conversation = "1_2".parse().unwrap();
         moves(Store::ping);
+        moves(Store::migrate);
         moves(|store| store.persist(&[]));
         moves(|store| store.recall(&[]));
         moves(|store| store.message(id));
