@@ -1,1 +1,6 @@
-fn main() {}
+//! The Lambda function `read`.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    hongyan::lambda::run("read", hongyan_read::handle).await
+}

@@ -1,1 +1,6 @@
-fn main() {}
+//! The Lambda function `recall`.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    hongyan::lambda::run("recall", hongyan_recall::handle).await
+}

@@ -1,1 +1,139 @@
-//! placeholder
+//! The function `websocket`: the routes `$connect`, `$default` and `$disconnect` of the WebSocket API (`contract.md`,
+//! "WebSocket").
+//!
+//! It answers every event; a client learns of its faults by an object of type `ERROR` and stays connected.
+
+use std::convert::Infallible;
+
+use aws_lambda_events::apigw::{
+    ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
+};
+use aws_lambda_events::encodings::Body;
+use hongyan::app::App;
+use hongyan::error::{ApiError, ServerError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+/// Takes one event of a WebSocket connection.
+///
+/// What is answered to `$default` reaches the client as a message only if the route has a *route response*
+/// (`template.yaml` sets one; the local gateway acts as if it had). The status of `$connect` decides whether the
+/// handshake succeeds. `$disconnect` is best effort on AWS's side, so nothing may depend on it.
+pub async fn handle(
+    app: &App,
+    event: ApiGatewayWebsocketProxyRequest,
+) -> Result<ApiGatewayProxyResponse, Infallible> {
+    let context = &event.request_context;
+    let Some(connection) = context.connection_id.as_deref() else {
+        return Ok(failure(&ApiError::InvalidRequest("the event names no connection".to_owned())));
+    };
+    let outcome = match context.route_key.as_deref() {
+        Some("$connect") => connect(app, &event, connection).await,
+        Some("$disconnect") => disconnect(app, connection).await,
+        Some("$default") => message(app, &event, connection).await,
+        _ => Err(ApiError::InvalidRequest(
+            "the event is none of $connect, $disconnect and $default of a WebSocket API".to_owned(),
+        )),
+    };
+    Ok(outcome.unwrap_or_else(|error| failure(&error)))
+}
+
+/// Lets the owner of a good token in, and remembers the connection.
+async fn connect(
+    app: &App,
+    event: &ApiGatewayWebsocketProxyRequest,
+    connection: &str,
+) -> Result<ApiGatewayProxyResponse, ApiError> {
+    let token = event.query_string_parameters.first("token").ok_or(ApiError::Unauthorized)?;
+    let user = app.auth.verify(token).await?;
+    app.push.connected(user, connection).await?;
+    tracing::debug!(%user, %connection, "websocket.connect: connected");
+    Ok(answer(200, None))
+}
+
+async fn disconnect(app: &App, connection: &str) -> Result<ApiGatewayProxyResponse, ApiError> {
+    // If Redis is away the id stays remembered until the next push to it is answered 410.
+    app.push.disconnected(connection).await.inspect_err(|error| {
+        tracing::warn!(%connection, %error, "websocket.disconnect: not forgotten yet; the next push will");
+    })?;
+    Ok(answer(200, None))
+}
+
+/// What a client may say.
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+enum Said {
+    /// Is the connection alive?
+    Ping,
+}
+
+async fn message(
+    app: &App,
+    event: &ApiGatewayWebsocketProxyRequest,
+    connection: &str,
+) -> Result<ApiGatewayProxyResponse, ApiError> {
+    let Some(_user) = app.push.user_of(connection).await? else {
+        // Redis lost its memory, so no push would find this connection: better closed than silently skipped. The client
+        // connects again and catches up.
+        tracing::warn!(%connection, "websocket.message: the connection is not known; closing it");
+        app.push.close(own_endpoint(&event.request_context).as_ref(), connection).await;
+        return Ok(answer(410, None));
+    };
+    let said = event.body.as_deref().unwrap_or_default();
+    match serde_json::from_str(said) {
+        Ok(Said::Ping) => Ok(answer(200, Some(&json!({ "type": "PONG" })))),
+        Err(error) => {
+            Err(ApiError::InvalidRequest(format!("the message is not {{\"action\":\"ping\"}}: {error}")))
+        }
+    }
+}
+
+/// The `@connections` address of the API that sent the event.
+fn own_endpoint(context: &ApiGatewayWebsocketProxyRequestContext) -> Option<Url> {
+    let (domain, stage) = (context.domain_name.as_deref()?, context.stage.as_deref()?);
+    Url::parse(&format!("https://{domain}/{stage}")).ok()
+}
+
+/// An error as a client of the WebSocket sees it. What the client cannot mend is logged here.
+fn failure(error: &ApiError) -> ApiGatewayProxyResponse {
+    match error {
+        ApiError::Unavailable(cause) => {
+            let cause = cause.as_ref().map(ServerError::to_string).unwrap_or_default();
+            tracing::warn!(%cause, "websocket.unavailable: the client may try again");
+        }
+        ApiError::Internal(cause) => tracing::error!(%cause, "websocket.internal: this is a fault of ours"),
+        _ => {}
+    }
+    let body = json!({ "type": "ERROR", "code": error.code(), "detail": error.to_string() });
+    answer(error.status(), Some(&body))
+}
+
+fn answer(status: u16, body: Option<&Value>) -> ApiGatewayProxyResponse {
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = i64::from(status);
+    response.body = body.map(|body| Body::Text(body.to_string()));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_says_ping_and_nothing_else() {
+        assert!(serde_json::from_str::<Said>(r#"{"action":"ping","more":1}"#).is_ok());
+        for wrong in ["", "ping", "[]", "null", "{}", r#"{"action":"send"}"#, r#"{"action":1}"#] {
+            assert!(serde_json::from_str::<Said>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_of_its_fault_but_not_of_ours() {
+        let response = failure(&ApiError::Internal("secret".into()));
+        let Some(Body::Text(body)) = response.body else { panic!("no body") };
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((body["type"].as_str(), body["code"].as_str()), (Some("ERROR"), Some("internal")));
+        assert!(!body.to_string().contains("secret"));
+    }
+}

@@ -1,0 +1,207 @@
+//! The one host that every function goes through in Lambda: logs, settings, [`App`], the runtime loop, a clean stop.
+
+use std::future::Future;
+use std::io::stdout;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lambda_runtime::tower::{Layer, Service};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, layers, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::telemetry::emf::Emf;
+use crate::telemetry::{self, Output};
+
+/// What Lambda sets for every function, and what lambda_runtime would panic without.
+const RUNTIME_VARIABLES: [&str; 4] = [
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+];
+
+/// How long a stop waits for invocations under way. Lambda itself allows 500 ms in all when it takes an idle
+/// environment away; a process of Lambda Managed Instances, or one under `cargo lambda watch`, may be busy.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How often metrics are written where several invocations share the process and it is never frozen.
+const FLUSH_EVERY: Duration = Duration::from_secs(10);
+
+/// A function's handler: `async fn handle(app: &App, event: E) -> Result<R, X>`.
+pub trait Handler<'a, E>: Fn(&'a App, E) -> Self::Future {
+    /// What it answers with.
+    type Response;
+    /// What it fails with.
+    type Failure;
+    /// The call under way.
+    type Future: Future<Output = Result<Self::Response, Self::Failure>> + Send + 'a;
+}
+
+impl<'a, E, H, F, R, X> Handler<'a, E> for H
+where
+    H: Fn(&'a App, E) -> F,
+    F: Future<Output = Result<R, X>> + Send + 'a,
+{
+    type Response = R;
+    type Failure = X;
+    type Future = F;
+}
+
+/// Runs the function `name` until Lambda stops it. With `AWS_LAMBDA_MAX_CONCURRENCY` above 1 it takes that many
+/// invocations at a time.
+///
+/// An event that is not `E` is answered with an error that says so; the process goes on. An error here ends the
+/// process: a setting is missing or wrong, or this is not Lambda.
+pub async fn run<E, R, X, H>(name: &'static str, handler: H) -> Result<(), Error>
+where
+    E: DeserializeOwned + Send + 'static,
+    R: Serialize + Send + 'static,
+    X: std::fmt::Display + Send + 'static,
+    H: for<'a> Handler<'a, E, Response = R, Failure = X> + Clone + Send + Sync + 'static,
+{
+    telemetry::init(Output::Lambda)?;
+    let missing: Vec<&str> =
+        RUNTIME_VARIABLES.into_iter().filter(|name| std::env::var_os(name).is_none()).collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "{} not set: {name} is a Lambda function; start it with ./dev lambda",
+            missing.join(", ")
+        );
+        return Err(what.into());
+    }
+    // Whatever library asks for the process's TLS provider gets this one; a second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let clock = Clock::system();
+    let metrics = Emf::new(clock.clone());
+    metrics.install()?;
+    telemetry::metric::describe();
+    let config =
+        Config::from_env().inspect_err(|error| tracing::error!(%error, "lambda.start: bad settings"))?;
+    let app = Arc::new(
+        App::new(&config, clock)
+            .inspect_err(|error| tracing::error!(%error, "lambda.start: cannot start"))?,
+    );
+
+    let in_flight = InFlight::new();
+    stop_on_signal(app.clone(), in_flight.clone(), metrics.clone()).await;
+    let shared = concurrency() > 1;
+    if shared {
+        tokio::spawn(flush_now_and_then(metrics.clone()));
+    }
+    let service = service_fn(move |event: LambdaEvent<E>| {
+        let (app, handler, metrics) = (app.clone(), handler.clone(), metrics.clone());
+        async move {
+            let outcome = handler(&app, event.payload).await;
+            if !shared {
+                // Before the answer: afterwards the environment is frozen.
+                flush(&metrics);
+            }
+            outcome.map_err(|error| {
+                tracing::error!(%error, "lambda.invoke: the function failed; Lambda decides what happens next");
+                let error_type = std::any::type_name::<X>().to_owned();
+                Diagnostic { error_type, error_message: error.to_string() }
+            })
+        }
+    });
+    tracing::info!(function = name, "lambda.start: ready");
+    Runtime::new(service).layer(layers::TracingLayer::new()).layer(in_flight).run_concurrent().await
+}
+
+fn concurrency() -> u32 {
+    std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|limit| limit.parse().ok()).unwrap_or(1)
+}
+
+fn flush(metrics: &Emf) {
+    if let Err(error) = metrics.flush(stdout().lock()) {
+        tracing::warn!(%error, "lambda.metrics: not written; these numbers are lost");
+    }
+}
+
+async fn flush_now_and_then(metrics: Emf) {
+    loop {
+        tokio::time::sleep(FLUSH_EVERY).await;
+        flush(&metrics);
+    }
+}
+
+/// On SIGTERM: waits for what is under way, hands back what the process holds, writes the last metrics, ends it. Lambda
+/// sends the signal only to environments with an extension, so lambda_runtime registers one that does nothing.
+async fn stop_on_signal(app: Arc<App>, in_flight: InFlight, metrics: Emf) {
+    lambda_runtime::spawn_graceful_shutdown_handler(move || async move {
+        if tokio::time::timeout(DRAIN, in_flight.idle()).await.is_err() {
+            tracing::warn!("lambda.stop: invocations are still under way after 5 s; they are cut off");
+        }
+        app.shutdown().await;
+        flush(&metrics);
+    })
+    .await;
+}
+
+/// Counts invocations from their arrival until their answer is handed in.
+#[derive(Clone)]
+struct InFlight(watch::Sender<usize>);
+
+impl InFlight {
+    fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    /// Returns once nothing is under way.
+    async fn idle(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl<S> Layer<S> for InFlight {
+    type Service = Counted<S>;
+
+    fn layer(&self, inner: S) -> Counted<S> {
+        Counted { inner, count: self.0.clone() }
+    }
+}
+
+#[derive(Clone)]
+struct Counted<S> {
+    inner: S,
+    count: watch::Sender<usize>,
+}
+
+/// Counts down when it goes, also when the invocation is cancelled.
+struct Mark(watch::Sender<usize>);
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl<S> Service<LambdaInvocation> for Counted<S>
+where
+    S: Service<LambdaInvocation>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+        self.count.send_modify(|count| *count += 1);
+        let mark = Mark(self.count.clone());
+        let answered = self.inner.call(invocation);
+        Box::pin(async move {
+            let _mark = mark;
+            answered.await
+        })
+    }
+}
