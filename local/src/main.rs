@@ -1,3 +1,7 @@
-//! The binary `hongyan`.
+//! The binary `hongyan`: what `./dev` hands its commands over to.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hongyan_local::cli::main()
+}

@@ -39,15 +39,21 @@ use connections::Connections;
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{address} cannot be listened on (HONGYAN_LISTEN, --listen): {source}")]
-pub struct BindError {
-    address: SocketAddr,
-    source: std::io::Error,
+pub enum BindError {
+    /// Somebody else has it.
+    #[error("{0} is in use by another program; choose another address with --listen or HONGYAN_LISTEN")]
+    InUse(SocketAddr),
+    /// The machine refuses.
+    #[error("{0} cannot be listened on (--listen, HONGYAN_LISTEN): {1}")]
+    Refused(SocketAddr, #[source] std::io::Error),
 }
 
 /// Takes `address`, so that nobody else can; connections wait until [`Gateway::start`]. Port 0 is any free one.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => BindError::InUse(address),
+        _ => BindError::Refused(address, error),
+    })
 }
 
 /// What the gateway works with.

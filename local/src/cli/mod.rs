@@ -1,0 +1,129 @@
+//! The commands a person types (`contract.md`, "Commands").
+//!
+//! What goes wrong is one clear line that names the setting or the server, with exit status 1; a wrong use of the
+//! commands themselves is status 2.
+
+mod dlq;
+mod run;
+mod settings;
+mod stack;
+mod token;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use hongyan::id::UserId;
+use hongyan::telemetry::{self, Output};
+
+/// A private-chat backend on one machine.
+#[derive(Parser)]
+#[command(name = "hongyan", bin_name = "./dev", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where things lie.
+#[derive(Args)]
+struct Place {
+    /// The folder with the servers' data, logs and passwords [default: .local at the root of the project]
+    #[arg(long, global = true, env = "HONGYAN_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+impl Place {
+    fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| {
+            // The project that this binary was built from; elsewhere (it was moved) the folder one stands in.
+            let project = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+            project.canonicalize().unwrap_or_default().join(".local")
+        })
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start Redis, MySQL and Kafka, bring the tables up to date, and serve until Ctrl-C
+    Run {
+        /// Where to listen
+        #[arg(long, env = "HONGYAN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+        listen: SocketAddr,
+    },
+    /// Only the three servers, in the background
+    Stack {
+        #[command(subcommand)]
+        command: stack::Command,
+    },
+    /// Print the connection settings of the running stack as KEY=value lines
+    Env,
+    /// Print a JWT that the local runtime accepts for a user
+    Token {
+        /// Whose token: a decimal number from 1 to 9223372036854775807
+        #[arg(value_name = "USER_ID")]
+        user: UserId,
+        /// For how many minutes it is good
+        #[arg(long, default_value_t = 24 * 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
+        minutes: u32,
+    },
+    /// Look at the dead-letter topic and send records back
+    Dlq {
+        #[command(subcommand)]
+        command: dlq::Command,
+    },
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match work(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // Each of our errors says its cause itself.
+            for line in error.to_string().lines() {
+                eprintln!("error: {line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(cli: Cli) -> anyhow::Result<ExitCode> {
+    telemetry::init(Output::Local)?;
+    // Whatever library asks for the process's TLS provider gets this one; there is none before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = cli.place.folder();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Run { listen } => Box::pin(run::run(folder, listen)).await,
+            Command::Stack { command } => stack::work(command, folder).await,
+            Command::Env => settings::print(&folder),
+            Command::Token { user, minutes } => token::print(&folder, user, minutes),
+            Command::Dlq { command } => dlq::work(command, &folder).await,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_no_user_id_is_refused() {
+        for wrong in ["0", "-1", "alice", "9223372036854775808", ""] {
+            assert!(Cli::try_parse_from(["hongyan", "token", wrong]).is_err(), "{wrong}");
+        }
+        assert!(Cli::try_parse_from(["hongyan", "token", "9223372036854775807"]).is_ok());
+    }
+}

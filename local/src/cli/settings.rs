@@ -1,0 +1,72 @@
+//! The settings of a command: the environment first, then what the stack says.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use hongyan::config::{Config, ConfigError};
+
+use crate::stack;
+
+/// A value that stands in for one the stack will give.
+const STAND_IN: [(&str, &str); 4] = [
+    ("REDIS_URL", "redis://127.0.0.1/1"),
+    ("MYSQL_URL", "mysql://127.0.0.1/hongyan"),
+    ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
+    ("JWT_SECRET", "a stand-in of thirty-two characters"),
+];
+
+/// Finds what is wrong with the environment before any server is started.
+pub(super) fn check() -> Result<(), ConfigError> {
+    let jwks = variable("JWT_JWKS_URL").is_some();
+    Config::from_lookup(|name| {
+        variable(name).or_else(|| {
+            let (_, value) =
+                STAND_IN.into_iter().find(|(key, _)| *key == name && !(jwks && name == "JWT_SECRET"))?;
+            Some(value.to_owned())
+        })
+    })
+    .map(drop)
+}
+
+/// The settings of a process that uses the servers of `env`.
+pub(super) fn read<K: AsRef<str>>(env: &[(K, String)]) -> Result<Config, ConfigError> {
+    Config::from_lookup(|name| {
+        variable(name)
+            .or_else(|| env.iter().find(|(key, _)| key.as_ref() == name).map(|(_, value)| value.clone()))
+    })
+}
+
+/// The settings of the stack that runs over `folder`, for a command in another terminal.
+pub(super) fn of_running_stack(folder: &Path) -> anyhow::Result<Config> {
+    Ok(read(&stack::saved_env(folder)?)?)
+}
+
+/// `env`: `KEY=value` lines.
+pub(super) fn print(folder: &Path) -> anyhow::Result<ExitCode> {
+    for (name, value) in stack::saved_env(folder)? {
+        println!("{name}={}", quoted(&value));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// As it is where a shell takes it as it is, so that `--env-file`, which knows no quotes, reads it too.
+fn quoted(value: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@,%+=".contains(char);
+    if value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted("redis://:pw@127.0.0.1:6379/1"), "redis://:pw@127.0.0.1:6379/1");
+        assert_eq!(quoted("mysql://h/d?a=1&b=2"), "'mysql://h/d?a=1&b=2'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

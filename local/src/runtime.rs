@@ -1,0 +1,203 @@
+//! Everything in one process: the functions, the gateway in front of them, the Kafka trigger and the schedule behind.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hongyan::app::App;
+use hongyan::clock::Clock;
+use hongyan::config::Config;
+use hongyan::error::{Retry, Server, ServerError};
+use hongyan_scheduled_compensator::Summary;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::functions::InProcess;
+use crate::gateway::{Behind, Gateway, GatewayOptions, HealthCheck, ServerHealth};
+use crate::schedule::{self, Schedule};
+use crate::trigger::{Trigger, TriggerError, TriggerOptions};
+
+/// How long `GET /health` waits for a server.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a runtime is made of. [`Self::new`] has the defaults.
+pub struct RuntimeOptions {
+    /// The settings. Without `PUSH_ENDPOINT` pushes go through the runtime's own gateway.
+    pub config: Config,
+    /// Where the gateway listens; see [`crate::gateway::bind`].
+    pub listener: TcpListener,
+    /// Where time comes from (the machine).
+    pub clock: Clock,
+    /// The gateway's limits.
+    pub gateway: GatewayOptions,
+    /// Whether the tables are brought up to date first (yes).
+    pub migrate: bool,
+    /// How Kafka is polled (by the settings). Without it nothing is persisted.
+    pub trigger: Option<TriggerOptions>,
+    /// How often the compensator runs (every minute). Without it nothing is sent again.
+    pub schedule: Option<Duration>,
+    /// What `GET /metrics` shows.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+impl RuntimeOptions {
+    /// A runtime as `./dev run` has it.
+    pub fn new(config: Config, listener: TcpListener) -> Self {
+        Self {
+            trigger: Some(TriggerOptions::new(config.kafka.clone())),
+            config,
+            listener,
+            clock: Clock::system(),
+            gateway: GatewayOptions::default(),
+            migrate: true,
+            schedule: Some(schedule::INTERVAL),
+            metrics: None,
+        }
+    }
+}
+
+/// Why a runtime does not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A server is away, or refuses.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The trigger does not start.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// The listener is of no use.
+    #[error("the gateway cannot listen (HONGYAN_LISTEN, --listen): {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// A runtime that serves. Stop it with [`Self::stop`]; dropping it cuts off what is under way.
+pub struct Runtime {
+    app: Arc<App>,
+    gateway: Gateway,
+    trigger: Option<Trigger>,
+    schedule: Option<Schedule<Summary>>,
+}
+
+impl Runtime {
+    /// Starts the parts from the back to the front: once the gateway answers, everything behind it does.
+    pub async fn start(options: RuntimeOptions) -> Result<Self, StartError> {
+        let mut config = options.config;
+        if config.push.endpoint.is_none() {
+            config.push.endpoint = Some(own_endpoint(options.listener.local_addr()?));
+        }
+        let app = Arc::new(App::new(&config, options.clock.clone())?);
+        let started = start_behind(&app, options.migrate, options.trigger, options.schedule).await;
+        let (trigger, schedule) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                app.shutdown().await;
+                return Err(error);
+            }
+        };
+        let behind = Behind {
+            functions: Arc::new(InProcess::new(app.clone())),
+            auth: app.auth.clone(),
+            clock: options.clock,
+            health: health_of(app.clone()),
+            metrics: options.metrics,
+        };
+        let gateway = Gateway::start(options.listener, options.gateway, behind)?;
+        Ok(Self { app, gateway, trigger, schedule })
+    }
+
+    /// Where the gateway listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.gateway.addr()
+    }
+
+    /// What the functions work with.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The trigger, unless it was left out.
+    pub fn trigger(&self) -> Option<&Trigger> {
+        self.trigger.as_ref()
+    }
+
+    /// The schedule, unless it was left out.
+    pub fn schedule(&self) -> Option<&Schedule<Summary>> {
+        self.schedule.as_ref()
+    }
+
+    /// Stops from the front to the back: accepted requests are answered, batches in flight finished and committed, a
+    /// run of the compensator ended, then what was produced reaches Kafka and the worker number is given back.
+    pub async fn stop(self) {
+        self.gateway.stop().await;
+        if let Some(trigger) = self.trigger {
+            trigger.stop().await;
+        }
+        if let Some(schedule) = self.schedule {
+            schedule.stop().await;
+        }
+        self.app.shutdown().await;
+    }
+}
+
+async fn start_behind(
+    app: &Arc<App>,
+    migrate: bool,
+    trigger: Option<TriggerOptions>,
+    schedule: Option<Duration>,
+) -> Result<(Option<Trigger>, Option<Schedule<Summary>>), StartError> {
+    if migrate {
+        app.store.migrate().await?;
+    }
+    let trigger = match trigger {
+        Some(options) => Some(Trigger::start(options, InProcess::new(app.clone())).await?),
+        None => None,
+    };
+    let schedule = schedule.map(|interval| {
+        let (app, clock) = (app.clone(), app.clock.clone());
+        Schedule::start(interval, clock, move |event| {
+            let app = app.clone();
+            async move { hongyan_scheduled_compensator::handle(&app, event).await }
+        })
+    });
+    Ok((trigger, schedule))
+}
+
+/// The address under which this process reaches its own gateway.
+fn own_endpoint(mut address: SocketAddr) -> Url {
+    if address.ip().is_unspecified() {
+        // One cannot connect to "any address"; and `@connections` answers loopback peers only.
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    #[expect(clippy::expect_used, reason = "a socket address is always a host and port")]
+    Url::parse(&format!("http://{address}")).expect("an address with a port is a URL's")
+}
+
+/// Asks the three servers at the same time.
+fn health_of(app: Arc<App>) -> HealthCheck {
+    Arc::new(move || {
+        let app = app.clone();
+        async move {
+            let (redis, kafka, mysql) = tokio::join!(
+                in_time(Server::Redis, app.cache.ping()),
+                in_time(Server::Kafka, app.queue.ping()),
+                in_time(Server::MySql, app.store.ping()),
+            );
+            vec![redis, kafka, mysql]
+        }
+        .boxed()
+    })
+}
+
+async fn in_time(server: Server, ping: impl Future<Output = Result<(), ServerError>>) -> ServerHealth {
+    let answer = tokio::time::timeout(HEALTH_TIMEOUT, ping).await.unwrap_or_else(|_| {
+        let source = "no answer within 2 s".into();
+        Err(ServerError { server, action: "health", retry: Retry::Transient, source })
+    });
+    ServerHealth { server, answer }
+}
