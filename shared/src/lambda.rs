@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use lambda_runtime::tower::{Layer, Service};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, layers, service_fn};
 use serde::Serialize;
@@ -97,7 +98,8 @@ where
     let service = service_fn(move |event: LambdaEvent<E>| {
         let (app, handler, metrics) = (app.clone(), handler.clone(), metrics.clone());
         async move {
-            let outcome = handler(&app, event.payload).await;
+            // Boxed, or the types of all these futures would nest deeper than the compiler goes.
+            let outcome = handler(&app, event.payload).boxed().await;
             if !shared {
                 // Before the answer: afterwards the environment is frozen.
                 flush(&metrics);
@@ -108,6 +110,7 @@ where
                 Diagnostic { error_type, error_message: error.to_string() }
             })
         }
+        .boxed()
     });
     tracing::info!(function = name, "lambda.start: ready");
     Runtime::new(service).layer(layers::TracingLayer::new()).layer(in_flight).run_concurrent().await
