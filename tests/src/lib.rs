@@ -6,4 +6,10 @@
     reason = "a test harness: what fails here fails the test"
 )]
 pub mod kafka;
+#[expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test harness: what fails here fails the test"
+)]
+pub mod proxy;
 pub mod servers;

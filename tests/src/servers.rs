@@ -10,12 +10,18 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// The servers that all tests of this binary share. A test that stops or kills one starts a [`Stack`] of its own.
 ///
+/// `HONGYAN_TEST_MYSQL_URL` names a MySQL to use instead of one of its own, to run the tests on another version; its user
+/// must be able to make databases.
+///
 /// # Panics
 /// If they do not start: without them there is nothing to test.
 #[expect(clippy::expect_used, clippy::print_stderr, reason = "a test harness")]
 pub async fn stack() -> &'static Stack {
     let start = || async {
-        let stack = Stack::start(StackOptions::temporary()).await.expect("the three servers start");
+        let given = std::env::var("HONGYAN_TEST_MYSQL_URL").map(|url| ("MYSQL_URL".to_owned(), url));
+        let options =
+            StackOptions::temporary().with_environment(given).expect("HONGYAN_TEST_MYSQL_URL is a URL");
+        let stack = Stack::start(options).await.expect("the three servers start");
         eprintln!("servers of this test binary: {}", stack.versions().await.join("; "));
         stack
     };
