@@ -1,15 +1,21 @@
 //! What the end-to-end tests share: three real servers for each test binary, and an application of its own for each test.
 
-#[expect(
+#![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::missing_panics_doc,
-    reason = "a test harness: what fails here fails the test"
+    clippy::print_stderr,
+    reason = "a test harness: what it needs and does not get ends the test"
 )]
+
+pub mod app;
+pub mod client;
 pub mod kafka;
-#[expect(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    reason = "a test harness: what fails here fails the test"
-)]
 pub mod proxy;
 pub mod servers;
+pub mod socket;
+
+pub use app::{TestApp, TestAppBuilder};
+pub use client::{Answer, Caller};
+pub use socket::Socket;

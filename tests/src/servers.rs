@@ -15,7 +15,6 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 ///
 /// # Panics
 /// If they do not start: without them there is nothing to test.
-#[expect(clippy::expect_used, clippy::print_stderr, reason = "a test harness")]
 pub async fn stack() -> &'static Stack {
     let start = || async {
         let given = std::env::var("HONGYAN_TEST_MYSQL_URL").map(|url| ("MYSQL_URL".to_owned(), url));

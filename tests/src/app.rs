@@ -1,0 +1,240 @@
+//! One application for one test: the whole local runtime, with a database, topics, a consumer group and a Redis database
+//! that no other test uses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use hongyan::app::App;
+use hongyan::clock::Clock;
+use hongyan::config::Config;
+use hongyan::id::UserId;
+use hongyan_local::gateway;
+use hongyan_local::runtime::{Runtime, RuntimeOptions};
+use hongyan_local::stack::Stack;
+use hongyan_scheduled_compensator::Summary;
+use redis::AsyncCommands;
+use sqlx::MySqlPool;
+
+use crate::client::Caller;
+use crate::servers;
+
+/// Redis databases are numbered 0 to 15; 0 is left alone.
+const REDIS_DATABASES: u32 = 15;
+
+static NEXT_REDIS_DATABASE: AtomicU32 = AtomicU32::new(0);
+
+/// What a test may change before the application starts.
+pub struct TestAppBuilder {
+    settings: BTreeMap<&'static str, String>,
+    trigger: bool,
+}
+
+impl TestAppBuilder {
+    /// Sets a variable of `contract.md`.
+    #[must_use]
+    pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.settings.insert(name, value.into());
+        self
+    }
+
+    /// Leaves the Kafka trigger out: nothing is consumed unless the test does it.
+    #[must_use]
+    pub fn without_trigger(mut self) -> Self {
+        self.trigger = false;
+        self
+    }
+
+    /// Starts on the servers that this test binary shares.
+    pub async fn start(self) -> TestApp {
+        let stack = servers::stack().await;
+        self.start_on(stack).await
+    }
+
+    /// Starts on servers that the test has for itself.
+    pub async fn start_on(self, stack: &Stack) -> TestApp {
+        let mut settings: BTreeMap<&'static str, String> = stack.env().into_iter().collect();
+        let name = servers::unique_name();
+        let topic = settings.entry("KAFKA_TOPIC").or_insert_with(|| name.clone()).clone();
+        let dead_letters = settings.entry("KAFKA_DEAD_LETTER_TOPIC").or_insert_with(|| format!("{name}_dead")).clone();
+        settings.insert("KAFKA_GROUP_ID", name.clone());
+        settings.insert("MYSQL_URL", stack.create_database(&name).await.expect("a database for the test"));
+        if !settings.contains_key("REDIS_CLUSTER") {
+            let database = NEXT_REDIS_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES + 1;
+            let url = settings["REDIS_URL"].clone();
+            let server = url.rsplit_once('/').map_or(url.as_str(), |(server, _)| server);
+            settings.insert("REDIS_URL", format!("{server}/{database}"));
+        }
+        settings.extend(self.settings);
+        let config = Config::from_lookup(|name| settings.get(name).cloned()).expect("settings");
+        let partitions = usize::from(config.kafka.partitions.get());
+        stack.create_topic(&topic, partitions).await.expect("a topic for the test");
+        stack.create_topic(&dead_letters, 1).await.expect("a dead-letter topic for the test");
+
+        let test = TestApp::prepare(config, settings).await;
+        test.boot(self.trigger).await
+    }
+}
+
+/// A running application, and ways to look behind it.
+pub struct TestApp {
+    /// The settings it runs with.
+    pub config: Config,
+    /// The same as variables.
+    pub settings: BTreeMap<&'static str, String>,
+    /// MySQL, for looking at rows.
+    pub mysql: MySqlPool,
+    clock_offset: Arc<AtomicI64>,
+    redis: redis::Client,
+    runtime: Option<Runtime>,
+}
+
+impl TestApp {
+    /// An application with the default settings.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// An application with settings of the test's own.
+    pub fn builder() -> TestAppBuilder {
+        TestAppBuilder { settings: BTreeMap::new(), trigger: true }
+    }
+
+    async fn prepare(config: Config, settings: BTreeMap<&'static str, String>) -> Self {
+        let redis = redis::Client::open(settings["REDIS_URL"].as_str()).expect("a Redis URL");
+        if !config.redis.cluster {
+            let mut connection = redis.get_multiplexed_async_connection().await.expect("Redis answers");
+            redis::cmd("FLUSHDB").exec_async(&mut connection).await.expect("an empty database");
+        }
+        let mysql = MySqlPool::connect_lazy(&settings["MYSQL_URL"]).expect("a MySQL URL");
+        Self { config, settings, mysql, clock_offset: Arc::default(), redis, runtime: None }
+    }
+
+    async fn boot(mut self, trigger: bool) -> Self {
+        let listener = gateway::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        let mut options = RuntimeOptions::new(self.config.clone(), listener);
+        options.clock = self.clock();
+        options.schedule = Some(Duration::from_hours(24));
+        if !trigger {
+            options.trigger = None;
+        }
+        self.runtime = Some(Runtime::start(options).await.expect("the runtime starts"));
+        self
+    }
+
+    /// Stops the application, as Ctrl-C does, and starts another one over the same servers and data.
+    pub async fn restart(mut self) -> Self {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.stop().await;
+        }
+        self.boot(true).await
+    }
+
+    /// Stops the application, as Ctrl-C does.
+    pub async fn stop(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.stop().await;
+        }
+    }
+
+    /// The running application.
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the application runs")
+    }
+
+    /// What the functions work with, for tests that call a handler or one stage of it.
+    pub fn app(&self) -> &Arc<App> {
+        self.runtime().app()
+    }
+
+    /// Somebody who calls the API with their token.
+    pub fn user(&self, id: i64) -> Caller {
+        let user = UserId::new(id).expect("a user id");
+        let now = self.clock().now_ms();
+        let token = self.app().auth.issue(user, now, Duration::from_hours(1)).expect("an HS256 secret");
+        Caller::new(self.runtime().addr(), user, token)
+    }
+
+    /// The application's clock.
+    pub fn clock(&self) -> Clock {
+        Clock::shifted(self.clock_offset.clone())
+    }
+
+    /// Lets time pass for the application; a negative number of ms sets its clock back.
+    pub fn pass_ms(&self, ms: i64) {
+        self.clock_offset.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Holds the queue back: what is in the topic stays there until [`Self::release`].
+    pub async fn hold(&self) {
+        let trigger = self.runtime().trigger().expect("a trigger");
+        trigger.pause();
+        trigger.idle().await;
+    }
+
+    /// Lets the queue go on.
+    pub fn release(&self) {
+        self.runtime().trigger().expect("a trigger").resume();
+    }
+
+    /// Waits until everything that is in the topic now has been consumed and committed.
+    pub async fn drain(&self) {
+        let drained = self.runtime().trigger().expect("a trigger").drain();
+        tokio::time::timeout(Duration::from_secs(30), drained).await.expect("drained within 30 s").expect("drained");
+    }
+
+    /// Runs the compensator once.
+    pub async fn compensate(&self) -> Summary {
+        self.runtime().schedule().expect("a schedule").fire_now().await.expect("a run of the compensator")
+    }
+
+    /// A connection to the application's Redis database.
+    pub async fn redis(&self) -> redis::aio::MultiplexedConnection {
+        self.redis.get_multiplexed_async_connection().await.expect("Redis answers")
+    }
+
+    /// The detail of a message as Redis has it.
+    pub async fn detail(&self, id: &str) -> Option<serde_json::Value> {
+        let detail: Option<String> = self.redis().await.get(format!("msg:detail:{id}")).await.expect("a detail");
+        detail.map(|json| serde_json::from_str(&json).expect("a detail is JSON"))
+    }
+
+    /// A message's row in MySQL: `status`, `content`, `persist_status`, and how many rows have the id.
+    pub async fn row(&self, id: &str) -> Option<Row> {
+        let rows: Vec<(u8, String, String)> =
+            sqlx::query_as("SELECT status, content, persist_status FROM message WHERE id = ?")
+                .bind(id.parse::<i64>().expect("an id"))
+                .fetch_all(&self.mysql)
+                .await
+                .expect("MySQL answers");
+        assert!(rows.len() <= 1, "{} rows have the id {id}", rows.len());
+        rows.into_iter().next().map(|(status, content, persist_status)| Row { status, content, persist_status })
+    }
+
+    /// How many rows of `message` hold `condition`.
+    pub async fn count_rows(&self, condition: &str) -> i64 {
+        let sql = format!("SELECT COUNT(*) FROM message WHERE {condition}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.mysql).await.expect("MySQL answers")
+    }
+}
+
+/// What a test wants to know of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// 1, or 0 once recalled.
+    pub status: u8,
+    /// The words.
+    pub content: String,
+    /// `PERSISTED`.
+    pub persist_status: String,
+}
+
+/// Waits until `condition` holds, looking every 10 ms; fails the test after `limit`.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, mut condition: impl FnMut() -> F) {
+    let began = std::time::Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < limit, "after {limit:?} still not: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,66 @@
+//! A client of the WebSocket API.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// An open connection.
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub(crate) async fn open(address: SocketAddr, token: &str) -> Result<Self, u16> {
+        match tokio_tungstenite::connect_async(format!("ws://{address}/ws?token={token}")).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(Error::Http(refusal)) => Err(refusal.status().as_u16()),
+            Err(error) => panic!("no WebSocket: {error}"),
+        }
+    }
+
+    /// Sends a text.
+    pub async fn say(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.expect("the connection is open");
+    }
+
+    /// The next text as JSON; fails the test after 5 s.
+    pub async fn hear(&mut self) -> Value {
+        self.hear_within(Duration::from_secs(5)).await.expect("a text within 5 s")
+    }
+
+    /// The next text as JSON, if one comes in time.
+    pub async fn hear_within(&mut self, limit: Duration) -> Option<Value> {
+        let next = async {
+            while let Some(message) = self.0.next().await {
+                if let Message::Text(text) = message.expect("the connection is open") {
+                    return serde_json::from_str(&text).expect("a text is JSON");
+                }
+            }
+            panic!("the connection was closed")
+        };
+        tokio::time::timeout(limit, next).await.ok()
+    }
+
+    /// Waits until the server closes the connection; the close code, if it gave one.
+    pub async fn closed(&mut self) -> Option<u16> {
+        let closed = async {
+            while let Some(message) = self.0.next().await {
+                match message {
+                    Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+                    Ok(_) => {}
+                    Err(_) => return None,
+                }
+            }
+            None
+        };
+        tokio::time::timeout(Duration::from_secs(10), closed).await.expect("closed within 10 s")
+    }
+
+    /// Closes the connection.
+    pub async fn close(mut self) {
+        self.0.close(None).await.expect("the connection closes");
+    }
+}

@@ -1,0 +1,195 @@
+//! The recall race, forced at each of the consumer's checks (`mission.md`, scenario 4; `protocol.md`, "The three checks
+//! stay"). The consumer's stages are called one by one, so that the recall happens exactly between two of them.
+
+use hongyan::cache::persist::Check;
+use hongyan::event::MessageEvent;
+use hongyan::id::MessageId;
+use hongyan::message::Message;
+use hongyan_kafka_consumer::persist::{self, Write};
+use hongyan_tests::{Caller, TestApp};
+
+struct Race {
+    test: TestApp,
+    alice: Caller,
+    id: String,
+    write: Write,
+}
+
+/// A message that was sent, as the consumer has just read it.
+async fn queued() -> Race {
+    let test = TestApp::start().await;
+    test.hold().await;
+    let alice = test.user(1);
+    let id = alice.sent(2, "catch me").await;
+    let message: Message = serde_json::from_value(test.detail(&id).await.unwrap()).unwrap();
+    let write = Write { position: 0, holder: "im-message-private/4/0".to_owned(), message };
+    Race { test, alice, id, write }
+}
+
+impl Race {
+    async fn recall(&self) {
+        let recalled = self.alice.recall(&self.id).await;
+        assert_eq!(recalled.status, 200, "{recalled:?}");
+    }
+
+    /// Lets the real consumer read everything, and looks whether the recall won.
+    async fn ends_recalled(self) {
+        self.test.release();
+        self.test.drain().await;
+        assert_eq!(self.test.count_rows("status = 1").await, 0);
+        assert_eq!(self.test.count_rows("content <> ''").await, 0);
+        let detail = self.test.detail(&self.id).await.unwrap();
+        assert_eq!((&detail["status"], &detail["content"]), (&0.into(), &"".into()), "{detail}");
+        assert!(self.alice.history(2, "").await.ids().is_empty());
+        assert_eq!(self.test.app().cache.pending_count().await.unwrap(), 0);
+        self.test.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_before_the_first_check_is_seen_by_it() {
+    let race = queued().await;
+    race.recall().await;
+    let checked = persist::check(race.test.app(), vec![race.write.clone()]).await.unwrap();
+    assert_eq!((checked.clear.len(), checked.skipped.len()), (0, 1));
+    race.ends_recalled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_between_the_first_check_and_the_second_is_seen_by_the_second() {
+    let race = queued().await;
+    let checked = persist::check(race.test.app(), vec![race.write.clone()]).await.unwrap();
+    assert_eq!(checked.clear.len(), 1);
+    race.recall().await;
+    let locked = persist::lock(race.test.app(), checked.clear).await.unwrap();
+    assert_eq!((locked.clear.len(), locked.skipped.len()), (0, 1));
+    assert_eq!(race.test.row(&race.id).await, None);
+    let holder = [(race.write.message.id, race.write.holder.clone())];
+    race.test.app().cache.unlock(&holder).await.unwrap();
+    race.ends_recalled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_between_the_second_check_and_the_write_is_undone_after_the_write() {
+    let race = queued().await;
+    let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
+    race.recall().await;
+    let written = persist::write(race.test.app(), locked.clear).await.unwrap();
+    let written: Vec<Write> = written.into_iter().map(|(write, _)| write).collect();
+    assert_eq!(race.test.row(&race.id).await.unwrap().status, 1, "the write did not know yet");
+    persist::mark(race.test.app(), &written).await.unwrap();
+    let row = race.test.row(&race.id).await.unwrap();
+    assert_eq!((row.status, row.content.as_str()), (0, ""), "the third check undid it");
+    race.ends_recalled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_between_the_write_and_the_third_check_is_undone_by_the_third() {
+    let race = queued().await;
+    let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
+    persist::write(race.test.app(), locked.clear).await.unwrap();
+    race.recall().await;
+    persist::mark(race.test.app(), std::slice::from_ref(&race.write)).await.unwrap();
+    assert_eq!(race.test.row(&race.id).await.unwrap().status, 0);
+    race.ends_recalled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_after_the_third_check_is_done_by_its_own_event() {
+    let race = queued().await;
+    let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
+    persist::write(race.test.app(), locked.clear).await.unwrap();
+    persist::mark(race.test.app(), std::slice::from_ref(&race.write)).await.unwrap();
+    race.recall().await;
+    assert_eq!(race.test.row(&race.id).await.unwrap().status, 1, "the RECALL event is still queued");
+    assert!(race.alice.history(2, "").await.ids().is_empty(), "but nobody sees it");
+    race.ends_recalled().await;
+}
+
+/// The flag was set and the one who recalled died before the detail was changed: whoever meets the flag completes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_that_died_after_setting_the_flag_is_completed_by_the_consumer() {
+    let race = queued().await;
+    let mut redis = race.test.redis().await;
+    redis::cmd("SET")
+        .arg(format!("msg:cancel:{}", race.id))
+        .arg(1_795_536_000_000_i64)
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    race.ends_recalled().await;
+}
+
+/// "Taken" means not done yet: another record of the same message waits, the same record redelivered passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_lets_the_same_record_pass_and_no_other() {
+    let race = queued().await;
+    let app = race.test.app();
+    let record = |holder: &str| [(race.write.message.id, holder.to_owned())];
+    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear]);
+    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear], "redelivered");
+    assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Taken], "another record");
+    app.cache.unlock(&record("t/0/9")).await.unwrap();
+    assert_eq!(
+        app.cache.lock_and_check(&record("t/0/9")).await.unwrap(),
+        [Check::Taken],
+        "not its lock to give back"
+    );
+    app.cache.unlock(&record("t/0/7")).await.unwrap();
+    assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Clear]);
+    race.test.stop().await;
+}
+
+/// 200 times in a row: recalled at a random moment between 0 and 300 ms after the send.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_recalls_at_random_moments_leave_nothing_behind() {
+    let test = TestApp::start().await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let pairs = (0..200).map(|number| {
+        let alice = alice.clone();
+        async move {
+            let id = alice.sent(2, &format!("never seen {number}")).await;
+            let moment = rand::random_range(0..300);
+            tokio::time::sleep(std::time::Duration::from_millis(moment)).await;
+            let recalled = alice.recall(&id).await;
+            assert_eq!(recalled.status, 200, "{recalled:?}");
+            id
+        }
+    });
+    // Ten at a time, so that the consumer is always in the middle of something.
+    let pairs: Vec<_> = pairs.collect();
+    let ids: Vec<String> = futures_util::StreamExt::collect(futures_util::StreamExt::buffer_unordered(
+        futures_util::stream::iter(pairs),
+        10,
+    ))
+    .await;
+    assert_eq!(ids.len(), 200);
+    for (reader, peer) in [(&alice, 2), (&bob, 1)] {
+        assert!(reader.history(peer, "limit=100").await.ids().is_empty());
+    }
+    test.drain().await;
+    assert_eq!(test.count_rows("status = 1").await, 0);
+    assert_eq!(test.count_rows("content <> ''").await, 0);
+    for (reader, peer) in [(&alice, 2), (&bob, 1)] {
+        assert!(reader.history(peer, "limit=100").await.ids().is_empty());
+    }
+    assert_eq!(bob.unread().await.body["total"], 0);
+    test.stop().await;
+}
+
+/// A recall whose event comes before the message's own, as after a re-send: either order ends the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_sent_again_after_its_recall_stays_recalled() {
+    let race = queued().await;
+    race.recall().await;
+    race.test.release();
+    race.test.drain().await;
+    // Redis forgets everything, so that only the tombstone in MySQL knows.
+    redis::cmd("FLUSHDB").exec_async(&mut race.test.redis().await).await.unwrap();
+    let again = MessageEvent::Persist { data: race.write.message.clone() };
+    race.test.app().queue.send(&again, std::time::Duration::from_secs(5)).await.unwrap();
+    race.test.drain().await;
+    let id: MessageId = race.id.parse().unwrap();
+    assert!(race.test.app().cache.detail(id).await.unwrap().is_recalled());
+    race.ends_recalled().await;
+}
