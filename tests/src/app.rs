@@ -57,7 +57,8 @@ impl TestAppBuilder {
         let mut settings: BTreeMap<&'static str, String> = stack.env().into_iter().collect();
         let name = servers::unique_name();
         let topic = settings.entry("KAFKA_TOPIC").or_insert_with(|| name.clone()).clone();
-        let dead_letters = settings.entry("KAFKA_DEAD_LETTER_TOPIC").or_insert_with(|| format!("{name}_dead")).clone();
+        let dead_letters =
+            settings.entry("KAFKA_DEAD_LETTER_TOPIC").or_insert_with(|| format!("{name}_dead")).clone();
         settings.insert("KAFKA_GROUP_ID", name.clone());
         settings.insert("MYSQL_URL", stack.create_database(&name).await.expect("a database for the test"));
         if !settings.contains_key("REDIS_CLUSTER") {
@@ -181,7 +182,10 @@ impl TestApp {
     /// Waits until everything that is in the topic now has been consumed and committed.
     pub async fn drain(&self) {
         let drained = self.runtime().trigger().expect("a trigger").drain();
-        tokio::time::timeout(Duration::from_secs(30), drained).await.expect("drained within 30 s").expect("drained");
+        tokio::time::timeout(Duration::from_secs(30), drained)
+            .await
+            .expect("drained within 30 s")
+            .expect("drained");
     }
 
     /// Runs the compensator once.
@@ -196,7 +200,8 @@ impl TestApp {
 
     /// The detail of a message as Redis has it.
     pub async fn detail(&self, id: &str) -> Option<serde_json::Value> {
-        let detail: Option<String> = self.redis().await.get(format!("msg:detail:{id}")).await.expect("a detail");
+        let detail: Option<String> =
+            self.redis().await.get(format!("msg:detail:{id}")).await.expect("a detail");
         detail.map(|json| serde_json::from_str(&json).expect("a detail is JSON"))
     }
 
@@ -209,7 +214,11 @@ impl TestApp {
                 .await
                 .expect("MySQL answers");
         assert!(rows.len() <= 1, "{} rows have the id {id}", rows.len());
-        rows.into_iter().next().map(|(status, content, persist_status)| Row { status, content, persist_status })
+        rows.into_iter().next().map(|(status, content, persist_status)| Row {
+            status,
+            content,
+            persist_status,
+        })
     }
 
     /// How many rows of `message` hold `condition`.
@@ -231,7 +240,11 @@ pub struct Row {
 }
 
 /// Waits until `condition` holds, looking every 10 ms; fails the test after `limit`.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, mut condition: impl FnMut() -> F) {
+pub async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) {
     let began = std::time::Instant::now();
     while !condition().await {
         assert!(began.elapsed() < limit, "after {limit:?} still not: {what}");

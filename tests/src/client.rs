@@ -49,7 +49,10 @@ impl Answer {
     /// The ids of the messages on a page.
     pub fn ids(&self) -> Vec<String> {
         let messages = self.body["messages"].as_array().expect("the answer has messages");
-        messages.iter().map(|message| message["id"].as_str().expect("a message has an id").to_owned()).collect()
+        messages
+            .iter()
+            .map(|message| message["id"].as_str().expect("a message has an id").to_owned())
+            .collect()
     }
 }
 

@@ -93,6 +93,7 @@ impl Cache {
     /// its way does not: newer ones may have gone past it, and a list begun with it would lack them.
     #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
     pub async fn accept(&self, message: &Message, fresh: bool) -> Result<(), ServerError> {
+        self.drop_torn_lists().await?;
         let entry = Pending::sent(message);
         let first =
             vec![step!("ZADD", self.shard(message.conversation()), "NX", entry.score, message.id.get())];

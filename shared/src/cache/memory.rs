@@ -38,8 +38,11 @@ impl Cache {
         run_ids.sort_unstable();
         let now = run_ids.join(",");
         let before: Option<String> = self.redis.run("cache.run_id", step!("GET", keys::RUN_ID)).await?;
-        if before.as_deref() == Some(now.as_str()) {
-            return Ok(());
+        match before {
+            Some(before) if before == now => return Ok(()),
+            Some(_) => {}
+            // A memory that has just begun: what is in it is from now. Of two who begin it, the first one's word stays.
+            None => return self.redis.run("cache.run_id", step!("SET", keys::RUN_ID, &now, "NX")).await,
         }
         let mut dropped = 0;
         for node in &nodes {
@@ -47,12 +50,10 @@ impl Cache {
         }
         // Only now: whoever dies in between leaves the work to the next.
         self.redis.run::<()>("cache.run_id", step!("SET", keys::RUN_ID, &now)).await?;
-        if before.is_some() {
-            tracing::warn!(
-                lists = dropped,
-                "cache.memory: Redis was restarted or failed over; dropped its recent lists, which MySQL refills"
-            );
-        }
+        tracing::warn!(
+            lists = dropped,
+            "cache.memory: Redis was restarted or failed over; dropped its recent lists, which MySQL refills"
+        );
         Ok(())
     }
 
