@@ -1,5 +1,7 @@
 //! The five scenarios that must hold (`mission.md`), end to end on real servers.
 
+#![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
+
 use std::time::Duration;
 
 use hongyan_tests::TestApp;
