@@ -1,6 +1,8 @@
 //! The recall race, forced at each of the consumer's checks (`mission.md`, scenario 4; `protocol.md`, "The three checks
 //! stay"). The consumer's stages are called one by one, so that the recall happens exactly between two of them.
 
+#![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
+
 use hongyan::cache::persist::Check;
 use hongyan::event::MessageEvent;
 use hongyan::id::MessageId;
