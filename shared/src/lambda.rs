@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::secret;
 use crate::telemetry::emf::Emf;
 use crate::telemetry::{self, Output};
 
@@ -82,8 +83,13 @@ where
     let metrics = Emf::new(clock.clone());
     metrics.install()?;
     telemetry::metric::describe();
-    let config =
-        Config::from_env().inspect_err(|error| tracing::error!(%error, "lambda.start: bad settings"))?;
+    let secrets = secret::settings(|name| std::env::var(name).ok())
+        .await
+        .inspect_err(|error| tracing::error!(%error, "lambda.start: no secrets"))?;
+    let config = Config::from_lookup(|name| {
+        std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| secrets.get(name))
+    })
+    .inspect_err(|error| tracing::error!(%error, "lambda.start: bad settings"))?;
     let app = Arc::new(
         App::new(&config, clock)
             .inspect_err(|error| tracing::error!(%error, "lambda.start: cannot start"))?,

@@ -19,6 +19,8 @@ pub mod message;
 mod outbound;
 pub mod push;
 pub mod queue;
+pub mod secret;
+mod signature;
 pub mod snowflake;
 pub mod store;
 pub mod telemetry;

@@ -5,7 +5,6 @@
 
 mod callback;
 mod registry;
-mod signature;
 
 use std::time::Duration;
 

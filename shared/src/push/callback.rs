@@ -7,8 +7,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use url::Url;
 
-use super::signature::Signer;
 use crate::outbound::{self, HttpClient};
+use crate::signature::{SignFailure, Signer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The answer is only read so that its connection can be used again.
@@ -30,7 +30,7 @@ pub(super) enum CallFailure {
     #[error("the request cannot be made: {0}")]
     Request(#[from] http::Error),
     #[error("the request cannot be signed: {0}")]
-    Sign(#[from] super::signature::SignFailure),
+    Sign(#[from] SignFailure),
     #[error("no answer: {0}")]
     Send(#[from] hyper_util::client::legacy::Error),
     #[error("answered {0}")]
@@ -85,7 +85,7 @@ impl Callback {
         }
         let mut request = request.body(Full::new(body.clone()))?;
         if let Some(signer) = &self.signer {
-            signer.sign(&mut request, &body)?;
+            signer.sign("execute-api", &mut request, &body)?;
         }
         let response = self.client.request(request).await?;
         let status = response.status();

@@ -1,4 +1,4 @@
-//! AWS's signature (SigV4) for the `@connections` call.
+//! AWS's signature (SigV4), for the few calls to AWS that this project makes without its SDK.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::clock::Clock;
 
 /// Why a request could not be signed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SignFailure {
+pub(crate) enum SignFailure {
     #[error(transparent)]
     Parameters(#[from] v4::signing_params::BuildError),
     #[error(transparent)]
@@ -24,7 +24,7 @@ pub(super) enum SignFailure {
 
 /// The function's own credentials. Lambda sets them in the environment for the life of an execution environment.
 #[derive(Clone)]
-pub(super) struct Signer {
+pub(crate) struct Signer {
     credentials: Credentials,
     region: String,
     clock: Clock,
@@ -33,12 +33,17 @@ pub(super) struct Signer {
 impl Signer {
     /// `None` without `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_REGION`: the local gateway asks for no
     /// signature.
-    pub(super) fn from_env() -> Option<Self> {
+    pub(crate) fn from_env() -> Option<Self> {
         // The machine's own clock, whatever time a test lets pass: AWS compares it with its own.
         Self::from_lookup(|name| std::env::var(name).ok(), Clock::system())
     }
 
-    fn from_lookup(lookup: impl Fn(&str) -> Option<String>, clock: Clock) -> Option<Self> {
+    /// Where the function runs.
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<String>, clock: Clock) -> Option<Self> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let credentials = Credentials::new(
             lookup("AWS_ACCESS_KEY_ID")?,
@@ -51,14 +56,20 @@ impl Signer {
         Some(Self { credentials, region, clock })
     }
 
-    /// Adds the signature's headers to `request`, whose body is `body`.
-    pub(super) fn sign(&self, request: &mut Request<Full<Bytes>>, body: &[u8]) -> Result<(), SignFailure> {
+    /// Adds the signature's headers to `request` for `service`, by the name that AWS signs it with. `body` is the
+    /// request's body.
+    pub(crate) fn sign(
+        &self,
+        service: &str,
+        request: &mut Request<Full<Bytes>>,
+        body: &[u8],
+    ) -> Result<(), SignFailure> {
         let identity = self.credentials.clone().into();
         let now = u64::try_from(self.clock.now_ms()).unwrap_or_default();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
-            .name("execute-api")
+            .name(service)
             .time(UNIX_EPOCH + Duration::from_millis(now))
             .settings(SigningSettings::default())
             .build()?
@@ -104,7 +115,7 @@ mod tests {
             Request::post("https://abc.execute-api.eu-west-1.amazonaws.com/prod/@connections/L0=")
                 .body(Full::new(Bytes::from_static(b"{}")))
                 .unwrap();
-        signer().sign(&mut request, b"{}").unwrap();
+        signer().sign("execute-api", &mut request, b"{}").unwrap();
         let authorization = request.headers()["authorization"].to_str().unwrap();
         assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"));
         assert!(authorization.contains("/eu-west-1/execute-api/aws4_request"), "{authorization}");
