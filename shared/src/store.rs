@@ -5,7 +5,7 @@
 //! deletions, read positions and what is unread.
 //!
 //! Every call ends within a bounded time, also when the server has stopped answering, and says whether trying again can
-//! help ([`crate::error::Retry`]). `docs/decisions/mysql-schema.md` and `mysql-connections.md` have the reasons.
+//! help ([`crate::error::Retry`]). `docs/decisions/0024-mysql-schema.md` and `0025-mysql-connections.md` have the reasons.
 
 mod deletion;
 mod fault;
