@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use hongyan::config::{Config, ConfigError};
 
-use crate::stack;
+use crate::stack::{self, StackError};
 
 /// A value that stands in for one the stack will give.
 const STAND_IN: [(&str, &str); 4] = [
@@ -36,9 +36,16 @@ pub(super) fn read<K: AsRef<str>>(env: &[(K, String)]) -> Result<Config, ConfigE
     })
 }
 
-/// The settings of the stack that runs over `folder`, for a command in another terminal.
+/// The settings of the stack that runs over `folder`, for a command in another terminal. Where the environment names all
+/// three servers, such as those of a deployment, no stack has to run.
 pub(super) fn of_running_stack(folder: &Path) -> anyhow::Result<Config> {
-    Ok(read(&stack::saved_env(folder)?)?)
+    let named =
+        ["REDIS_URL", "MYSQL_URL", "KAFKA_BOOTSTRAP_SERVERS"].map(variable).iter().all(Option::is_some);
+    match stack::saved_env(folder) {
+        Ok(env) => Ok(read(&env)?),
+        Err(StackError::NotUp { .. }) if named => Ok(read::<&str>(&[])?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `env`: `KEY=value` lines.
