@@ -18,6 +18,8 @@ pub mod unread;
 pub mod worker;
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use self::redis::{Redis, Step};
 use crate::config::{ImConfig, KafkaConfig, RedisConfig};
@@ -31,6 +33,11 @@ pub struct Cache {
     partitions: NonZeroU16,
     conversation_size: usize,
     expiry_ms: u64,
+    /// Whether a message was accepted that Redis does not know, and Redis has not been told so yet.
+    unremembered: Arc<AtomicBool>,
+    /// Up to which break of the connection the lists are known not to be torn.
+    lists_checked: Arc<AtomicU64>,
+    checking_lists: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Cache {
@@ -41,6 +48,9 @@ impl Cache {
             partitions: kafka.partitions,
             conversation_size: im.conversation_cache_size,
             expiry_ms: u64::try_from(im.cache_expiry.as_millis()).unwrap_or(u64::MAX),
+            unremembered: Arc::default(),
+            lists_checked: Arc::default(),
+            checking_lists: Arc::default(),
         })
     }
 

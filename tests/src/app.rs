@@ -117,6 +117,9 @@ impl TestApp {
         let mut options = RuntimeOptions::new(self.config.clone(), listener);
         options.clock = self.clock();
         options.schedule = Some(Duration::from_hours(24));
+        if let Some(trigger) = &mut options.trigger {
+            trigger.longest_pause = Duration::from_secs(1);
+        }
         if !trigger {
             options.trigger = None;
         }

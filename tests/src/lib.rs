@@ -12,6 +12,7 @@
 pub mod app;
 pub mod client;
 pub mod kafka;
+pub mod ledger;
 pub mod proxy;
 pub mod servers;
 pub mod socket;

@@ -4,9 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
 
 use hongyan::cache::persist::Check;
-use hongyan::event::MessageEvent;
+use hongyan::event::{MessageEvent, Recall};
 use hongyan::id::MessageId;
 use hongyan::message::Message;
+use hongyan::store::Persisted;
 use hongyan_kafka_consumer::persist::{self, Write};
 use hongyan_tests::{Caller, TestApp};
 
@@ -72,39 +73,47 @@ async fn a_recall_between_the_first_check_and_the_second_is_seen_by_the_second()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recall_between_the_second_check_and_the_write_is_undone_after_the_write() {
+async fn a_recall_between_the_second_check_and_the_write_is_undone_by_the_write() {
     let race = queued().await;
     let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
     race.recall().await;
     let written = persist::write(race.test.app(), locked.clear).await.unwrap();
-    let written: Vec<Write> = written.into_iter().map(|(write, _)| write).collect();
-    assert_eq!(race.test.row(&race.id).await.unwrap().status, 1, "the write did not know yet");
-    persist::mark(race.test.app(), &written).await.unwrap();
+    assert!(matches!(written[0].1, Persisted::Recalled { .. }), "the write met the tombstone: {written:?}");
     let row = race.test.row(&race.id).await.unwrap();
-    assert_eq!((row.status, row.content.as_str()), (0, ""), "the third check undid it");
+    assert_eq!((row.status, row.content.as_str()), (0, ""), "and undid itself");
     race.ends_recalled().await;
 }
 
+/// MySQL did not take the tombstone, so that Redis alone knows of the recall: what the third check is for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recall_between_the_write_and_the_third_check_is_undone_by_the_third() {
     let race = queued().await;
     let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
     persist::write(race.test.app(), locked.clear).await.unwrap();
-    race.recall().await;
+    let message = &race.write.message;
+    let recall_time = race.test.clock().now_ms();
+    let recall = Recall { message_id: message.id, recall_time, conversation_id: message.conversation() };
+    race.test.app().cache.mark_recalled(&recall, message.to).await.unwrap();
+    assert_eq!(race.test.row(&race.id).await.unwrap().status, 1, "MySQL does not know yet");
     persist::mark(race.test.app(), std::slice::from_ref(&race.write)).await.unwrap();
-    assert_eq!(race.test.row(&race.id).await.unwrap().status, 0);
+    let row = race.test.row(&race.id).await.unwrap();
+    assert_eq!((row.status, row.content.as_str()), (0, ""), "the third check undid it");
+    race.recall().await;
     race.ends_recalled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recall_after_the_third_check_is_done_by_its_own_event() {
+async fn a_recall_after_the_third_check_is_in_mysql_at_once() {
     let race = queued().await;
     let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
     persist::write(race.test.app(), locked.clear).await.unwrap();
     persist::mark(race.test.app(), std::slice::from_ref(&race.write)).await.unwrap();
     race.recall().await;
-    assert_eq!(race.test.row(&race.id).await.unwrap().status, 1, "the RECALL event is still queued");
-    assert!(race.alice.history(2, "").await.ids().is_empty(), "but nobody sees it");
+    assert_eq!(
+        race.test.row(&race.id).await.unwrap().status,
+        0,
+        "MySQL has it before the RECALL event is read"
+    );
     race.ends_recalled().await;
 }
 

@@ -107,6 +107,6 @@ async fn lose_in_kafka(test: &TestApp, sender: &hongyan_tests::Caller) -> String
     let id = test.app().ids.next().await.unwrap();
     let to = UserId::new(2).unwrap();
     let message = Message::new(id, sender.id, to, MessageType::TEXT, "lost on the way".to_owned(), None);
-    test.app().cache.accept(&message, true).await.unwrap();
+    test.app().cache.accept(&message, test.clock().now_ms()).await.unwrap();
     id.to_string()
 }

@@ -7,7 +7,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use hongyan::app::App;
 use hongyan::cache::detail::RecallMark;
 use hongyan::clock::TimestampMs;
-use hongyan::error::{ApiError, ServerError};
+use hongyan::error::ApiError;
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::http::{self, Reply};
 use hongyan::id::{ConversationId, UserId};
@@ -81,48 +81,45 @@ fn decide(app: &App, caller: UserId, found: &Found) -> Result<Recall, ApiError> 
     Ok(Recall { message_id: message.id, recall_time, conversation_id: message.conversation() })
 }
 
-/// Takes the message back in Redis, tells Kafka, and where one of the two cannot, writes the tombstone to MySQL here.
+/// Takes the message back: in Redis, where the decision is made; then at the same time in Kafka, whose event reaches
+/// MySQL whatever happens here, and in MySQL itself, so that a history read while Redis is away does not show it either.
 async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recall, ApiError> {
     let marked = app.cache.mark_recalled(&recall, message.to).await;
     let recall = match &marked {
         Ok(RecallMark::Already(recall_time)) => Recall { recall_time: *recall_time, ..recall },
         Ok(_) => recall,
         Err(error) => {
-            tracing::warn!(message_id = %recall.message_id, %error, "recall.mark: Redis is away; the tombstone goes to MySQL at once");
+            tracing::warn!(message_id = %recall.message_id, %error, "recall.mark: Redis is away; MySQL and Kafka decide");
             recall
         }
     };
     let event = MessageEvent::Recall(recall);
     let Recall { message_id, recall_time, conversation_id } = recall;
     let pushed = PushEvent::MessageRecalled { message_id, conversation_id, recall_time };
-    let (produced, ()) =
-        tokio::join!(app.queue.send(&event, app.kafka_wait), app.push.to_user(message.to, &pushed));
-
-    // Redis has it and Kafka has it: the consumer does the rest.
-    let in_redis = matches!(marked, Ok(RecallMark::Recalled | RecallMark::Already(_)));
-    if in_redis && produced.is_ok() {
-        return Ok(recall);
+    let (produced, written, ()) = tokio::join!(
+        app.queue.send(&event, app.kafka_wait),
+        app.store.recall(std::slice::from_ref(&recall)),
+        app.push.to_user(message.to, &pushed),
+    );
+    if let Err(error) = &produced {
+        tracing::warn!(%message_id, %error, "recall.produce: Kafka has not acknowledged the RECALL event");
     }
-    match write_tombstone(app, recall).await {
-        // MySQL has it, and Redis knows or will be told by the RECALL event.
-        Ok(confirmed) if confirmed.is_ok() || produced.is_ok() => Ok(recall),
-        // Redis is away and may come back with the message as it was: nobody would tell it.
-        Ok(confirmed) => Err(confirmed.err().map_or(ApiError::Unavailable(None), Into::into)),
-        // Redis holds the recall in the pending set: the compensator will write the tombstone.
-        Err(error) if marked.is_ok() => {
-            tracing::warn!(message_id = %recall.message_id, %error, "recall.tombstone: MySQL is away too; the recall waits in Redis for the compensator");
+    if let Err(error) = &written {
+        tracing::warn!(%message_id, %error, "recall.tombstone: MySQL does not have the recall yet");
+    }
+
+    let in_redis = matches!(marked, Ok(RecallMark::Recalled | RecallMark::Already(_)));
+    match (produced, written) {
+        // The event follows, and tells whoever does not know yet.
+        (Ok(()), Ok(())) => Ok(recall),
+        (Ok(()), Err(_)) if in_redis => Ok(recall),
+        // No event will follow, so Redis must know now; it may come back with the message as it was.
+        (Err(_), Ok(())) => {
+            app.cache.confirm_recalled(&[recall]).await?;
             Ok(recall)
         }
-        Err(error) => Err(error.into()),
+        // Redis has it, in the pending set too: the compensator writes the tombstone.
+        (_, Err(_)) if marked.is_ok() => Ok(recall),
+        (_, Err(error)) => Err(error.into()),
     }
-}
-
-/// MySQL has the recall from here on; whether Redis was told is the inner result.
-async fn write_tombstone(app: &App, recall: Recall) -> Result<Result<(), ServerError>, ServerError> {
-    app.store.recall(&[recall]).await?;
-    let confirmed = app.cache.confirm_recalled(&[recall]).await;
-    if let Err(error) = &confirmed {
-        tracing::warn!(message_id = %recall.message_id, %error, "recall.confirm: Redis does not know yet that MySQL has the recall");
-    }
-    Ok(confirmed)
 }

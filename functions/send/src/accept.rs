@@ -14,9 +14,6 @@ use hongyan::telemetry::metric;
 
 use crate::request::SendRequest;
 
-/// How old an id may be for its message to begin a conversation's list: less than Redis needs to lose one.
-const FRESH_MS: i64 = 2_000;
-
 /// A message that is kept.
 pub(crate) enum Accepted {
     /// By this request.
@@ -86,8 +83,7 @@ async fn claim(
 /// neither, the caller is told to try again.
 async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
     let event = MessageEvent::Persist { data: message.clone() };
-    let fresh = app.clock.now_ms().saturating_sub(message.send_time) < FRESH_MS;
-    let accepted = timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, fresh)).await;
+    let accepted = timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, app.clock.now_ms())).await;
     match accepted {
         Ok(()) => {
             let pushed = PushEvent::Message(Box::new(message.clone().into()));
@@ -99,6 +95,7 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
         }
         Err(error) if error.is_transient() => {
             tracing::warn!(message_id = %message.id, %error, "send.accept: Redis is away; Kafka alone decides");
+            app.cache.note_unremembered();
             produce(app, &event).await?;
             Ok(())
         }

@@ -14,6 +14,9 @@ use crate::message::Message;
 /// How long the recall flag `msg:cancel:{id}` stays: 10 minutes, twice the recall window (`mission.md`).
 const CANCEL_FLAG_MS: u64 = 10 * 60 * 1_000;
 
+/// How old a message may be to begin a conversation's list: less than it takes Redis to lose a newer one.
+const FRESH_MS: TimestampMs = 2_000;
+
 /// What Redis knows of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detail {
@@ -89,17 +92,19 @@ impl Cache {
     /// Takes a new message in: pending first, so that nothing can be in Redis that the compensator does not see; then
     /// its detail without TTL, its place in the conversation, the receiver's unread. One round trip.
     ///
-    /// A message that is `fresh`, just made, begins the conversation's list where there is none. One that was held up on
-    /// its way does not: newer ones may have gone past it, and a list begun with it would lack them.
+    /// A message just made begins the conversation's list where there is none. One that was held up on its way does
+    /// not: newer ones may have gone past it, and a list begun with it would lack them. `now` is the time, ms.
     #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
-    pub async fn accept(&self, message: &Message, fresh: bool) -> Result<(), ServerError> {
+    pub async fn accept(&self, message: &Message, now: TimestampMs) -> Result<(), ServerError> {
         self.drop_torn_lists().await?;
+        self.tell_unremembered(now).await?;
         let entry = Pending::sent(message);
+        let mode = if now.saturating_sub(message.send_time) < FRESH_MS { "create" } else { "heal" };
         let first =
             vec![step!("ZADD", self.shard(message.conversation()), "NX", entry.score, message.id.get())];
         let rest = vec![
             step!("SET", keys::detail(message.id), to_json(message)?, "NX"),
-            self.insert_step(message.conversation(), message.id, if fresh { "create" } else { "heal" }),
+            self.insert_step(message.conversation(), message.id, mode),
             step!("SADD", keys::unread(message.to), message.id.get()),
         ];
         self.in_order("cache.send", first, rest).await.map(drop)

@@ -65,7 +65,8 @@ pub const COMPENSATOR: &str = "msg:compensator";
 /// String: the run ids of the Redis servers whose memory the lists are from.
 pub const RUN_ID: &str = "msg:run-id";
 
-/// String, ms: since when Redis remembers. A message sent before that may be unknown to it and exist all the same.
+/// String, ms: since when Redis remembers every message. One sent before that, when Redis was away or had another
+/// memory, may be unknown to it and exist all the same.
 pub const MEMORY_SINCE: &str = "msg:memory-since";
 
 /// String: `msg:unread:{userId}` was made complete from MySQL, so that an empty set means "nothing unread".

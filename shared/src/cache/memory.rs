@@ -1,6 +1,8 @@
 //! Notices that Redis is another memory than before: it was restarted, or failed over to a replica that lacked the last
 //! writes. Lists may have a hole then, so all go, once (`protocol.md`, "Reads").
 
+use std::sync::atomic::Ordering;
+
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{FromRedisValue, RedisError, Value};
 
@@ -13,23 +15,42 @@ use crate::error::{Retry, Server, ServerError};
 const SCAN_COUNT: usize = 1_000;
 
 impl Cache {
-    /// Since when Redis remembers, ms since 1970 UTC; `now` if it has just begun.
+    /// Since when Redis remembers every message, ms since 1970 UTC; `now` if it has just begun.
     pub async fn memory_since(&self, now: TimestampMs) -> Result<TimestampMs, ServerError> {
+        self.tell_unremembered(now).await?;
         let steps = vec![step!("SET", keys::MEMORY_SINCE, now, "NX"), step!("GET", keys::MEMORY_SINCE)];
         let mut values = self.redis.batch("cache.memory_since", steps).await?;
         Ok(typed::<Option<TimestampMs>>("cache.memory_since", values.swap_remove(1))?.unwrap_or(now))
     }
 
-    /// After a break of the connection: if any server's run id has changed since the lists were begun, drops them all.
-    pub(super) async fn drop_torn_lists(&self) -> Result<(), ServerError> {
-        if !self.redis.take_interrupted() {
+    /// Notes that a message was accepted by Kafka alone: Redis does not know it, though it exists.
+    pub fn note_unremembered(&self) {
+        self.unremembered.store(true, Ordering::SeqCst);
+    }
+
+    /// Once Redis answers again, it is told that it remembers everything only from now on.
+    pub(super) async fn tell_unremembered(&self, now: TimestampMs) -> Result<(), ServerError> {
+        if !self.unremembered.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let dropped = self.compare_memories().await;
-        if dropped.is_err() {
-            self.redis.set_interrupted();
+        self.redis.run::<()>("cache.memory_since", step!("SET", keys::MEMORY_SINCE, now)).await?;
+        self.unremembered.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// After a break of the connection: if any server's run id has changed since the lists were begun, drops them all.
+    /// Whoever comes while that is being done waits for it: a list that is about to go must not be read.
+    pub(super) async fn drop_torn_lists(&self) -> Result<(), ServerError> {
+        let breaks = self.redis.breaks();
+        if self.lists_checked.load(Ordering::SeqCst) == breaks {
+            return Ok(());
         }
-        dropped
+        let _one_at_a_time = self.checking_lists.lock().await;
+        if self.lists_checked.load(Ordering::SeqCst) < breaks {
+            self.compare_memories().await?;
+            self.lists_checked.store(breaks, Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     async fn compare_memories(&self) -> Result<(), ServerError> {

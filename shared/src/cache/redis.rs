@@ -1,7 +1,7 @@
 //! The connection to Redis: one for the whole process, shared by all requests, single server or cluster alike.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
@@ -21,7 +21,7 @@ const CLUSTER_FAN_OUT: usize = 128;
 #[derive(Clone)]
 pub struct Redis {
     connection: Connection,
-    interrupted: Arc<AtomicBool>,
+    breaks: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl Redis {
                 ConnectionManager::new_lazy_with_config(client, manager_config).map_err(failed)?,
             )
         };
-        Ok(Self { connection, interrupted: Arc::new(AtomicBool::new(true)) })
+        Ok(Self { connection, breaks: Arc::new(AtomicU64::new(1)) })
     }
 
     /// Runs one command or script.
@@ -137,15 +137,10 @@ impl Redis {
         self.run("cache.ping", ::redis::cmd("PING")).await
     }
 
-    /// True once after each break of the connection, and at the start: the server may be another one now, or may have
-    /// lost its memory.
-    pub(super) fn take_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed) && self.interrupted.swap(false, Ordering::SeqCst)
-    }
-
-    /// Says that what [`Self::take_interrupted`] announced could not be looked into.
-    pub(super) fn set_interrupted(&self) {
-        self.interrupted.store(true, Ordering::SeqCst);
+    /// How often the connection broke, the start counted as the first: after each the server may be another one, or may
+    /// have lost its memory.
+    pub(super) fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::SeqCst)
     }
 
     /// Whether commands go to several nodes, in no order.
@@ -166,7 +161,7 @@ impl Redis {
     async fn attempt(&self, steps: &[Step], by_hash: bool) -> Result<Vec<Value>, RedisError> {
         match self.send(steps, by_hash).await {
             Err(failure) if failure.is_io_error() => {
-                self.set_interrupted();
+                self.breaks.fetch_add(1, Ordering::SeqCst);
                 if failure.is_timeout() { Err(failure) } else { self.send(steps, by_hash).await }
             }
             other => other,
