@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use hongyan::app::App;
 use hongyan::cache::detail::Detail;
 use hongyan::error::ServerError;
+use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
 use hongyan::telemetry::metric;
@@ -48,9 +49,28 @@ pub(crate) async fn rows(
     rows: Vec<Message>,
     redis_answers: bool,
 ) -> Result<Vec<Message>, ServerError> {
-    let rows: Vec<Message> = rows.into_iter().filter(|row| !row.is_recalled()).collect();
+    let (recalled, rows): (Vec<Message>, Vec<Message>) = rows.into_iter().partition(Message::is_recalled);
+    if redis_answers {
+        tell_redis(app, &recalled).await?;
+    }
     let rows = if redis_answers { without_recalled(app, rows).await? } else { rows };
     without_deleted(app, caller, rows, redis_answers).await
+}
+
+/// Redis was away when these were recalled, and came back with the messages as they were: it is told before their ids
+/// can be in a list again.
+async fn tell_redis(app: &App, recalled: &[Message]) -> Result<(), ServerError> {
+    let ids: Vec<MessageId> = recalled.iter().map(|row| row.id).collect();
+    let details = app.cache.details(&ids).await?;
+    let stale = recalled.iter().zip(details).filter(|(_, detail)| matches!(detail, Detail::Message(_)));
+    let recalls: Vec<Recall> = stale
+        .map(|(row, _)| Recall {
+            message_id: row.id,
+            recall_time: row.recall_time.unwrap_or_default(),
+            conversation_id: row.conversation(),
+        })
+        .collect();
+    if recalls.is_empty() { Ok(()) } else { app.cache.confirm_recalled(&recalls).await }
 }
 
 async fn without_recalled(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {

@@ -33,7 +33,7 @@ pub(super) fn of_group(
     let partitions = i32::from(config.partitions.get());
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(&config.topic, 0, partitions - 1);
-    let committed = consumer.committed_offsets(asked, timeout)?;
+    let committed = committed(&consumer, asked, timeout)?;
 
     let mut progress = vec![Progress::CaughtUp; usize::from(config.partitions.get())];
     let mut behind = TopicPartitionList::new();
@@ -51,6 +51,34 @@ pub(super) fn of_group(
     }
     read_times(&consumer, &behind, timeout, &mut progress)?;
     Ok(progress)
+}
+
+/// The group's committed offsets. A coordinator that has just moved or is still reading its log is asked again.
+fn committed(
+    consumer: &BaseConsumer<ClientEvents>,
+    asked: TopicPartitionList,
+    timeout: Duration,
+) -> KafkaResult<TopicPartitionList> {
+    let began = Instant::now();
+    loop {
+        match consumer.committed_offsets(asked.clone(), timeout) {
+            Err(error) if is_settling(&error) && began.elapsed() < timeout => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn is_settling(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+        )
+    )
 }
 
 /// Fills in the time of the first record at each place of `behind`.
