@@ -33,7 +33,7 @@ pub(super) fn of_group(
     let partitions = i32::from(config.partitions.get());
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(&config.topic, 0, partitions - 1);
-    let committed = committed(&consumer, asked, timeout)?;
+    let committed = committed(&consumer, &asked, timeout)?;
 
     let mut progress = vec![Progress::CaughtUp; usize::from(config.partitions.get())];
     let mut behind = TopicPartitionList::new();
@@ -56,7 +56,7 @@ pub(super) fn of_group(
 /// The group's committed offsets. A coordinator that has just moved or is still reading its log is asked again.
 fn committed(
     consumer: &BaseConsumer<ClientEvents>,
-    asked: TopicPartitionList,
+    asked: &TopicPartitionList,
     timeout: Duration,
 ) -> KafkaResult<TopicPartitionList> {
     let began = Instant::now();
