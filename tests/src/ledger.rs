@@ -1,5 +1,6 @@
 //! What callers were told, against what the system holds: the five properties of `protocol.md` as a check.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,9 +115,8 @@ impl Ledger {
         let mut shown: BTreeMap<(i64, i64), BTreeSet<String>> = BTreeMap::new();
         for (id, sent) in &sent {
             for pair in [(sent.from, sent.to), (sent.to, sent.from)] {
-                if !shown.contains_key(&pair) {
-                    let all = all_of(&test.user(pair.0), pair.1).await;
-                    shown.insert(pair, all);
+                if let Entry::Vacant(unread) = shown.entry(pair) {
+                    unread.insert(all_of(&test.user(pair.0), pair.1).await);
                 }
             }
             let visible = [(sent.from, sent.to), (sent.to, sent.from)]
@@ -124,7 +124,7 @@ impl Ledger {
                 .filter(|pair| shown[*pair].contains(id))
                 .count();
             match by_id.get(id) {
-                Some((_, 1)) | Some((_, 0)) | None if recalled.contains(id) => {
+                _ if recalled.contains(id) => {
                     let row_is_gone =
                         by_id.get(id).is_none_or(|(content, status)| *status == 0 && content.is_empty());
                     if !row_is_gone || visible > 0 {
