@@ -122,7 +122,7 @@ async fn nothing_is_lost_doubled_or_resurrected_while_servers_die() {
         let ledger = work.end().await;
 
         // Five minutes pass, and what is still pending is settled: by the consumer, or by the compensator.
-        eventually("nothing is pending any more", Duration::from_secs(60), async || {
+        eventually("nothing is pending any more", Duration::from_mins(1), async || {
             test.drain().await;
             if test.app().cache.pending_count().await.unwrap() == 0 {
                 return true;

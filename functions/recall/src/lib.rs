@@ -96,11 +96,19 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
     let event = MessageEvent::Recall(recall);
     let Recall { message_id, recall_time, conversation_id } = recall;
     let pushed = PushEvent::MessageRecalled { message_id, conversation_id, recall_time };
+    let tombstone = || app.store.recall(std::slice::from_ref(&recall));
     let (produced, written, ()) = tokio::join!(
         app.queue.send(&event, app.kafka_wait),
-        app.store.recall(std::slice::from_ref(&recall)),
+        tokio::time::timeout(app.kafka_wait, tombstone()),
         app.push.to_user(message.to, &pushed),
     );
+    let in_redis = matches!(marked, Ok(RecallMark::Recalled | RecallMark::Already(_)));
+    let written = match written {
+        Ok(written) => written,
+        // Redis shows nothing and Kafka's event follows: a slow MySQL is not waited for.
+        Err(_) if in_redis && produced.is_ok() => return Ok(recall),
+        Err(_) => tombstone().await,
+    };
     if let Err(error) = &produced {
         tracing::warn!(%message_id, %error, "recall.produce: Kafka has not acknowledged the RECALL event");
     }
@@ -108,7 +116,6 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
         tracing::warn!(%message_id, %error, "recall.tombstone: MySQL does not have the recall yet");
     }
 
-    let in_redis = matches!(marked, Ok(RecallMark::Recalled | RecallMark::Already(_)));
     match (produced, written) {
         // The event follows, and tells whoever does not know yet.
         (Ok(()), Ok(())) => Ok(recall),
