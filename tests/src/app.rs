@@ -2,15 +2,16 @@
 //! that no other test uses.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hongyan::app::App;
 use hongyan::clock::Clock;
 use hongyan::config::Config;
 use hongyan::id::UserId;
-use hongyan_local::gateway;
+use hongyan_local::gateway::{self, GatewayOptions};
+use hongyan_local::prometheus;
 use hongyan_local::runtime::{Runtime, RuntimeOptions};
 use hongyan_local::stack::Stack;
 use hongyan_scheduled_compensator::Summary;
@@ -23,12 +24,34 @@ use crate::servers;
 /// Redis databases are numbered 0 to 15; 0 is left alone.
 const REDIS_DATABASES: u32 = 15;
 
-static NEXT_REDIS_DATABASE: AtomicU32 = AtomicU32::new(0);
+/// Which databases are in use, one bit each.
+static REDIS_DATABASES_IN_USE: Mutex<u32> = Mutex::new(0);
+
+/// A database that no other running test has.
+struct RedisDatabase(u32);
+
+impl RedisDatabase {
+    fn take() -> Self {
+        let mut in_use = REDIS_DATABASES_IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = (1..=REDIS_DATABASES).find(|number| *in_use & 1 << number == 0);
+        let number = free.expect("fewer than 16 tests at a time");
+        *in_use |= 1 << number;
+        Self(number)
+    }
+}
+
+impl Drop for RedisDatabase {
+    fn drop(&mut self) {
+        *REDIS_DATABASES_IN_USE.lock().unwrap_or_else(PoisonError::into_inner) &= !(1 << self.0);
+    }
+}
 
 /// What a test may change before the application starts.
 pub struct TestAppBuilder {
     settings: BTreeMap<&'static str, String>,
     trigger: bool,
+    gateway: GatewayOptions,
+    metrics: bool,
 }
 
 impl TestAppBuilder {
@@ -43,6 +66,20 @@ impl TestAppBuilder {
     #[must_use]
     pub fn without_trigger(mut self) -> Self {
         self.trigger = false;
+        self
+    }
+
+    /// Sets limits of the gateway.
+    #[must_use]
+    pub fn gateway(mut self, gateway: GatewayOptions) -> Self {
+        self.gateway = gateway;
+        self
+    }
+
+    /// Serves `GET /metrics`. There is one recorder in a process, so one test of a binary may have it.
+    #[must_use]
+    pub fn with_metrics(mut self) -> Self {
+        self.metrics = true;
         self
     }
 
@@ -61,8 +98,8 @@ impl TestAppBuilder {
             settings.entry("KAFKA_DEAD_LETTER_TOPIC").or_insert_with(|| format!("{name}_dead")).clone();
         settings.insert("KAFKA_GROUP_ID", name.clone());
         settings.insert("MYSQL_URL", stack.create_database(&name).await.expect("a database for the test"));
-        if !settings.contains_key("REDIS_CLUSTER") {
-            let database = NEXT_REDIS_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES + 1;
+        let database = (!settings.contains_key("REDIS_CLUSTER")).then(RedisDatabase::take);
+        if let Some(RedisDatabase(database)) = &database {
             let url = settings["REDIS_URL"].clone();
             let server = url.rsplit_once('/').map_or(url.as_str(), |(server, _)| server);
             settings.insert("REDIS_URL", format!("{server}/{database}"));
@@ -73,7 +110,8 @@ impl TestAppBuilder {
         stack.create_topic(&topic, partitions).await.expect("a topic for the test");
         stack.create_topic(&dead_letters, 1).await.expect("a dead-letter topic for the test");
 
-        let test = TestApp::prepare(config, settings).await;
+        let mut test = TestApp::prepare(config, settings).await;
+        (test.database, test.gateway, test.metrics) = (database, self.gateway, self.metrics);
         test.boot(self.trigger).await
     }
 }
@@ -88,7 +126,10 @@ pub struct TestApp {
     pub mysql: MySqlPool,
     clock_offset: Arc<AtomicI64>,
     redis: redis::Client,
+    gateway: GatewayOptions,
+    metrics: bool,
     runtime: Option<Runtime>,
+    database: Option<RedisDatabase>,
 }
 
 impl TestApp {
@@ -99,7 +140,12 @@ impl TestApp {
 
     /// An application with settings of the test's own.
     pub fn builder() -> TestAppBuilder {
-        TestAppBuilder { settings: BTreeMap::new(), trigger: true }
+        TestAppBuilder {
+            settings: BTreeMap::new(),
+            trigger: true,
+            gateway: GatewayOptions::default(),
+            metrics: false,
+        }
     }
 
     async fn prepare(config: Config, settings: BTreeMap<&'static str, String>) -> Self {
@@ -109,7 +155,17 @@ impl TestApp {
             redis::cmd("FLUSHDB").exec_async(&mut connection).await.expect("an empty database");
         }
         let mysql = MySqlPool::connect_lazy(&settings["MYSQL_URL"]).expect("a MySQL URL");
-        Self { config, settings, mysql, clock_offset: Arc::default(), redis, runtime: None }
+        Self {
+            config,
+            settings,
+            mysql,
+            clock_offset: Arc::default(),
+            redis,
+            gateway: GatewayOptions::default(),
+            metrics: false,
+            runtime: None,
+            database: None,
+        }
     }
 
     async fn boot(mut self, trigger: bool) -> Self {
@@ -119,6 +175,10 @@ impl TestApp {
         options.schedule = Some(Duration::from_hours(24));
         if let Some(trigger) = &mut options.trigger {
             trigger.longest_pause = Duration::from_secs(1);
+        }
+        options.gateway = self.gateway.clone();
+        if self.metrics {
+            options.metrics = Some(prometheus::install().expect("the only recorder of this process"));
         }
         if !trigger {
             options.trigger = None;

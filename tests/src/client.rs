@@ -31,8 +31,10 @@ pub struct Answer {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as JSON; null if there is none.
+    /// The body as JSON; null if there is none, or if it is no JSON.
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 impl Answer {
@@ -136,14 +138,19 @@ impl Caller {
         let request = request.body(Full::from(body.unwrap_or_default()))?;
         let response = self.client.request(request).await?;
         let (parts, body) = response.into_parts();
-        let bytes = body.collect().await?.to_bytes();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+        let text = String::from_utf8(body.collect().await?.to_bytes().into())?;
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, text })
     }
 
     /// Opens a WebSocket.
     pub async fn connect(&self) -> Socket {
         Socket::open(self.address, &self.token).await.expect("the WebSocket opens")
+    }
+
+    /// Opens a WebSocket whose client has room for a few KB only, so that one who does not read is soon noticed.
+    pub async fn connect_with_little_room(&self) -> Socket {
+        Socket::open_with_little_room(self.address, &self.token).await
     }
 
     /// Tries to open a WebSocket; the HTTP status of a refusal.

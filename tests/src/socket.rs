@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -19,6 +19,15 @@ impl Socket {
             Err(Error::Http(refusal)) => Err(refusal.status().as_u16()),
             Err(error) => panic!("no WebSocket: {error}"),
         }
+    }
+
+    pub(crate) async fn open_with_little_room(address: SocketAddr, token: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a small buffer");
+        let stream = socket.connect(address).await.expect("the gateway accepts");
+        let request = format!("ws://{address}/ws?token={token}");
+        let opened = tokio_tungstenite::client_async(request, MaybeTlsStream::Plain(stream)).await;
+        Self(opened.expect("the WebSocket opens").0)
     }
 
     /// Sends a text.
@@ -42,6 +51,19 @@ impl Socket {
             panic!("the connection was closed")
         };
         tokio::time::timeout(limit, next).await.ok()
+    }
+
+    /// The next text as JSON, or nothing once the connection has ended, in whatever way; fails the test after 10 s.
+    pub async fn hear_until_closed(&mut self) -> Option<Value> {
+        let next = async {
+            while let Some(Ok(message)) = self.0.next().await {
+                if let Message::Text(text) = message {
+                    return Some(serde_json::from_str(&text).expect("a text is JSON"));
+                }
+            }
+            None
+        };
+        tokio::time::timeout(Duration::from_secs(10), next).await.expect("a text or the end within 10 s")
     }
 
     /// Waits until the server closes the connection; the close code, if it gave one.
