@@ -1,0 +1,91 @@
+//! `GET /health`, `GET /metrics`, and 503 when nothing can take a message.
+
+use std::time::Duration;
+
+use hongyan::telemetry::metric;
+use hongyan_local::stack::{Kind, Stack, StackOptions};
+use hongyan_tests::TestApp;
+use hongyan_tests::app::eventually;
+use serde_json::json;
+
+use crate::assert_refused;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_prometheus_text_with_the_names_of_the_project() {
+    let test = TestApp::builder().with_metrics().start().await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let mut socket = bob.connect().await;
+    let id = alice.sent(2, "counted").await;
+    socket.hear().await;
+    test.drain().await;
+    bob.history(1, "").await;
+    alice.recall(&id).await;
+    test.drain().await;
+    test.compensate().await;
+    let answer = alice.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    // What nothing has happened to yet has no line; nothing was broken here.
+    let silent = [metric::DEAD_LETTERS];
+    for metric in metric::ALL.iter().filter(|metric| !silent.contains(&metric.name)) {
+        let line = format!("# TYPE {} ", metric.name);
+        assert!(answer.text.contains(&line), "{} is missing in\n{}", metric.name, answer.text);
+    }
+    assert!(answer.text.contains(r#"hongyan_sends_total{outcome="accepted"} "#), "{}", answer.text);
+    assert!(!answer.text.contains(&id), "no id is a label");
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_names_the_server_that_is_away_and_with_no_place_to_keep_it_a_send_is_503() {
+    let stack = Stack::start(StackOptions::temporary()).await.unwrap();
+    let test = TestApp::builder().set("REDIS_TIMEOUT_MS", "500").start_on(&stack).await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let well = json!({"status": "ok", "servers": {"redis": "ok", "mysql": "ok", "kafka": "ok"}});
+    let health = alice.get("/health").await;
+    assert_eq!((health.status, &health.body), (200, &well));
+    let first = alice.sent(2, "before").await;
+    test.drain().await;
+
+    for (kind, name) in [(Kind::Mysql, "mysql"), (Kind::Redis, "redis"), (Kind::Kafka, "kafka")] {
+        stack.server(kind).stop().await.unwrap();
+        let health = alice.with_token("").get("/health").await;
+        assert_eq!((health.status, &health.body["status"]), (503, &json!("unavailable")), "{health:?}");
+        let servers = health.body["servers"].as_object().unwrap();
+        let away: Vec<&str> = servers
+            .iter()
+            .filter(|(_, answer)| *answer == "unavailable")
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(away, [name], "{health:?}");
+        // One of the two that can keep a message is there.
+        assert_eq!(alice.send(2, name).await.status, 201, "without {name}");
+        stack.server(kind).start().await.unwrap();
+        eventually("all is well again", Duration::from_secs(20), async || {
+            alice.get("/health").await.body == well
+        })
+        .await;
+        test.drain().await;
+    }
+    // What the producer gave up while Kafka was away is the compensator's.
+    test.pass_ms(301_000);
+    test.compensate().await;
+    test.drain().await;
+    assert_eq!(test.count_rows("status = 1").await, 4);
+    assert_eq!(bob.history(1, "").await.ids().len(), 4);
+
+    for kind in [Kind::Redis, Kind::Kafka] {
+        stack.server(kind).stop().await.unwrap();
+    }
+    let began = std::time::Instant::now();
+    assert_refused(&alice.send(2, "nowhere").await, 503, "unavailable");
+    assert!(began.elapsed() < Duration::from_secs(2), "at once, not a hang: {:?}", began.elapsed());
+    assert_eq!(bob.history(1, "").await.ids().len(), 4, "MySQL alone answers");
+    stack.server(Kind::Mysql).stop().await.unwrap();
+    assert_refused(&bob.history(1, "").await, 503, "unavailable");
+    assert_refused(&alice.recall(&first).await, 503, "unavailable");
+    assert_refused(&bob.delete(&first).await, 503, "unavailable");
+    assert_refused(&bob.unread().await, 503, "unavailable");
+    test.stop().await;
+    stack.stop().await.unwrap();
+}

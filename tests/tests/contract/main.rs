@@ -1,0 +1,36 @@
+//! The outside surface (`contract.md`), end to end on real servers: what callers rely on, row by row.
+
+#![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
+
+mod answers;
+mod content;
+mod delete;
+mod health;
+mod ids;
+mod paging;
+mod recall;
+mod refusals;
+mod retries;
+mod strangers;
+mod tokens;
+mod unread;
+mod websocket;
+
+use hongyan_tests::Answer;
+
+/// The answer is this row of the table of errors, in the form of RFC 9457, with the headers that belong to it.
+fn assert_refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.problem(), (status, code), "{answer:?}");
+    assert_eq!(answer.headers["content-type"], "application/problem+json", "{answer:?}");
+    assert_eq!(answer.body["status"], status, "{answer:?}");
+    for name in ["type", "title", "detail"] {
+        assert!(answer.body[name].as_str().is_some_and(|text| !text.is_empty()), "{name}: {answer:?}");
+    }
+    assert_eq!(answer.headers.contains_key("retry-after"), status == 503, "{answer:?}");
+    assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{answer:?}");
+}
+
+/// Redis forgets everything.
+async fn empty_redis(test: &hongyan_tests::TestApp) {
+    redis::cmd("FLUSHDB").exec_async(&mut test.redis().await).await.unwrap();
+}
