@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use hongyan::cache::Cache;
 use hongyan::cache::detail::{Detail, RecallMark};
@@ -14,6 +15,7 @@ use hongyan::cache::worker::IdSource;
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::{ClientMessageId, Message, MessageType};
+use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_tests::TestApp;
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
@@ -56,12 +58,12 @@ async fn list(cache: &Cache) -> Vec<i64> {
 
 /// As a send does that has just made its id.
 async fn accept(cache: &Cache, message: &Message) {
-    cache.accept(message, true).await.unwrap();
+    cache.accept(message, message.send_time).await.unwrap();
 }
 
 /// As a send does that was held up on its way.
 async fn accept_late(cache: &Cache, message: &Message) {
-    cache.accept(message, false).await.unwrap();
+    cache.accept(message, message.send_time + 2_000).await.unwrap();
 }
 
 async fn mark(cache: &Cache, message: &Message) -> PersistMark {
@@ -405,4 +407,47 @@ async fn a_source_that_was_frozen_past_its_lease_takes_a_new_number_and_its_ids_
     source.give_back().await.unwrap();
     assert!(source.next().await.unwrap() > last);
     test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_go_when_redis_is_another_one_and_are_whole_again() {
+    let stack = Stack::start(StackOptions::temporary()).await.unwrap();
+    let test = TestApp::builder().set("REDIS_TIMEOUT_MS", "500").start_on(&stack).await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let mut newest_first = Vec::new();
+    for number in 0..5 {
+        newest_first.insert(0, alice.sent(2, &format!("message {number}")).await);
+    }
+    test.drain().await;
+    assert_eq!(bob.history(1, "").await.ids(), newest_first);
+
+    // What a crash does that loses the last second of writes: the list lacks one that MySQL has.
+    let lost = &newest_first[2];
+    test.redis().await.lrem::<_, _, ()>("msg:conv:1_2", 0, lost).await.unwrap();
+    assert_eq!(bob.history(1, "").await.ids().len(), 4, "the same Redis is believed");
+    stack.server(Kind::Redis).restart().await.unwrap();
+    assert_eq!(
+        test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(),
+        4,
+        "the torn list came back"
+    );
+    assert_eq!(bob.history(1, "").await.ids(), newest_first, "and went");
+    assert_eq!(test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(), 5, "refilled");
+
+    // Once: another process that finds the same Redis drops nothing.
+    let another = Cache::new(&test.config.redis, &test.config.kafka, &test.config.im).unwrap();
+    assert_eq!(list(&another).await.len(), 5);
+    assert_eq!(test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(), 5);
+
+    // Without Redis ids go on until the lease ends.
+    stack.server(Kind::Redis).stop().await.unwrap();
+    let first = test.app().ids.next().await.unwrap();
+    assert!(test.app().ids.next().await.unwrap() > first);
+    test.pass_ms(11 * 60_000);
+    assert!(test.app().ids.next().await.unwrap_err().is_transient());
+    stack.server(Kind::Redis).start().await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(5), test.app().ids.next()).await.unwrap().unwrap();
+    assert!(again > first);
+    test.stop().await;
+    stack.stop().await.unwrap();
 }
