@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use hongyan::config::ConfigError;
 use hongyan::id::UserId;
 use hongyan::telemetry::{self, Output};
 
@@ -59,6 +60,8 @@ enum Command {
         command: stack::Command,
     },
     /// Print the connection settings of the running stack as KEY=value lines
+    ///
+    /// For a shell and what it starts: set -a; eval "$(./dev env)"; set +a
     Env,
     /// Print a JWT that the local runtime accepts for a user
     Token {
@@ -83,12 +86,16 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Each of our errors says its cause itself.
-            for line in error.to_string().lines() {
-                eprintln!("error: {line}");
-            }
+            eprintln!("{}", told(&error.to_string(), error.is::<ConfigError>()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error as a person reads it: `faults` has a line for each fault; of any other text the first line says it all, and the
+/// others, a server's last words, belong to it.
+fn told(error: &str, faults: bool) -> String {
+    format!("error: {}", error.replace('\n', if faults { "\nerror: " } else { "\n  " }))
 }
 
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -117,6 +124,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn one_line_is_the_error_and_the_others_belong_to_it() {
+        assert_eq!(told("A must be set\nB must be set", true), "error: A must be set\nerror: B must be set");
+        assert_eq!(
+            told("Redis ended; its log says last:\nno memory", false),
+            "error: Redis ended; its log says last:\n  no memory"
+        );
     }
 
     #[test]
