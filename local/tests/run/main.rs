@@ -22,7 +22,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use caller::{Caller, HalfSent, Outcome, id_of};
-use program::{LIMIT, Running, ended, failure_of, hongyan, output_of, processes};
+use program::{Background, LIMIT, Running, ended, failure_of, hongyan, output_of, processes};
 
 /// The servers are heavy: one stack at a time.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -333,6 +333,7 @@ async fn what_is_wrong_is_one_clear_line_and_leaves_nothing_running() {
     command.env("HONGYAN_STACK", "podman");
     assert_eq!(failure_of(command).await, "HONGYAN_STACK: must be native or docker");
 
+    let _servers = Background(folder.path());
     output_of(hongyan(folder.path(), ["stack", "up"])).await;
     let given = settings(folder.path()).await;
 

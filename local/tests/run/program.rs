@@ -136,6 +136,18 @@ fn forward(stream: impl AsyncRead + Send + Unpin + 'static, sender: mpsc::Unboun
     });
 }
 
+/// Servers in the background over a folder. They outlive every process, so a test that fails has to stop them too.
+pub(crate) struct Background<'a>(pub(crate) &'a Path);
+
+impl Drop for Background<'_> {
+    fn drop(&mut self) {
+        if !processes(self.0).is_empty() {
+            let stopped = hongyan(self.0, ["stack", "down"]).into_std().status();
+            println!("stopped what the test left in {}: {stopped:?}", self.0.display());
+        }
+    }
+}
+
 /// Processes that name this folder on their command line.
 pub(crate) fn processes(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
