@@ -27,7 +27,7 @@ pub async fn stack() -> &'static Stack {
     STACK.get_or_init(start).await
 }
 
-/// A name that no other test of this binary has: for a database, a topic, a group.
+/// A name that no other test has, also not one of an earlier run on the same server: for a database, a topic, a group.
 pub fn unique_name() -> String {
-    format!("hongyan_test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("hongyan_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
