@@ -181,10 +181,11 @@ async fn position_of(
 
 /// The conversations in which the user received something above their position, the newest first.
 async fn inboxes_of(connection: &mut MySqlConnection, user: UserId) -> Result<Vec<Inbox>, sqlx::Error> {
-    // The inner query reads one entry of idx_inbox a conversation (a "loose" scan), however long the conversation is.
+    // The inner query reads one entry of idx_inbox a conversation (a "loose" scan), however long the conversation is. Both
+    // servers do so only if GROUP BY begins as the index does, though to_id is a constant: without it they read all.
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
         "/* store.unread: conversations */ SELECT c.conv_id, COALESCE(p.up_to, 0), c.newest FROM \
-         (SELECT conv_id, MAX(id) AS newest FROM message FORCE INDEX (idx_inbox) WHERE to_id = ? GROUP BY conv_id) AS c \
+         (SELECT conv_id, MAX(id) AS newest FROM message FORCE INDEX (idx_inbox) WHERE to_id = ? GROUP BY to_id, conv_id) AS c \
          LEFT JOIN read_position AS p ON p.user_id = ? AND p.conv_id = c.conv_id \
          WHERE p.up_to IS NULL OR p.up_to < c.newest ORDER BY c.newest DESC",
     )
