@@ -8,7 +8,9 @@ use super::Store;
 use super::fault::Fault;
 use super::pool::scoped;
 use super::recall::apply_tombstones;
-use super::row::{COLUMNS, LONGEST_LIST, message_id, message_of, push_ids, push_rows};
+use super::row::{
+    COLUMNS, LONGEST_LIST, filled_up, full_length, message_id, message_of, push_ids, push_rows,
+};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
@@ -41,9 +43,12 @@ pub enum Persisted {
 
 /// The column `content` is TEXT.
 const MAX_CONTENT_BYTES: usize = 65_535;
-/// The most content in one statement, in bytes: far from any server's `max_allowed_packet`, which is met by a closed
-/// connection and not by an answer.
-const STATEMENT_CONTENT_BYTES: usize = 1 << 20;
+/// The most bytes of one statement, so that it is one TLS record (16 KiB) and one write to the socket. sqlx leaves Nagle's
+/// algorithm on: the end of a second write would wait until the server acknowledges the first, which it puts off for 40 ms.
+/// `docs/decisions/mysql-connections.md` has the measurement.
+const STATEMENT_BYTES: usize = 15 * 1024;
+/// What a row needs in a statement beside its content and its `clientMsgId`, at most.
+const ROW_BYTES: usize = 140;
 
 /// A message of the batch.
 #[derive(Clone)]
@@ -233,20 +238,32 @@ fn statements<'s, 'a>(mut entries: &'s [Entry<'a>]) -> Vec<&'s [Entry<'a>]> {
     let mut statements = Vec::with_capacity(entries.len().div_ceil(LONGEST_LIST));
     while !entries.is_empty() {
         let mut bytes = 0;
-        let len = entries
+        let fitting = entries
             .iter()
             .take(LONGEST_LIST)
             .take_while(|entry| {
-                bytes += entry.message.content.len();
-                bytes <= STATEMENT_CONTENT_BYTES
+                bytes += size_of(entry);
+                bytes <= STATEMENT_BYTES
             })
-            .count()
-            .max(1);
+            .count();
+        // A list is filled up to one of the few lengths by repeating its last row: all that is left goes into one
+        // statement if there is room for that as well.
+        let repeated = (filled_up(fitting) - fitting) * entries.get(fitting.max(1) - 1).map_or(0, size_of);
+        let len = if fitting == entries.len() && bytes + repeated <= STATEMENT_BYTES {
+            fitting
+        } else {
+            full_length(fitting)
+        };
         let (statement, rest) = entries.split_at(len);
         statements.push(statement);
         entries = rest;
     }
     statements
+}
+
+/// What a row needs in a statement, in bytes, at most.
+fn size_of(entry: &Entry<'_>) -> usize {
+    ROW_BYTES + entry.message.content.len() + entry.client_msg_id.map_or(0, |id| id.as_str().len())
 }
 
 async fn insert_statement(
@@ -340,4 +357,47 @@ async fn tombstones_of(
         }
     }
     Ok(tombstones)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::MessageType;
+
+    fn lengths(contents: &[usize]) -> Vec<usize> {
+        let messages: Vec<Message> = contents
+            .iter()
+            .zip(1..)
+            .map(|(&bytes, id)| {
+                let (id, from, to) = (MessageId::new(id), UserId::new(1), UserId::new(2));
+                Message::new(
+                    id.unwrap(),
+                    from.unwrap(),
+                    to.unwrap(),
+                    MessageType::TEXT,
+                    "x".repeat(bytes),
+                    None,
+                )
+            })
+            .collect();
+        let entries: Vec<Entry<'_>> = messages
+            .iter()
+            .enumerate()
+            .map(|(place, message)| Entry { message, conversation: "1_2".into(), client_msg_id: None, place })
+            .collect();
+        let statements = statements(&entries);
+        assert!(statements.concat().iter().map(|entry| entry.place).eq(0..contents.len()));
+        statements.iter().map(|statement| statement.len()).collect()
+    }
+
+    #[test]
+    fn statements_are_small_and_few() {
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&[10; 100]), [100]);
+        assert_eq!(lengths(&[10; 230]), [100, 100, 30], "the last is filled up to 50");
+        assert_eq!(lengths(&[100; 130]), [50, 50, 30]);
+        assert_eq!(lengths(&[60; 70]), [50, 20], "filled up to 100, it would be too large");
+        assert_eq!(lengths(&[8_192; 3]), [1, 1, 1]);
+        assert_eq!(lengths(&[65_535, 10, 65_535]), [1, 1, 1]);
+    }
 }

@@ -70,10 +70,18 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error 
 /// The most values in one list.
 pub(super) const LONGEST_LIST: usize = 100;
 
-/// How many values a list of `len` is filled up to. A prepared statement is kept on the server for each length that
-/// ever occurs, and the server has a limit for all its clients (`max_prepared_stmt_count`), so only a few lengths do.
-fn filled_up(len: usize) -> usize {
-    [1, 2, 5, 10, 20, 50].into_iter().find(|&size| len <= size).unwrap_or(LONGEST_LIST.max(len))
+/// The lengths that lists have. A prepared statement is kept on the server for each length that ever occurs, and the
+/// server has a limit for all its clients (`max_prepared_stmt_count`), so only a few lengths do.
+const LENGTHS: [usize; 7] = [1, 2, 5, 10, 20, 50, LONGEST_LIST];
+
+/// How many values a list of `len` is filled up to.
+pub(super) fn filled_up(len: usize) -> usize {
+    LENGTHS.into_iter().find(|&length| len <= length).unwrap_or(len)
+}
+
+/// The longest list of at most `len` values, at least 1, that needs no filling up.
+pub(super) fn full_length(len: usize) -> usize {
+    LENGTHS.into_iter().rev().find(|&length| length <= len).unwrap_or(1)
 }
 
 /// `items`, and the last of them again until the list has one of the few lengths: in `IN` and in an upsert that changes
