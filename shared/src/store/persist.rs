@@ -47,6 +47,9 @@ const MAX_CONTENT_BYTES: usize = 65_535;
 /// algorithm on: the end of a second write would wait until the server acknowledges the first, which it puts off for 40 ms.
 /// `docs/decisions/mysql-connections.md` has the measurement.
 const STATEMENT_BYTES: usize = 15 * 1024;
+/// The same where one row is larger than that, so that it has to wait anyway: as much as no server's
+/// `max_allowed_packet` refuses, which is met by a closed connection and not by an answer.
+const LARGE_STATEMENT_BYTES: usize = 1 << 20;
 /// What a row needs in a statement beside its content and its `clientMsgId`, at most.
 const ROW_BYTES: usize = 140;
 
@@ -236,20 +239,21 @@ async fn insert(
 /// `entries` cut into what goes into one statement each.
 fn statements<'s, 'a>(mut entries: &'s [Entry<'a>]) -> Vec<&'s [Entry<'a>]> {
     let mut statements = Vec::with_capacity(entries.len().div_ceil(LONGEST_LIST));
-    while !entries.is_empty() {
+    while let Some(first) = entries.first() {
+        let limit = if size_of(first) > STATEMENT_BYTES { LARGE_STATEMENT_BYTES } else { STATEMENT_BYTES };
         let mut bytes = 0;
         let fitting = entries
             .iter()
             .take(LONGEST_LIST)
             .take_while(|entry| {
                 bytes += size_of(entry);
-                bytes <= STATEMENT_BYTES
+                bytes <= limit
             })
             .count();
         // A list is filled up to one of the few lengths by repeating its last row: all that is left goes into one
         // statement if there is room for that as well.
-        let repeated = (filled_up(fitting) - fitting) * entries.get(fitting.max(1) - 1).map_or(0, size_of);
-        let len = if fitting == entries.len() && bytes + repeated <= STATEMENT_BYTES {
+        let repeated = (filled_up(fitting) - fitting) * size_of(&entries[fitting - 1]);
+        let len = if fitting == entries.len() && bytes + repeated <= limit {
             fitting
         } else {
             full_length(fitting)
@@ -398,6 +402,7 @@ mod tests {
         assert_eq!(lengths(&[100; 130]), [50, 50, 30]);
         assert_eq!(lengths(&[60; 70]), [50, 20], "filled up to 100, it would be too large");
         assert_eq!(lengths(&[8_192; 3]), [1, 1, 1]);
-        assert_eq!(lengths(&[65_535, 10, 65_535]), [1, 1, 1]);
+        assert_eq!(lengths(&[10, 65_535, 10, 65_535]), [1, 3], "what has to wait anyway waits together");
+        assert_eq!(lengths(&[65_535; 100]), [10; 10]);
     }
 }
