@@ -60,7 +60,7 @@ async fn just_within_the_window_it_works() {
     let alice = test.user(1);
     let id = alice.sent(2, "late").await;
     test.drain().await;
-    test.pass_ms(290_000);
+    test.pass_ms(240_000);
     assert_eq!(alice.recall(&id).await.status, 200);
     test.drain().await;
     assert_eq!(test.row(&id).await.unwrap().status, 0);
