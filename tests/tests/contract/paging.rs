@@ -52,9 +52,20 @@ impl Conversation {
     /// Walks back from the newest. A message arrives after each of the first `arriving` pages; they are newer than where
     /// the walk began, so it must not meet them.
     async fn walk_back(&mut self, limit: usize, arriving: usize) -> Vec<String> {
+        self.some_pages_back("", usize::MAX, limit, arriving).await
+    }
+
+    /// The same from `cursor` on, for `pages` pages at most.
+    async fn some_pages_back(
+        &mut self,
+        cursor: &str,
+        pages: usize,
+        limit: usize,
+        arriving: usize,
+    ) -> Vec<String> {
         let mut seen = Vec::new();
-        let mut cursor = String::new();
-        for page_number in 0.. {
+        let mut cursor = cursor.to_owned();
+        for page_number in 0..pages {
             let page = self.alice.history(5, &format!("limit={limit}{cursor}")).await;
             assert_eq!(page.status, 200, "{page:?}");
             let ids = page.ids();
@@ -73,9 +84,20 @@ impl Conversation {
 
     /// Walks forward from the oldest. What arrives meanwhile is met at the end.
     async fn walk_on(&mut self, limit: usize, arriving: usize) -> Vec<String> {
+        self.some_pages_on("1", usize::MAX, limit, arriving).await
+    }
+
+    /// The same from `after` on, for `pages` pages at most.
+    async fn some_pages_on(
+        &mut self,
+        after: &str,
+        pages: usize,
+        limit: usize,
+        arriving: usize,
+    ) -> Vec<String> {
         let mut seen = Vec::new();
-        let mut after = "1".to_owned();
-        for page_number in 0.. {
+        let mut after = after.to_owned();
+        for page_number in 0..pages {
             let page = self.eve.history(1, &format!("limit={limit}&after={after}")).await;
             assert_eq!(page.status, 200, "{page:?}");
             let ids = page.ids();
@@ -112,16 +134,27 @@ fn assert_same(found: &[String], expected: &[String], what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_every_size_neither_skip_nor_repeat_in_either_direction() {
+async fn pages_of_any_size_neither_skip_nor_repeat_in_either_direction() {
     let mut conversation = Box::pin(Conversation::of(2_500)).await;
-    for limit in [100, 20, 7, 1] {
+    for limit in [100, 20, 7] {
         let expected = conversation.newest_first();
         let seen = conversation.walk_back(limit, 10).await;
         assert_same(&seen, &expected, &format!("back by {limit}"));
         let seen = conversation.walk_on(limit, 10).await;
         assert_same(&seen, &conversation.ids, &format!("on by {limit}"));
     }
-    assert_eq!(conversation.ids.len(), 2_580);
+    // One by one over the end of the list in Redis, which has the newest thousand, and at both ends of the conversation.
+    for (newest, pages) in [(950, 100), (2_500, 100), (3, 2)] {
+        let expected = conversation.newest_first();
+        let cursor = format!("&before={}", expected[newest]);
+        let seen = conversation.some_pages_back(&cursor, pages, 1, 10).await;
+        let end = expected.len().min(newest + 1 + pages);
+        assert_same(&seen, &expected[newest + 1..end], &format!("back one by one from {newest}"));
+        let oldest = expected.len() - 1 - newest;
+        let seen = conversation.some_pages_on(&conversation.ids[oldest].clone(), pages, 1, 10).await;
+        let end = conversation.ids.len().min(oldest + 1 + pages);
+        assert_same(&seen, &conversation.ids[oldest + 1..end], &format!("on one by one from {oldest}"));
+    }
     let listed: usize = redis::cmd("LLEN")
         .arg("msg:conv:1_5")
         .query_async(&mut conversation.test.redis().await)
