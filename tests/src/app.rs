@@ -242,13 +242,17 @@ impl TestApp {
         self.runtime().trigger().expect("a trigger").resume();
     }
 
-    /// Waits until everything that is in the topic now has been consumed and committed.
+    /// Waits until everything that is in the topic now has been consumed and committed. A Kafka that has just come back
+    /// may still be finding its coordinator: it is asked again.
     pub async fn drain(&self) {
-        let drained = self.runtime().trigger().expect("a trigger").drain();
-        tokio::time::timeout(Duration::from_secs(30), drained)
-            .await
-            .expect("drained within 30 s")
-            .expect("drained");
+        let trigger = self.runtime().trigger().expect("a trigger");
+        let drained = async {
+            while let Err(error) = trigger.drain().await {
+                eprintln!("asked again: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), drained).await.expect("drained within 30 s");
     }
 
     /// Runs the compensator once.
