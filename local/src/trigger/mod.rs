@@ -23,7 +23,7 @@ use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::error::ServerError;
 use hongyan::queue::KafkaBatchResponse;
 use hongyan::queue::client::{ClientEvents, client_config, refused};
-use hongyan::queue::error::{kafka_error, transient};
+use hongyan::queue::error::{is_settling, kafka_error, transient};
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
@@ -255,17 +255,28 @@ impl Trigger {
         .await
     }
 
-    /// Puts a question to Kafka on a thread that may block.
+    /// Puts a question to Kafka on a thread that may block. While the group's coordinator is settling, as after a
+    /// restart of Kafka, it is asked again.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Consumer, &str) -> KafkaResult<T> + Send + 'static,
+        question: impl Fn(&Consumer, &str) -> KafkaResult<T> + Send + 'static,
     ) -> Result<T, TriggerError> {
         const ACTION: &str = "trigger.ask";
         let consumer = self.shared.consumer().ok_or(TriggerError::Stopped)?;
         let topic = self.shared.options.kafka.topic.clone();
-        let answer = tokio::task::spawn_blocking(move || question(&consumer, &topic))
-            .await
-            .map_err(|error| transient(ACTION, error))?;
+        let stopping = self.shared.stopping.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            loop {
+                match question(&consumer, &topic) {
+                    Err(error) if is_settling(&error) && !stopping.is_cancelled() => {
+                        std::thread::sleep(LOOK_AGAIN);
+                    }
+                    answer => return answer,
+                }
+            }
+        })
+        .await
+        .map_err(|error| transient(ACTION, error))?;
         Ok(answer.map_err(|error| kafka_error(ACTION, error))?)
     }
 }

@@ -42,6 +42,18 @@ fn retry(error: &KafkaError) -> Retry {
     }
 }
 
+/// Whether the group's coordinator has just moved or is still reading its log: the same question is answered soon.
+pub fn is_settling(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+        )
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

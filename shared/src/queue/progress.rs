@@ -10,6 +10,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{ClientEvents, client_config};
+use super::error::is_settling;
 use crate::clock::TimestampMs;
 use crate::config::{KafkaConfig, KafkaSecurity};
 
@@ -68,17 +69,6 @@ fn committed(
             answer => return answer,
         }
     }
-}
-
-fn is_settling(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::NotCoordinator
-                | RDKafkaErrorCode::CoordinatorLoadInProgress
-                | RDKafkaErrorCode::CoordinatorNotAvailable
-        )
-    )
 }
 
 /// Fills in the time of the first record at each place of `behind`.
