@@ -31,6 +31,13 @@ pub struct Recall {
     pub conversation_id: ConversationId,
 }
 
+impl Recall {
+    /// The recall of `message` at `recall_time`.
+    pub fn of(message: &Message, recall_time: TimestampMs) -> Self {
+        Self { message_id: message.id, recall_time, conversation_id: message.conversation() }
+    }
+}
+
 impl MessageEvent {
     /// The conversation that the event belongs to.
     pub fn conversation(&self) -> ConversationId {

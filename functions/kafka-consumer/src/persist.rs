@@ -114,7 +114,7 @@ fn sort_out(writes: Vec<Write>, found: Vec<Check>) -> Checked {
                 checked.skipped.push(write);
             }
             Check::RecallUnderway(recall_time) => {
-                let recall = recall_of(&write.message, recall_time);
+                let recall = Recall::of(&write.message, recall_time);
                 checked.underway.push((write, recall));
             }
             Check::Taken => {
@@ -143,7 +143,7 @@ pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
     for (write, mark) in written.iter().zip(marks) {
         let message = &write.message;
         match mark {
-            PersistMark::Recalled(recall_time) => recalled.push(recall_of(message, recall_time)),
+            PersistMark::Recalled(recall_time) => recalled.push(Recall::of(message, recall_time)),
             PersistMark::Missing => {
                 missing.push(message);
                 settled.push((message.conversation(), Pending::sent(message)));
@@ -185,7 +185,7 @@ async fn persist_chunk(
         match persisted {
             Persisted::Written => written.push(one),
             Persisted::Recalled { recall_time } => {
-                let recall = recall_of(&one.message, recall_time);
+                let recall = Recall::of(&one.message, recall_time);
                 underway.push((one, recall));
             }
             other => set_aside(app, batch, &one, other).await?,
@@ -244,8 +244,4 @@ async fn set_aside(
         app.cache.settle([(message.conversation(), Pending::sent(message))]).await?;
     }
     Ok(())
-}
-
-fn recall_of(message: &Message, recall_time: i64) -> Recall {
-    Recall { message_id: message.id, recall_time, conversation_id: message.conversation() }
 }

@@ -63,13 +63,8 @@ async fn tell_redis(app: &App, recalled: &[Message]) -> Result<(), ServerError> 
     let ids: Vec<MessageId> = recalled.iter().map(|row| row.id).collect();
     let details = app.cache.details(&ids).await?;
     let stale = recalled.iter().zip(details).filter(|(_, detail)| matches!(detail, Detail::Message(_)));
-    let recalls: Vec<Recall> = stale
-        .map(|(row, _)| Recall {
-            message_id: row.id,
-            recall_time: row.recall_time.unwrap_or_default(),
-            conversation_id: row.conversation(),
-        })
-        .collect();
+    let recalls: Vec<Recall> =
+        stale.map(|(row, _)| Recall::of(row, row.recall_time.unwrap_or_default())).collect();
     if recalls.is_empty() { Ok(()) } else { app.cache.confirm_recalled(&recalls).await }
 }
 

@@ -78,7 +78,7 @@ fn decide(app: &App, caller: UserId, found: &Found) -> Result<Recall, ApiError> 
         }
         now
     };
-    Ok(Recall { message_id: message.id, recall_time, conversation_id: message.conversation() })
+    Ok(Recall::of(message, recall_time))
 }
 
 /// Takes the message back: in Redis, where the decision is made; then at the same time in Kafka, whose event reaches

@@ -99,14 +99,14 @@ async fn mark(
 ) -> Result<(), ServerError> {
     if row.is_recalled() {
         let recall_time = row.recall_time.unwrap_or_else(|| app.clock.now_ms());
-        let recall = Recall { message_id: row.id, recall_time, conversation_id: row.conversation() };
+        let recall = Recall::of(row, recall_time);
         app.cache.confirm_recalled(&[recall]).await?;
         summary.recalled += 1;
         return Ok(());
     }
     let marks = app.cache.mark_persisted(&[(message, NO_HOLDER.to_owned())]).await?;
     if let Some(&PersistMark::Recalled(recall_time)) = marks.first() {
-        let recall = Recall { message_id: row.id, recall_time, conversation_id: row.conversation() };
+        let recall = Recall::of(row, recall_time);
         return complete_recall(app, recall, summary).await;
     }
     app.cache.settle([(message.conversation(), entry)]).await?;
