@@ -242,10 +242,11 @@ impl TestApp {
         self.runtime().trigger().expect("a trigger").resume();
     }
 
-    /// Waits until everything that is in the topic now has been consumed and committed. A Kafka that has just come back
-    /// may still be finding its coordinator: it is asked again.
+    /// Waits until everything that was produced has been consumed and committed; a send may have been answered by Redis
+    /// alone before Kafka had it. A Kafka that has just come back may still be finding its coordinator: it is asked again.
     pub async fn drain(&self) {
         let trigger = self.runtime().trigger().expect("a trigger");
+        self.app().queue.flush(Duration::from_secs(30)).await.expect("Kafka has it within 30 s");
         let drained = async {
             while let Err(error) = trigger.drain().await {
                 eprintln!("asked again: {error}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hongyan::config::KafkaConfig;
 use hongyan::queue::{DeadLetter, Queue};
 use hongyan_local::dlq::{self, Filter, RedriveOptions};
+use hongyan_tests::app::eventually;
 use hongyan_tests::kafka::{own_topics, persist, reader, servers};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
@@ -134,6 +135,12 @@ async fn a_redrive_that_was_cut_off_goes_on_where_it_was() {
     for result in admin.create_partitions([&wider], &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
+    // The controller has answered; the broker that is asked for the partitions hears of it a little later.
+    eventually("the new partition is there", Duration::from_secs(30), async || {
+        let metadata = admin.inner().fetch_metadata(Some(&config.topic), Duration::from_secs(10)).unwrap();
+        metadata.topics()[0].partitions().len() == 2
+    })
+    .await;
     let answer = dlq::redrive(&config, RedriveOptions::default()).await.unwrap();
     assert!(answer.interrupted.is_none() && answer.sent == 2, "{answer}");
     assert_eq!(arrived(&config, 3).len(), 3);

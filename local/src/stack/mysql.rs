@@ -29,10 +29,15 @@ pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, Stack
     let program = find_program(&["mysqld", "mariadbd"])?;
     // As root the server insists on being told whose files these are; they are its starter's.
     let root = fs::metadata(&folder).doing(|| format!("cannot read {}", folder.display()))?.uid() == 0;
+    // A server that starts removes what looks like a left-over temporary table from its folder for them. In the machine's
+    // common one that may be another server's that is just being made.
+    let temporary = folder.join("tmp");
+    make_folder(&temporary)?;
     let settings = folder.join("my.cnf");
     let own = format!(
-        "{SETTINGS}\nbind_address = 127.0.0.1\nport = {}\nsocket = {}\npid_file = {}\n{}",
+        "{SETTINGS}\nbind_address = 127.0.0.1\nport = {}\ntmpdir = {}\nsocket = {}\npid_file = {}\n{}",
         state.ports.mysql,
+        temporary.display(),
         socket(&folder).display(),
         folder.join("mysqld.pid").display(),
         if root { "user = root\n" } else { "" }
