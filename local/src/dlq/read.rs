@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hongyan::config::KafkaConfig;
-use hongyan::queue::client::{ClientEvents, client_config};
+use hongyan::queue::client::{ClientEvents, client_config, committed_offsets};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -51,8 +51,7 @@ impl Reader {
             }
         }
         let (mut done, mut ends, mut starts) = (BTreeMap::new(), BTreeMap::new(), TopicPartitionList::new());
-        for place in consumer.committed_offsets(asked, TIMEOUT)?.elements() {
-            place.error()?;
+        for place in committed_offsets(&consumer, &asked, TIMEOUT)?.elements() {
             let partition = place.partition();
             let (start, end) = consumer.fetch_watermarks(&topic, partition, TIMEOUT)?;
             let before = match place.offset() {

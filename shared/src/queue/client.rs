@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{ClientConfig, TopicPartitionList};
 use secrecy::ExposeSecret;
 
-use super::error::{kafka_error, permanent};
+use super::error::{is_settling, kafka_error, permanent};
 use crate::config::{KafkaConfig, KafkaSecurity};
 use crate::error::ServerError;
 
@@ -223,6 +224,28 @@ impl Limiter {
                 kinds.insert(kind.to_owned(), (now, 0));
                 Some(0)
             }
+        }
+    }
+}
+
+/// What the consumer's group has committed in the partitions `asked` for. While the group's coordinator is settling, as
+/// after a start of Kafka, it is asked again, until about `timeout` has passed. Blocks; each question at most `timeout`.
+pub fn committed_offsets(
+    consumer: &BaseConsumer<ClientEvents>,
+    asked: &TopicPartitionList,
+    timeout: Duration,
+) -> KafkaResult<TopicPartitionList> {
+    let began = Instant::now();
+    loop {
+        let answer = consumer.committed_offsets(asked.clone(), timeout).and_then(|committed| {
+            committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+            Ok(committed)
+        });
+        match answer {
+            Err(error) if is_settling(&error) && began.elapsed() < timeout => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            answer => return answer,
         }
     }
 }

@@ -9,8 +9,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{ClientEvents, client_config};
-use super::error::is_settling;
+use super::client::{ClientEvents, client_config, committed_offsets};
 use crate::clock::TimestampMs;
 use crate::config::{KafkaConfig, KafkaSecurity};
 
@@ -34,12 +33,11 @@ pub(super) fn of_group(
     let partitions = i32::from(config.partitions.get());
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(&config.topic, 0, partitions - 1);
-    let committed = committed(&consumer, &asked, timeout)?;
+    let committed = committed_offsets(&consumer, &asked, timeout)?;
 
     let mut progress = vec![Progress::CaughtUp; usize::from(config.partitions.get())];
     let mut behind = TopicPartitionList::new();
     for place in committed.elements() {
-        place.error()?;
         let (start, end) = consumer.fetch_watermarks(&config.topic, place.partition(), timeout)?;
         let position = match place.offset() {
             // Retention may have removed what the group never read.
@@ -52,23 +50,6 @@ pub(super) fn of_group(
     }
     read_times(&consumer, &behind, timeout, &mut progress)?;
     Ok(progress)
-}
-
-/// The group's committed offsets. A coordinator that has just moved or is still reading its log is asked again.
-fn committed(
-    consumer: &BaseConsumer<ClientEvents>,
-    asked: &TopicPartitionList,
-    timeout: Duration,
-) -> KafkaResult<TopicPartitionList> {
-    let began = Instant::now();
-    loop {
-        match consumer.committed_offsets(asked.clone(), timeout) {
-            Err(error) if is_settling(&error) && began.elapsed() < timeout => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            answer => return answer,
-        }
-    }
 }
 
 /// Fills in the time of the first record at each place of `behind`.
