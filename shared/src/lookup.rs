@@ -8,22 +8,13 @@ use crate::id::{MessageId, UserId};
 use crate::message::Message;
 use crate::snowflake;
 
-/// Where a message was found.
-#[derive(Debug)]
-pub struct Found {
-    /// The message; recalled ones have no content.
-    pub message: Message,
-    /// Whether Redis had it. If not, Redis is away, was emptied, or the message is old.
-    pub in_redis: bool,
-}
-
 /// For how long after its sending a message may be in Kafka only, and unknown to a Redis that has lost its memory.
 const ON_ITS_WAY_MS: TimestampMs = 10 * 60 * 1_000;
 
 /// The message `id`, if `caller` is one of its two users: otherwise the answer is the same as if there were none. What
 /// only Kafka may have yet, because Redis is away or has lost its memory, cannot be told from what does not exist: then
 /// the answer is "try again" instead of "no".
-pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Found, ApiError> {
+pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Message, ApiError> {
     let (detail, redis_away) = match app.cache.detail(id).await {
         Ok(detail) => (detail, None),
         Err(error) if error.is_transient() => (Detail::Missing, Some(error)),
@@ -31,16 +22,16 @@ pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Foun
     };
     let found = match detail {
         Detail::Message(message) | Detail::Recalled(RecalledDetail { message: Some(message), .. }) => {
-            Some(Found { message, in_redis: true })
+            Some(message)
         }
         // Only a stub: MySQL says whose it is.
-        Detail::Recalled(RecalledDetail { recall_time, .. }) => in_mysql(app, id)
-            .await?
-            .map(|found| Found { message: found.message.recalled(recall_time), in_redis: true }),
-        Detail::Missing => in_mysql(app, id).await?,
+        Detail::Recalled(RecalledDetail { recall_time, .. }) => {
+            app.store.message(id).await?.map(|message| message.recalled(recall_time))
+        }
+        Detail::Missing => app.store.message(id).await?,
     };
     match (found, redis_away) {
-        (Some(found), _) if found.message.conversation().has(caller) => Ok(found),
+        (Some(found), _) if found.conversation().has(caller) => Ok(found),
         (None, Some(error)) => Err(error.into()),
         (None, None) if may_be_on_its_way(app, id).await? => Err(ApiError::Unavailable(None)),
         _ => Err(ApiError::no_such_message()),
@@ -54,8 +45,4 @@ async fn may_be_on_its_way(app: &App, id: MessageId) -> Result<bool, ServerError
         return Ok(false);
     }
     Ok(sent < app.cache.memory_since(now).await?)
-}
-
-async fn in_mysql(app: &App, id: MessageId) -> Result<Option<Found>, ServerError> {
-    Ok(app.store.message(id).await?.map(|message| Found { message, in_redis: false }))
 }

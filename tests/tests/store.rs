@@ -421,14 +421,16 @@ async fn unread_is_what_was_received_above_the_position_and_neither_recalled_nor
         gone.extend(read);
     }
     let (taken_back, hidden) = (&all[all.len() - 2], &all[all.len() - 4]);
-    assert!(
-        store.is_unread(user(2), hidden).await.unwrap() && !store.is_unread(user(1), hidden).await.unwrap()
+    let asked = [all[0].id, hidden.id, taken_back.id, id(999_999)];
+    let unread_among = async || store.unread_among(&asked).await.unwrap();
+    assert_eq!(
+        unread_among().await,
+        HashSet::from([hidden.id, taken_back.id]),
+        "the first is below the position"
     );
     store.recall(&[recall(taken_back, 7)]).await.unwrap();
     store.delete_for(user(2), hidden.id).await.unwrap();
-    assert!(
-        !store.is_unread(user(2), hidden).await.unwrap() && !store.is_unread(user(2), &all[0]).await.unwrap()
-    );
+    assert_eq!(unread_among().await, HashSet::new());
     gone.extend([taken_back.id, hidden.id]);
     expected.retain(|id| !gone.contains(id));
     assert_eq!(store.unread(user(2), 10_000).await.unwrap(), expected);

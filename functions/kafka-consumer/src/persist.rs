@@ -165,10 +165,8 @@ pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
 /// Redis was away or emptied when these were sent: what it should hold is put back. A recall that was decided in
 /// between has left a stub, which stays.
 async fn heal(app: &App, messages: &[&Message]) -> Result<(), ServerError> {
-    let mut unread = Vec::with_capacity(messages.len());
-    for message in messages {
-        unread.push(app.store.is_unread(message.to, message).await?);
-    }
+    let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+    let unread = app.store.unread_among(&ids).await?;
     app.cache.heal(messages, &unread).await
 }
 

@@ -49,8 +49,8 @@ async fn mark_read(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<V
     let conversation = http::path_conversation(event, caller)?;
     let body: ReadBody = http::json_body(event)?;
     // A position must be a message of this conversation: an id beyond all would mark what is yet to come as read.
-    let found = lookup::message_of(app, caller, body.up_to).await?;
-    if found.message.conversation() != conversation {
+    let message = lookup::message_of(app, caller, body.up_to).await?;
+    if message.conversation() != conversation {
         return Err(ApiError::no_such_message());
     }
     app.store.advance_read_position(caller, conversation, body.up_to).await?;

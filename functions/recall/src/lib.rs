@@ -11,7 +11,7 @@ use hongyan::error::ApiError;
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::http::{self, Reply};
 use hongyan::id::{ConversationId, UserId};
-use hongyan::lookup::{self, Found};
+use hongyan::lookup;
 use hongyan::message::{Message, Status};
 use hongyan::push::PushEvent;
 use hongyan::telemetry::metric;
@@ -55,16 +55,15 @@ pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGate
 async fn recall(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<RecallView>, ApiError> {
     let caller = http::caller(event)?;
     let id = http::path_message_id(event)?;
-    let found = lookup::message_of(app, caller, id).await?;
-    let recall = decide(app, caller, &found)?;
+    let message = lookup::message_of(app, caller, id).await?;
+    let recall = decide(app, caller, &message)?;
     // Also when it was recalled before: an earlier try may have died half-way, and every step may be repeated.
-    let recall = take_back(app, &found.message, recall).await?;
+    let recall = take_back(app, &message, recall).await?;
     Ok(Reply::Ok(recall.into()))
 }
 
 /// Whether this caller may take this message back now; if it was taken back before, at the time of then.
-fn decide(app: &App, caller: UserId, found: &Found) -> Result<Recall, ApiError> {
-    let message = &found.message;
+fn decide(app: &App, caller: UserId, message: &Message) -> Result<Recall, ApiError> {
     if message.from != caller {
         return Err(ApiError::NotSender);
     }

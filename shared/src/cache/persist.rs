@@ -1,6 +1,8 @@
 //! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
 //! (`protocol.md`, "The three checks stay", "The lock says who", "Reads").
 
+use std::collections::HashSet;
+
 use super::detail::{to_json, unexpected_answer};
 use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
@@ -97,12 +99,12 @@ impl Cache {
     }
 
     /// Puts back what Redis lost of persisted messages: the detail, unless a recall got there first, and the unread
-    /// entry of those that `unread` says are unread.
-    pub async fn heal(&self, messages: &[&Message], unread: &[bool]) -> Result<(), ServerError> {
+    /// entry of those that are `unread`.
+    pub async fn heal(&self, messages: &[&Message], unread: &HashSet<MessageId>) -> Result<(), ServerError> {
         let mut steps: Vec<Step> = Vec::with_capacity(2 * messages.len());
-        for (message, &unread) in messages.iter().zip(unread) {
+        for message in messages {
             steps.push(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms));
-            if unread {
+            if unread.contains(&message.id) {
                 steps.push(step!("SADD", keys::unread(message.to), message.id.get()));
             }
         }

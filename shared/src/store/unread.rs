@@ -1,13 +1,14 @@
 //! How far a user has read, and what is unread from it: received, above the position, neither recalled nor hidden.
 
+use std::collections::HashSet;
+
 use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder};
 
 use super::Store;
 use super::pool::scoped;
-use super::row::{filled, message_id, message_ids};
+use super::row::{LONGEST_LIST, filled, message_id, message_ids, push_ids};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
-use crate::message::Message;
 
 /// How many conversations one statement looks into.
 const CONVERSATIONS: usize = 50;
@@ -135,28 +136,29 @@ impl Store {
             .await
     }
 
-    /// Whether this message, as it is given, is unread by the user.
-    #[tracing::instrument(name = "store.is_unread", skip_all, fields(user_id = %user, message_id = %message.id))]
-    pub async fn is_unread(&self, user: UserId, message: &Message) -> Result<bool, ServerError> {
-        if message.to != user || message.is_recalled() {
-            return Ok(false);
+    /// Which of these messages their receivers have not read: rows that are neither recalled, nor hidden by the receiver,
+    /// nor at or below the receiver's read position.
+    #[tracing::instrument(name = "store.unread_among", skip_all, fields(messages = ids.len()))]
+    pub async fn unread_among(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, ServerError> {
+        if ids.is_empty() {
+            return Ok(HashSet::new());
         }
-        let conversation = &message.conversation().to_string();
         self.writer
-            .run("store.is_unread", self.timeout, |connection| {
+            .run("store.unread_among", self.timeout, |connection| {
                 scoped(async move {
-                    let position = position_of(connection, user, conversation).await?;
-                    if position.is_some_and(|position| message.id <= position) {
-                        return Ok(false);
+                    let mut unread = HashSet::with_capacity(ids.len());
+                    for ids in ids.chunks(LONGEST_LIST) {
+                        let mut query = QueryBuilder::<MySql>::new(
+                            "/* store.unread_among */ SELECT m.id FROM message AS m FORCE INDEX (uk_message_id) \
+                             LEFT JOIN read_position AS p ON p.user_id = m.to_id AND p.conv_id = m.conv_id \
+                             LEFT JOIN message_delete AS d ON d.user_id = m.to_id AND d.message_id = m.id \
+                             WHERE m.status = 1 AND (p.up_to IS NULL OR p.up_to < m.id) AND d.message_id IS NULL AND m.id IN ",
+                        );
+                        push_ids(&mut query, ids);
+                        let found = query.build_query_scalar().fetch_all(&mut *connection).await?;
+                        unread.extend(message_ids(found)?);
                     }
-                    let hidden = sqlx::query(
-                    "/* store.is_unread */ SELECT 1 FROM message_delete WHERE user_id = ? AND message_id = ?",
-                )
-                .bind(user.get())
-                .bind(message.id.get())
-                .fetch_optional(connection)
-                .await?;
-                    Ok(hidden.is_none())
+                    Ok(unread)
                 })
             })
             .await
