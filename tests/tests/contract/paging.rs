@@ -63,23 +63,8 @@ impl Conversation {
         limit: usize,
         arriving: usize,
     ) -> Vec<String> {
-        let mut seen = Vec::new();
-        let mut cursor = cursor.to_owned();
-        for page_number in 0..pages {
-            let page = self.alice.history(5, &format!("limit={limit}{cursor}")).await;
-            assert_eq!(page.status, 200, "{page:?}");
-            let ids = page.ids();
-            let next = page.body["next"].as_str();
-            assert!(ids.len() == limit || next.is_none(), "a page that is not full is the last: {page:?}");
-            seen.extend(ids);
-            let Some(next) = next else { break };
-            assert_eq!(Some(next), seen.last().map(String::as_str));
-            cursor = format!("&before={next}");
-            if page_number < arriving {
-                self.arrive().await;
-            }
-        }
-        seen
+        let (alice, cursor) = (self.alice.clone(), cursor.to_owned());
+        self.walk(&alice, 5, "before", cursor, pages, limit, arriving).await
     }
 
     /// Walks forward from the oldest. What arrives meanwhile is met at the end.
@@ -95,10 +80,25 @@ impl Conversation {
         limit: usize,
         arriving: usize,
     ) -> Vec<String> {
+        let (eve, cursor) = (self.eve.clone(), format!("&after={after}"));
+        self.walk(&eve, 1, "after", cursor, pages, limit, arriving).await
+    }
+
+    /// Follows `next` from page to page, as `direction` says.
+    #[expect(clippy::too_many_arguments, reason = "the two walks above fill them in")]
+    async fn walk(
+        &mut self,
+        reader: &Caller,
+        peer: i64,
+        direction: &str,
+        mut cursor: String,
+        pages: usize,
+        limit: usize,
+        arriving: usize,
+    ) -> Vec<String> {
         let mut seen = Vec::new();
-        let mut after = after.to_owned();
         for page_number in 0..pages {
-            let page = self.eve.history(1, &format!("limit={limit}&after={after}")).await;
+            let page = reader.history(peer, &format!("limit={limit}{cursor}")).await;
             assert_eq!(page.status, 200, "{page:?}");
             let ids = page.ids();
             let next = page.body["next"].as_str();
@@ -106,7 +106,7 @@ impl Conversation {
             seen.extend(ids);
             let Some(next) = next else { break };
             assert_eq!(Some(next), seen.last().map(String::as_str));
-            next.clone_into(&mut after);
+            cursor = format!("&{direction}={next}");
             if page_number < arriving {
                 self.arrive().await;
             }
