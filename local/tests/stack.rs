@@ -181,7 +181,7 @@ async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
     drop(stack);
     until("the guard has stopped all", || processes(folder.path()).is_empty()).await;
 
-    let topics = vec![TopicSpec { name: "another".into(), partitions: 5, setting: "KAFKA_PARTITIONS" }];
+    let topics = vec![TopicSpec::new("another", 5, "KAFKA_PARTITIONS")];
     let message = Stack::start(options().with_topics(topics)).await.unwrap_err().to_string();
     assert_eq!(message, "KAFKA_PARTITIONS: topic another has 4 partitions, fewer than the 5 configured");
     assert_eq!(processes(folder.path()), Vec::<String>::new(), "nothing is left of a failed start");

@@ -31,6 +31,12 @@ impl Clock {
         Self(Arc::new(move || system.now_ms().saturating_add(offset.load(Ordering::SeqCst))))
     }
 
+    /// A clock that stands.
+    #[cfg(test)]
+    pub(crate) fn fixed(now: TimestampMs) -> Self {
+        Self(Arc::new(move || now))
+    }
+
     /// Now, in ms since 1970 UTC.
     pub fn now_ms(&self) -> TimestampMs {
         (self.0)()

@@ -196,9 +196,21 @@ impl MySqlConfig {
 }
 
 impl KafkaConfig {
+    /// Whether this build of librdkafka has TLS, and with it SASL.
+    const HAS_TLS: bool = cfg!(feature = "kafka-tls");
+
     fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         let security =
             reader.choice("KAFKA_SECURITY", "plaintext", &["plaintext", "ssl", "sasl_scram", "msk_iam"]);
+        if !(Self::HAS_TLS || security == "plaintext") {
+            reader.fault(
+                "KAFKA_SECURITY",
+                format!(
+                    "is {security}, but this build has no TLS for Kafka: build with the cargo feature kafka-tls (for AWS \
+                     msk), or set it to plaintext"
+                ),
+            );
+        }
         let security = match security.as_str() {
             "ssl" => KafkaSecurity::Ssl,
             "sasl_scram" => KafkaSecurity::SaslScram {
@@ -352,6 +364,19 @@ mod tests {
             );
         }
         assert_eq!(faults.len(), 10, "{faults:#?}");
+    }
+
+    #[test]
+    fn what_this_build_of_the_kafka_client_cannot_do_is_refused_in_one_line() {
+        for security in ["ssl", "msk_iam"] {
+            let mut settings = complete();
+            settings.insert("KAFKA_SECURITY", security);
+            let faults = read(&settings).map_or_else(|error| error.faults, |_| Vec::new());
+            assert_eq!(faults.len(), usize::from(!KafkaConfig::HAS_TLS), "{faults:#?}");
+            for fault in faults {
+                assert!(fault.starts_with("KAFKA_SECURITY is ") && fault.contains("kafka-tls"), "{fault}");
+            }
+        }
     }
 
     #[test]

@@ -7,9 +7,11 @@ pub mod batch;
 pub mod client;
 pub mod dead_letter;
 pub mod error;
+mod events;
 mod producer;
 mod progress;
-#[cfg(feature = "msk")]
+mod refusal;
+#[cfg(feature = "kafka-tls")]
 mod token;
 
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use crate::config::KafkaConfig;
 use crate::error::ServerError;
 use crate::event::MessageEvent;
 use client::ClientEvents;
-use error::{kafka_error, permanent};
+use error::permanent;
 use producer::Producer;
 
 /// The longest wait for [`Queue::ping`].
@@ -97,10 +99,10 @@ impl Queue {
     pub async fn progress(&self) -> Result<Vec<Progress>, ServerError> {
         const ACTION: &str = "queue.progress";
         let (config, events) = (self.0.config.clone(), self.0.events.clone());
-        tokio::task::spawn_blocking(move || progress::of_group(&config, events, PROGRESS_TIMEOUT))
+        tokio::task::spawn_blocking(move || progress::of_group(&config, &events, PROGRESS_TIMEOUT))
             .await
             .map_err(|error| error::transient(ACTION, error))?
-            .map_err(|error| kafka_error(ACTION, error))
+            .map_err(|error| self.0.events.explain(ACTION, error))
     }
 
     /// Asks Kafka about the topic; an error says that it is away, or has no such topic. Takes at most two seconds.
@@ -110,7 +112,7 @@ impl Queue {
         tokio::task::spawn_blocking(move || inner.producer.ask_for(&inner.config.topic, PING_TIMEOUT))
             .await
             .map_err(|error| error::transient(ACTION, error))?
-            .map_err(|error| kafka_error(ACTION, error))
+            .map_err(|error| self.0.events.explain(ACTION, error))
     }
 
     /// Waits until every record given to the producer is acknowledged or refused, at most `timeout`: the last thing a
@@ -121,7 +123,7 @@ impl Queue {
         tokio::task::spawn_blocking(move || inner.producer.flush(timeout))
             .await
             .map_err(|error| error::transient(ACTION, error))?
-            .map_err(|error| kafka_error(ACTION, error))
+            .map_err(|error| self.0.events.explain(ACTION, error))
     }
 }
 

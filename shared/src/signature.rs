@@ -3,13 +3,15 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningError, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SigningError, SigningInstructions, SigningSettings, sign,
+};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, TimestampMs};
 
 /// Why a request could not be signed.
 #[derive(Debug, thiserror::Error)]
@@ -64,16 +66,6 @@ impl Signer {
         request: &mut Request<Full<Bytes>>,
         body: &[u8],
     ) -> Result<(), SignFailure> {
-        let identity = self.credentials.clone().into();
-        let now = u64::try_from(self.clock.now_ms()).unwrap_or_default();
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(service)
-            .time(UNIX_EPOCH + Duration::from_millis(now))
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
         let mut headers = Vec::with_capacity(request.headers().len());
         for (name, value) in request.headers() {
             headers.push((name.as_str(), value.to_str().map_err(|_| SignFailure::Header)?));
@@ -85,9 +77,48 @@ impl Signer {
             headers.into_iter(),
             SignableBody::Bytes(body),
         )?;
-        let (instructions, _) = sign(signable, &parameters)?.into_parts();
+        let (instructions, _) = self.instructions(service, SigningSettings::default(), signable)?;
         instructions.apply_to_request_http1x(request);
         Ok(())
+    }
+
+    /// Adds the signature to the query of `url`, so that whoever holds it may GET it within `expires`. Returns when it
+    /// was signed.
+    #[cfg(feature = "kafka-tls")]
+    pub(crate) fn presign(
+        &self,
+        service: &str,
+        url: &mut url::Url,
+        expires: Duration,
+    ) -> Result<TimestampMs, SignFailure> {
+        let mut settings = SigningSettings::default();
+        settings.signature_location = aws_sigv4::http_request::SignatureLocation::QueryParams;
+        settings.expires_in = Some(expires);
+        let signable =
+            SignableRequest::new("GET", url.as_str(), std::iter::empty(), SignableBody::Bytes(&[]))?;
+        let (instructions, signed_at) = self.instructions(service, settings, signable)?;
+        url.query_pairs_mut().extend_pairs(instructions.params());
+        Ok(signed_at)
+    }
+
+    /// What the signature adds, and the time that it says.
+    fn instructions(
+        &self,
+        service: &str,
+        settings: SigningSettings,
+        signable: SignableRequest<'_>,
+    ) -> Result<(SigningInstructions, TimestampMs), SignFailure> {
+        let identity = self.credentials.clone().into();
+        let now = self.clock.now_ms();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(service)
+            .time(UNIX_EPOCH + Duration::from_millis(u64::try_from(now).unwrap_or_default()))
+            .settings(settings)
+            .build()?
+            .into();
+        Ok((sign(signable, &parameters)?.into_parts().0, now))
     }
 }
 

@@ -14,6 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::app::eventually;
 use crate::servers::{stack, unique_name};
 
 /// The Kafka that all tests of this binary share, as `KAFKA_BOOTSTRAP_SERVERS` has it.
@@ -33,6 +34,11 @@ pub async fn own_topics(bootstrap_servers: &str, partitions: u16) -> KafkaConfig
 
 /// The same without creating anything.
 pub fn own_config(bootstrap_servers: &str, partitions: u16) -> KafkaConfig {
+    config_with(bootstrap_servers, partitions, &[])
+}
+
+/// The same with more settings.
+pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str)]) -> KafkaConfig {
     let name = unique_name();
     let settings = HashMap::from([
         ("REDIS_URL", "redis://127.0.0.1:1/1".to_owned()),
@@ -44,10 +50,12 @@ pub fn own_config(bootstrap_servers: &str, partitions: u16) -> KafkaConfig {
         ("KAFKA_GROUP_ID", format!("{name}-group")),
         ("KAFKA_DEAD_LETTER_TOPIC", format!("{name}-dead")),
     ]);
-    Config::from_lookup(|name| settings.get(name).cloned()).unwrap().kafka
+    let more: HashMap<_, _> = more.iter().copied().collect();
+    let lookup = |name: &str| more.get(name).map(|value| (*value).to_owned()).or(settings.get(name).cloned());
+    Config::from_lookup(lookup).unwrap().kafka
 }
 
-/// A topic with one replica.
+/// A topic with one replica, which every client finds from now on.
 pub async fn create_topic(config: &KafkaConfig, name: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &config.bootstrap_servers).create().unwrap();
@@ -55,6 +63,14 @@ pub async fn create_topic(config: &KafkaConfig, name: &str, partitions: i32) {
     for result in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
+    // The controller has answered; the broker that is asked hears of it a little later.
+    eventually("the topic is there", Duration::from_secs(30), async || {
+        let metadata = admin.inner().fetch_metadata(Some(name), Duration::from_secs(10)).unwrap();
+        let found = &metadata.topics()[0];
+        let led = found.partitions().iter().filter(|partition| partition.leader() >= 0).count();
+        found.error().is_none() && Ok(led) == usize::try_from(partitions)
+    })
+    .await;
 }
 
 /// A text from `from` to `to` under the id `id`.

@@ -10,6 +10,7 @@
 )]
 
 pub mod app;
+pub mod certificates;
 pub mod client;
 pub mod kafka;
 pub mod ledger;

@@ -136,14 +136,6 @@ async fn ping_says_that_the_topic_is_missing() {
 }
 
 #[test]
-fn a_security_that_this_build_lacks_names_its_variable() {
-    let mut config = own_config("127.0.0.1:9", 10);
-    config.security = hongyan::config::KafkaSecurity::Ssl;
-    let error = Queue::new(&config).unwrap_err().to_string();
-    assert!(error.contains("KAFKA_SECURITY is ssl"), "{error}");
-}
-
-#[test]
 fn a_compression_that_this_build_lacks_names_its_variable() {
     let mut config = own_config("127.0.0.1:9", 10);
     config.compression = "zstd".to_owned();

@@ -10,7 +10,8 @@ mod redrive;
 
 use hongyan::config::KafkaConfig;
 use hongyan::error::ServerError;
-use hongyan::queue::error::{kafka_error, transient};
+use hongyan::queue::client::ClientEvents;
+use hongyan::queue::error::transient;
 use rdkafka::error::KafkaResult;
 
 pub use letter::{Filter, Letter};
@@ -22,10 +23,11 @@ pub const REDRIVE_GROUP: &str = "-redrive";
 /// The dead letters that `filter` lets through, in order within their partition. All of them are held in memory.
 pub async fn list(config: &KafkaConfig, filter: Filter) -> Result<Vec<Letter>, ServerError> {
     const ACTION: &str = "dlq.list";
-    let config = config.clone();
-    blocking(ACTION, move || {
+    let events = ClientEvents::new(config)?;
+    let (config, reader_events) = (config.clone(), events.clone());
+    blocking(ACTION, events, move || {
         let mut letters = Vec::new();
-        read::Reader::new(&config)?.each(&filter, |letter| {
+        read::Reader::new(&config, &reader_events)?.each(&filter, |letter| {
             letters.push(letter);
             Ok(())
         })?;
@@ -50,10 +52,11 @@ fn redrive_group(config: &KafkaConfig) -> String {
 /// Runs what blocks on a thread that may.
 async fn blocking<T: Send + 'static>(
     action: &'static str,
+    events: ClientEvents,
     work: impl FnOnce() -> KafkaResult<T> + Send + 'static,
 ) -> Result<T, ServerError> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| transient(action, error))?
-        .map_err(|error| kafka_error(action, error))
+        .map_err(|error| events.explain(action, error))
 }

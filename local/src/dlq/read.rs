@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hongyan::config::KafkaConfig;
-use hongyan::queue::client::{ClientEvents, client_config, committed_offsets};
+use hongyan::queue::client::{ClientEvents, client_config, committed_offsets, first_answer};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -26,21 +26,17 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(config: &KafkaConfig) -> KafkaResult<Self> {
-        let refused = |error: hongyan::error::ServerError| KafkaError::ClientCreation(error.to_string());
-        let mut client = client_config(config).map_err(refused)?;
+    pub(super) fn new(config: &KafkaConfig, events: &ClientEvents) -> KafkaResult<Self> {
+        let mut client = client_config(config);
         client
             .set("group.id", redrive_group(config))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true");
-        let events = ClientEvents::new(config).map_err(refused)?;
-        let consumer: BaseConsumer<ClientEvents> = client.create_with_context(events)?;
-        // Serves what the client may need before it can ask, such as a token.
-        drop(consumer.poll(Duration::from_millis(10)));
-
+        let consumer: BaseConsumer<ClientEvents> = client.create_with_context(events.clone())?;
         let topic = config.dead_letter_topic.clone();
-        let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
+        let metadata =
+            first_answer(&consumer, events, TIMEOUT, |limit| consumer.fetch_metadata(Some(&topic), limit))?;
         let mut asked = TopicPartitionList::new();
         for found in metadata.topics() {
             if let Some(error) = found.error() {

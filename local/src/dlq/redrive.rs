@@ -70,18 +70,19 @@ impl fmt::Display for Redriven {
 /// header `redriven-from` on top. An error before the first letter is an error; a later one is part of the answer.
 pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Redriven, ServerError> {
     const ACTION: &str = "dlq.redrive";
-    let mut client = client_config(config)?;
+    let mut client = client_config(config);
     client
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
         .set("compression.type", &config.compression)
         .set("message.max.bytes", "4194304");
+    let events = ClientEvents::new(config)?;
     let producer: FutureProducer<ClientEvents> =
-        client.create_with_context(ClientEvents::new(config)?).map_err(refused)?;
-    let (config, runtime) = (config.clone(), Handle::current());
-    super::blocking(ACTION, move || {
-        let mut reader = Reader::new(&config)?;
+        client.create_with_context(events.clone()).map_err(refused)?;
+    let (config, reader_events, runtime) = (config.clone(), events.clone(), Handle::current());
+    super::blocking(ACTION, events, move || {
+        let mut reader = Reader::new(&config, &reader_events)?;
         let mut redriven = Redriven::default();
         loop {
             let letter = match reader.next() {

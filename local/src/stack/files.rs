@@ -39,6 +39,9 @@ pub(super) struct Ports {
     pub(super) mysql: u16,
     pub(super) kafka: u16,
     pub(super) kafka_controller: u16,
+    /// These two only with [`super::SecureKafka`].
+    pub(super) kafka_tls: u16,
+    pub(super) kafka_scram: u16,
 }
 
 impl State {

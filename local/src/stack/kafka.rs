@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, write_private};
 use super::process::Launch;
-use super::{Kind, TopicSpec, probe};
+use super::{Kind, SecureKafka, TopicSpec, probe};
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../../stack/kafka.properties");
@@ -30,21 +30,39 @@ pub(super) fn bootstrap(state: &State) -> String {
     format!("127.0.0.1:{}", state.ports.kafka)
 }
 
+/// Its ports, each of which needs a free one.
+pub(super) fn ports<'a>(state: &'a mut State, secure: Option<&SecureKafka>) -> Vec<&'a mut u16> {
+    let ports = &mut state.ports;
+    let mut all = vec![&mut ports.kafka, &mut ports.kafka_controller];
+    if secure.is_some() {
+        all.extend([&mut ports.kafka_tls, &mut ports.kafka_scram]);
+    }
+    all
+}
+
 /// Gets the jars where they are missing, writes the settings, formats the storage where it is new, and says how to start
 /// the server.
-pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, StackError> {
+pub(super) async fn prepare(
+    stack: &Path,
+    state: &State,
+    secure: Option<&SecureKafka>,
+) -> Result<Launch, StackError> {
     let folder = stack.join("kafka");
     make_folder(&folder)?;
     let java = java()?;
     let jars = jars(stack).await?;
     let settings = folder.join("server.properties");
     let (port, controller) = (state.ports.kafka, state.ports.kafka_controller);
-    let own = format!(
-        "{SETTINGS}\nlisteners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-         log.dirs={}\n",
+    let advertised = format!("PLAINTEXT://127.0.0.1:{port}");
+    let listeners = format!("{advertised},CONTROLLER://127.0.0.1:{controller}");
+    let mut own = format!(
+        "{SETTINGS}\nlisteners={listeners}\nadvertised.listeners={advertised}\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\n",
         folder.join("data").display()
     );
+    if let Some(secure) = secure {
+        own.push_str(&secure.settings(&folder, state, &listeners, &advertised)?);
+    }
     write_private(&settings, own.as_bytes())?;
     let logging = folder.join("log4j2.xml");
     write_private(&logging, LOGGING.as_bytes())?;
@@ -64,7 +82,7 @@ pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, Stack
             &state.kafka_cluster_id,
             "--config",
         ]);
-        command.arg(&settings);
+        command.arg(&settings).args(secure.iter().flat_map(|secure| secure.format_arguments()));
         run_tool("formatting Kafka's storage", command).await?;
     }
     arguments.push("kafka.Kafka".into());
@@ -198,11 +216,18 @@ async fn create_topics(bootstrap: &str, topics: &[TopicSpec], limit: Duration) -
     let client: AdminClient<probe::Quiet> = probe::kafka_config(bootstrap)
         .create_with_context(probe::Quiet)
         .map_err(|error| failed(error.to_string()))?;
+    let largest: Vec<Option<String>> =
+        topics.iter().map(|topic| topic.max_message_bytes.map(|bytes| bytes.to_string())).collect();
     let new: Vec<NewTopic<'_>> = topics
         .iter()
-        .map(|topic| {
+        .zip(&largest)
+        .map(|(topic, largest)| {
             let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
-            NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1))
+            let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1));
+            match largest {
+                Some(bytes) => new.set("max.message.bytes", bytes),
+                None => new,
+            }
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(limit)).request_timeout(Some(limit));

@@ -18,6 +18,7 @@ mod options;
 mod probe;
 mod process;
 mod redis;
+mod secure_kafka;
 mod server;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use sqlx::Connection as _;
 pub use background::{ServerStatus, down, installed_versions, saved_env, status};
 pub use error::StackError;
 pub use options::{StackOptions, TopicSpec};
+pub use secure_kafka::SecureKafka;
 pub use server::Server;
 
 use docker::Compose;
@@ -126,7 +128,7 @@ impl Stack {
         let lock = files::lock(&folder)?;
         let mut state = State::read_or_new(&folder)?;
         let docker = match options.place {
-            _ if options.redis_cluster => false,
+            _ if options.redis_cluster || options.secure_kafka.is_some() => false,
             Some(place) => place == Place::Docker,
             None if Kind::ALL.into_iter().all(|kind| options.is_given(kind)) => false,
             None => match state.docker {
@@ -190,6 +192,16 @@ impl Stack {
         env
     }
 
+    /// Where Kafka is reached over TLS, with [`StackOptions::with_secure_kafka`].
+    pub fn kafka_over_tls(&self) -> String {
+        format!("127.0.0.1:{}", self.state.ports.kafka_tls)
+    }
+
+    /// Where Kafka is reached over TLS by SCRAM's user, with [`StackOptions::with_secure_kafka`].
+    pub fn kafka_with_scram(&self) -> String {
+        format!("127.0.0.1:{}", self.state.ports.kafka_scram)
+    }
+
     /// One line a server: its name, version and place.
     pub async fn versions(&self) -> Vec<String> {
         let mut lines = Vec::with_capacity(self.servers.len());
@@ -227,7 +239,7 @@ impl Stack {
     pub async fn create_topic(&self, name: &str, partitions: usize) -> Result<(), StackError> {
         let bootstrap = kafka::bootstrap(&self.state);
         let bootstrap = self.options.given.get("KAFKA_BOOTSTRAP_SERVERS").unwrap_or(&bootstrap);
-        let topic = TopicSpec { name: name.to_owned(), partitions, setting: "KAFKA_PARTITIONS" };
+        let topic = TopicSpec::new(name, partitions, "KAFKA_PARTITIONS");
         kafka::ensure_topics(bootstrap, &[topic], true).await
     }
 

@@ -94,8 +94,13 @@ fn settle_all(options: &StackOptions, state: &mut State, folder: &Path) {
         settle_port(&mut state.ports.mysql);
     }
     if !options.is_given(Kind::Kafka) && !runs("kafka") {
-        settle_port(&mut state.ports.kafka);
-        settle_port(&mut state.ports.kafka_controller);
+        settle_kafka(state, options);
+    }
+}
+
+fn settle_kafka(state: &mut State, options: &StackOptions) {
+    for port in kafka::ports(state, options.secure_kafka.as_ref()) {
+        settle_port(port);
     }
 }
 
@@ -158,7 +163,7 @@ async fn start_one(
     let mut tries = 0;
     loop {
         tries += 1;
-        let server = prepare(kind, folder, &state, guard.as_ref()).await?;
+        let server = prepare(kind, folder, options, &state, guard.as_ref()).await?;
         let ready = async {
             server.spawn().await?;
             if kind == Kind::Redis && state.redis_cluster {
@@ -175,7 +180,10 @@ async fn start_one(
         let lost_its_port = match kind {
             Kind::Redis => !state.ports.redis.iter().all(|port| port_is_free(*port)),
             Kind::Mysql => !port_is_free(state.ports.mysql),
-            Kind::Kafka => !port_is_free(state.ports.kafka) || !port_is_free(state.ports.kafka_controller),
+            Kind::Kafka => {
+                let ports = kafka::ports(&mut state, options.secure_kafka.as_ref());
+                !ports.into_iter().all(|port| port_is_free(*port))
+            }
         };
         if !lost_its_port || tries == PORT_TRIES {
             return Err(error);
@@ -183,10 +191,7 @@ async fn start_one(
         match kind {
             Kind::Redis => redis::settle_ports(&mut state),
             Kind::Mysql => settle_port(&mut state.ports.mysql),
-            Kind::Kafka => {
-                settle_port(&mut state.ports.kafka);
-                settle_port(&mut state.ports.kafka_controller);
-            }
+            Kind::Kafka => settle_kafka(&mut state, options),
         }
     }
 }
@@ -195,6 +200,7 @@ async fn start_one(
 async fn prepare(
     kind: Kind,
     folder: &Path,
+    options: &StackOptions,
     state: &State,
     guard: Option<&Arc<Guard>>,
 ) -> Result<Server, StackError> {
@@ -219,7 +225,10 @@ async fn prepare(
             vec![own_target(kind, state)],
         ),
         Kind::Kafka => (
-            vec![node(kafka::prepare(folder, state).await?, state.ports.kafka)],
+            vec![node(
+                kafka::prepare(folder, state, options.secure_kafka.as_ref()).await?,
+                state.ports.kafka,
+            )],
             vec![own_target(kind, state)],
         ),
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::error::StackError;
 use super::files::random_text;
-use super::{Kind, Place};
+use super::{Kind, Place, SecureKafka};
 
 /// A topic that must be there before the stack counts as started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,27 @@ pub struct TopicSpec {
     pub partitions: usize,
     /// The setting to name when it has fewer.
     pub setting: &'static str,
+    /// The largest batch of records that it takes, in bytes; the broker's own limit by default.
+    pub max_message_bytes: Option<u32>,
+}
+
+impl TopicSpec {
+    /// A topic with the broker's own limit.
+    pub fn new(name: impl Into<String>, partitions: usize, setting: &'static str) -> Self {
+        Self { name: name.into(), partitions, setting, max_message_bytes: None }
+    }
+
+    /// The topic of the messages.
+    fn messages(name: &str, partitions: usize) -> Self {
+        Self::new(name, partitions, "KAFKA_PARTITIONS")
+    }
+
+    /// The topic of the dead letters. A record that the other one just took comes with headers here, so twice the broker's
+    /// limit is always enough.
+    fn dead_letters(name: &str) -> Self {
+        let max_message_bytes = Some(2_097_152);
+        Self { max_message_bytes, ..Self::new(name, 1, "KAFKA_DEAD_LETTER_TOPIC") }
+    }
 }
 
 /// Where the servers keep their data, and which of them are to be started.
@@ -28,6 +49,7 @@ pub struct StackOptions {
     pub(super) background: bool,
     pub(super) remove: bool,
     pub(super) redis_cluster: bool,
+    pub(super) secure_kafka: Option<SecureKafka>,
 }
 
 impl StackOptions {
@@ -37,17 +59,14 @@ impl StackOptions {
             folder: folder.into(),
             given: BTreeMap::new(),
             topics: vec![
-                TopicSpec { name: "im-message-private".into(), partitions: 10, setting: "KAFKA_PARTITIONS" },
-                TopicSpec {
-                    name: "im-message-dead-letter".into(),
-                    partitions: 1,
-                    setting: "KAFKA_DEAD_LETTER_TOPIC",
-                },
+                TopicSpec::messages("im-message-private", 10),
+                TopicSpec::dead_letters("im-message-dead-letter"),
             ],
             place: None,
             background: false,
             remove: false,
             redis_cluster: false,
+            secure_kafka: None,
         }
     }
 
@@ -75,16 +94,8 @@ impl StackOptions {
             }
         };
         self.topics = vec![
-            TopicSpec {
-                name: text("KAFKA_TOPIC", "im-message-private"),
-                partitions,
-                setting: "KAFKA_PARTITIONS",
-            },
-            TopicSpec {
-                name: text("KAFKA_DEAD_LETTER_TOPIC", "im-message-dead-letter"),
-                partitions: 1,
-                setting: "KAFKA_DEAD_LETTER_TOPIC",
-            },
+            TopicSpec::messages(&text("KAFKA_TOPIC", "im-message-private"), partitions),
+            TopicSpec::dead_letters(&text("KAFKA_DEAD_LETTER_TOPIC", "im-message-dead-letter")),
         ];
         self.place = match self.given.get("HONGYAN_STACK").map(String::as_str) {
             None => self.place,
@@ -119,6 +130,14 @@ impl StackOptions {
     #[must_use]
     pub fn with_redis_cluster(mut self) -> Self {
         self.redis_cluster = true;
+        self
+    }
+
+    /// Kafka with a TLS and a SCRAM listener beside the plaintext one, natively: [`super::Stack::kafka_over_tls`] and
+    /// [`super::Stack::kafka_with_scram`] say where.
+    #[must_use]
+    pub fn with_secure_kafka(mut self, secure: SecureKafka) -> Self {
+        self.secure_kafka = Some(secure);
         self
     }
 

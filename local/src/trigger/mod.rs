@@ -22,7 +22,7 @@ use std::time::Duration;
 use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::error::ServerError;
 use hongyan::queue::KafkaBatchResponse;
-use hongyan::queue::client::{ClientEvents, client_config, refused};
+use hongyan::queue::client::{ClientEvents, client_config, first_answer, refused};
 use hongyan::queue::error::{is_settling, kafka_error, transient};
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
@@ -162,7 +162,7 @@ impl Trigger {
     /// has it with fewer partitions than configured. Must be called inside a tokio runtime.
     pub async fn start(options: TriggerOptions, invoke: impl Invoke) -> Result<Self, TriggerError> {
         let events = ClientEvents::new(&options.kafka)?;
-        let mut client = client_config(&options.kafka)?;
+        let mut client = client_config(&options.kafka);
         options.configure(&mut client);
         let shared = Arc::new(Shared {
             options,
@@ -263,6 +263,7 @@ impl Trigger {
     ) -> Result<T, TriggerError> {
         const ACTION: &str = "trigger.ask";
         let consumer = self.shared.consumer().ok_or(TriggerError::Stopped)?;
+        let events = consumer.context().events.clone();
         let topic = self.shared.options.kafka.topic.clone();
         let stopping = self.shared.stopping.clone();
         let answer = tokio::task::spawn_blocking(move || {
@@ -277,7 +278,7 @@ impl Trigger {
         })
         .await
         .map_err(|error| transient(ACTION, error))?;
-        Ok(answer.map_err(|error| kafka_error(ACTION, error))?)
+        Ok(answer.map_err(|error| events.explain(ACTION, error))?)
     }
 }
 
@@ -325,9 +326,11 @@ async fn check_topic(
     const ACTION: &str = "trigger.check_topic";
     let topic = options.kafka.topic.clone();
     let (consumer, found) = tokio::task::spawn_blocking(move || {
-        // Serves what the client may need before it can ask, such as a token.
-        drop(consumer.poll(Duration::from_millis(10)));
-        let found = consumer.fetch_metadata(Some(&topic), ASK_TIMEOUT).and_then(|metadata| {
+        let events = &consumer.context().events;
+        let metadata = first_answer(&consumer, events, ASK_TIMEOUT, |limit| {
+            consumer.fetch_metadata(Some(&topic), limit)
+        });
+        let found = metadata.and_then(|metadata| {
             let topic = metadata.topics().first();
             match topic.and_then(rdkafka::metadata::MetadataTopic::error) {
                 Some(error) => Err(KafkaError::MetadataFetch(error.into())),
@@ -338,7 +341,7 @@ async fn check_topic(
     })
     .await
     .map_err(|error| transient(ACTION, error))?;
-    let found = found.map_err(|error| kafka_error(ACTION, error))?;
+    let found = found.map_err(|error| consumer.context().events.explain(ACTION, error))?;
     let wanted = options.kafka.partitions.get();
     if found < usize::from(wanted) {
         return Err(TriggerError::TooFewPartitions { topic: options.kafka.topic.clone(), wanted, found });

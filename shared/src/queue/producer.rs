@@ -31,7 +31,7 @@ impl Producer {
                 "KAFKA_LINGER_MS must be below KAFKA_DELIVERY_TIMEOUT_MS",
             ));
         }
-        let mut client = client_config(config)?;
+        let mut client = client_config(config);
         client
             .set("acks", "all")
             // Retries are unbounded within message.timeout.ms, and neither double nor reorder.
@@ -67,18 +67,12 @@ impl Producer {
                 self.events.answered();
                 Ok(())
             }
-            Ok(Ok(Err((error, _record)))) => Err(kafka_error(action, error)),
+            Ok(Ok(Err((error, _record)))) => Err(self.events.explain(action, error)),
             // Its producer broke and was replaced meanwhile.
             Ok(Err(_dropped)) => {
                 Err(transient(action, "the producer was closed before the record was acknowledged"))
             }
-            Err(_elapsed) if self.events.all_down() => Err(transient(
-                action,
-                format!("no broker can be reached; gave up waiting after {} ms", wait.as_millis()),
-            )),
-            Err(_elapsed) => {
-                Err(transient(action, format!("not acknowledged within {} ms", wait.as_millis())))
-            }
+            Err(_elapsed) => Err(self.events.explain_silence(action, wait)),
         }
     }
 

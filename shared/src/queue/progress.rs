@@ -9,9 +9,9 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{ClientEvents, client_config, committed_offsets};
+use super::client::{ClientEvents, client_config, committed_offsets, first_answer};
 use crate::clock::TimestampMs;
-use crate::config::{KafkaConfig, KafkaSecurity};
+use crate::config::KafkaConfig;
 
 /// How far the consumer group has come in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +26,15 @@ pub enum Progress {
 /// One for each partition, in order. Blocks; each question to Kafka at most `timeout`.
 pub(super) fn of_group(
     config: &KafkaConfig,
-    events: ClientEvents,
+    events: &ClientEvents,
     timeout: Duration,
 ) -> KafkaResult<Vec<Progress>> {
-    let consumer = observer(config, events)?;
+    let consumer = observer(config, events.clone())?;
     let partitions = i32::from(config.partitions.get());
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(&config.topic, 0, partitions - 1);
-    let committed = committed_offsets(&consumer, &asked, timeout)?;
+    let committed =
+        first_answer(&consumer, events, timeout, |limit| committed_offsets(&consumer, &asked, limit))?;
 
     let mut progress = vec![Progress::CaughtUp; usize::from(config.partitions.get())];
     let mut behind = TopicPartitionList::new();
@@ -95,7 +96,7 @@ fn read_times(
 
 /// A consumer that knows the group's name, so that it may ask for its offsets, but never joins it.
 fn observer(config: &KafkaConfig, events: ClientEvents) -> KafkaResult<BaseConsumer<ClientEvents>> {
-    let mut client = client_config(config).map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+    let mut client = client_config(config);
     client
         .set("group.id", &config.group_id)
         .set("enable.auto.commit", "false")
@@ -105,10 +106,5 @@ fn observer(config: &KafkaConfig, events: ClientEvents) -> KafkaResult<BaseConsu
         .set("fetch.wait.max.ms", "100")
         .set("fetch.message.max.bytes", "65536")
         .set("queued.max.messages.kbytes", "1024");
-    let consumer: BaseConsumer<ClientEvents> = client.create_with_context(events)?;
-    if matches!(config.security, KafkaSecurity::MskIam) {
-        // The token is asked for while polling, and nothing else here polls before it is needed.
-        drop(consumer.poll(Duration::from_millis(100)));
-    }
-    Ok(consumer)
+    client.create_with_context(events)
 }

@@ -1,0 +1,326 @@
+//! Where what librdkafka says of itself goes: its logs, its errors, its requests for a token.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::error::{kafka_error, transient};
+use super::refusal::Refusal;
+use crate::config::{KafkaConfig, KafkaSecurity};
+use crate::error::{Retry, ServerError};
+
+/// Receives what librdkafka has to say: its logs, its errors and, with `msk_iam`, its request for a token. Cheap to
+/// clone; clones share what they know.
+#[derive(Clone)]
+pub struct ClientEvents(Arc<Shared>);
+
+struct Shared {
+    security: KafkaSecurity,
+    /// Something is known against Kafka: `all_down`, or a refusal. Read before the rest, since [`ClientEvents::answered`]
+    /// is called for every record.
+    troubled: AtomicBool,
+    all_down: AtomicBool,
+    refusal: Mutex<Option<Refusal>>,
+    limiter: Limiter,
+    numbering: Mutex<Streak>,
+    #[cfg(feature = "kafka-tls")]
+    tokens: Option<super::token::Tokens>,
+}
+
+impl ClientEvents {
+    /// With `msk_iam`, an error says which of AWS's variables are missing.
+    pub fn new(config: &KafkaConfig) -> Result<Self, ServerError> {
+        Ok(Self(Arc::new(Shared {
+            security: config.security.clone(),
+            troubled: AtomicBool::new(false),
+            all_down: AtomicBool::new(false),
+            refusal: Mutex::default(),
+            limiter: Limiter::default(),
+            numbering: Mutex::default(),
+            #[cfg(feature = "kafka-tls")]
+            tokens: match config.security {
+                KafkaSecurity::MskIam => {
+                    Some(super::token::Tokens::new(crate::signature::Signer::from_env())?)
+                }
+                _ => None,
+            },
+        })))
+    }
+
+    /// Notes that Kafka has answered.
+    pub fn answered(&self) {
+        if self.0.troubled.load(Ordering::Relaxed) && self.0.troubled.swap(false, Ordering::Relaxed) {
+            self.0.all_down.store(false, Ordering::Relaxed);
+            *self.refusal() = None;
+            tracing::info!(server = "kafka", "Kafka answers again");
+        }
+    }
+
+    /// Whether, as far as is known, no broker can be reached.
+    pub fn all_down(&self) -> bool {
+        self.0.all_down.load(Ordering::Relaxed)
+    }
+
+    /// Whether a broker has refused us for a reason that does not mend itself, and none has answered since.
+    pub fn is_refused(&self) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.certain)
+    }
+
+    /// The error of an action on Kafka; where a broker refuses us, it says so and what to do, since the client's own
+    /// error is then mostly that nobody answered.
+    pub fn explain(&self, action: &'static str, error: KafkaError) -> ServerError {
+        let error = kafka_error(action, error);
+        match *self.refusal() {
+            Some(Refusal { advice, .. }) if error.retry == Retry::Transient => {
+                transient(action, format!("the broker refuses this client: {advice} ({})", error.source))
+            }
+            _ => error,
+        }
+    }
+
+    /// The same for an action that has waited in vain.
+    pub(super) fn explain_silence(&self, action: &'static str, waited: Duration) -> ServerError {
+        let waited = waited.as_millis();
+        match *self.refusal() {
+            Some(Refusal { advice, .. }) => transient(
+                action,
+                format!("the broker refuses this client: {advice} (not acknowledged within {waited} ms)"),
+            ),
+            None if self.all_down() => {
+                transient(action, format!("no broker can be reached; gave up waiting after {waited} ms"))
+            }
+            None => transient(action, format!("not acknowledged within {waited} ms")),
+        }
+    }
+
+    /// Tells it once in a while, and keeps it for those whose question gets no answer.
+    fn refused(&self, refusal: Refusal, reason: &str) {
+        let advice = refusal.advice;
+        let mut known = self.refusal();
+        if refusal.certain || !known.is_some_and(|known| known.certain) {
+            *known = Some(refusal);
+        }
+        drop(known);
+        self.0.troubled.store(true, Ordering::Relaxed);
+        let Some(left_out) = self.0.limiter.admit(advice, Instant::now()) else {
+            return;
+        };
+        if refusal.certain {
+            tracing::error!(
+                server = "kafka",
+                left_out,
+                "the broker refuses this client: {advice} ({reason})"
+            );
+        } else {
+            tracing::warn!(
+                server = "kafka",
+                left_out,
+                "the broker may be refusing this client, unless it is just stopping: {advice} ({reason})"
+            );
+        }
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for ClientEvents {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = cfg!(feature = "kafka-tls");
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        // What fails on a connection comes to `error` as well, unless the broker just hangs up.
+        if facility == "FAIL" {
+            tracing::debug!(server = "kafka", facility, "{text}");
+            if let Some(refusal) = Refusal::read(&self.0.security, None, text).filter(|it| !it.certain) {
+                self.refused(refusal, text);
+            }
+            return;
+        }
+        if facility == "GETPID" {
+            let mut numbering = self.0.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+            if !numbering.lasts(Instant::now()) {
+                tracing::info!(
+                    server = "kafka",
+                    "Kafka does not number producers yet, as while it starts; asking again: {text}"
+                );
+                return;
+            }
+        }
+        let Some(left_out) = self.0.limiter.admit(facility, Instant::now()) else {
+            tracing::debug!(server = "kafka", facility, "{text}");
+            return;
+        };
+        // What librdkafka calls an error is mostly a connection that it will try again by itself; what becomes of the
+        // records is reported where they were sent.
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(server = "kafka", facility, left_out, "{text}");
+            }
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                tracing::warn!(server = "kafka", facility, left_out, "{text}");
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(server = "kafka", facility, "{text}");
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        if let Some(refusal) = Refusal::read(&self.0.security, code, reason) {
+            self.refused(refusal, reason);
+            return;
+        }
+        match code {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                self.0.troubled.store(true, Ordering::Relaxed);
+                let refusal = *self.refusal();
+                // A refusal has been told already.
+                if !self.0.all_down.swap(true, Ordering::Relaxed) && refusal.is_none() {
+                    tracing::warn!(
+                        server = "kafka",
+                        "no broker of KAFKA_BOOTSTRAP_SERVERS can be reached; trying again until one can: {reason}"
+                    );
+                }
+            }
+            Some(RDKafkaErrorCode::Fatal) => tracing::error!(server = "kafka", %error, "{reason}"),
+            _ => {
+                // It was not a refusal but a broker on its way down.
+                self.refusal().take_if(|refusal| !refusal.certain);
+                if let Some(left_out) = self.0.limiter.admit("error", Instant::now()) {
+                    tracing::warn!(server = "kafka", %error, left_out, "{reason}");
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "kafka-tls")]
+    fn generate_oauth_token(
+        &self,
+        _config: Option<&str>,
+    ) -> Result<rdkafka::client::OAuthToken, Box<dyn std::error::Error>> {
+        match &self.0.tokens {
+            Some(tokens) => tokens.sign(),
+            None => Err("a token was asked for although KAFKA_SECURITY is not msk_iam".into()),
+        }
+    }
+}
+
+impl ConsumerContext for ClientEvents {}
+
+/// A trouble that comes again and again, as librdkafka asks again.
+#[derive(Default)]
+struct Streak(Option<(Instant, Instant)>);
+
+impl Streak {
+    /// What is over within this time was no trouble.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    /// librdkafka asks for a producer's number every half second; after this long without, it had got one.
+    const GAP: Duration = Duration::from_secs(5);
+
+    /// Notes that it came once more; true if it has lasted for longer than [`Streak::PATIENCE`].
+    fn lasts(&mut self, now: Instant) -> bool {
+        let began = match self.0 {
+            Some((began, last)) if now.duration_since(last) < Self::GAP => began,
+            _ => now,
+        };
+        self.0 = Some((began, now));
+        now.duration_since(began) > Self::PATIENCE
+    }
+}
+
+/// Lets one line of a kind through in [`Limiter::INTERVAL`] and counts the others, so that a broker that is away does
+/// not flood the log.
+#[derive(Default)]
+struct Limiter(Mutex<HashMap<String, (Instant, u64)>>);
+
+impl Limiter {
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    /// `Some` with how many of this kind were left out before, if the line may be written.
+    fn admit(&self, kind: &str, now: Instant) -> Option<u64> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kinds.get_mut(kind) {
+            Some((last, left_out)) if now.duration_since(*last) < Self::INTERVAL => {
+                *left_out += 1;
+                None
+            }
+            Some((last, left_out)) => {
+                *last = now;
+                Some(std::mem::take(left_out))
+            }
+            None => {
+                kinds.insert(kind.to_owned(), (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn one_line_of_a_kind_in_half_a_minute() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        assert_eq!(limiter.admit("FAIL", start), Some(0));
+        assert_eq!(limiter.admit("FAIL", start), None);
+        assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(29)), None);
+        assert_eq!(limiter.admit("other", start), Some(0));
+        assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(30)), Some(2));
+        assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(61)), Some(0));
+    }
+    #[test]
+    fn a_trouble_lasts_when_it_comes_again_for_ten_seconds() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut streak = Streak::default();
+        assert!([0, 4, 8, 10].map(at).into_iter().all(|now| !streak.lasts(now)));
+        assert!(streak.lasts(at(11)));
+        // Then it was over for a while.
+        assert!([30, 34, 38].map(at).into_iter().all(|now| !streak.lasts(now)));
+    }
+    #[test]
+    fn a_refusal_is_told_to_whoever_waits_until_a_broker_answers() {
+        let settings = |name: &str| {
+            let value = match name {
+                "REDIS_URL" => "redis://127.0.0.1:1",
+                "MYSQL_URL" => "mysql://a:b@127.0.0.1:1/a",
+                "KAFKA_BOOTSTRAP_SERVERS" => "127.0.0.1:1",
+                "JWT_SECRET" => "0123456789abcdef0123456789abcdef",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        let events = ClientEvents::new(&Config::from_lookup(settings).unwrap().kafka).unwrap();
+        let happens = |code, reason| events.error(KafkaError::Global(code), reason);
+        let told = || {
+            let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+            let error = events.explain("queue.ping", timed_out);
+            assert_eq!(error.retry, Retry::Transient);
+            error.source.to_string()
+        };
+        let hangs_up = "Disconnected (after 3ms in state APIVERSION_QUERY)";
+        happens(RDKafkaErrorCode::BrokerTransportFailure, hangs_up);
+        assert!(told().contains("KAFKA_SECURITY") && !events.is_refused(), "{}", told());
+        happens(RDKafkaErrorCode::BrokerTransportFailure, "Connection refused");
+        assert!(!told().contains("KAFKA"), "it was only stopping: {}", told());
+
+        happens(RDKafkaErrorCode::SSL, "SSL handshake failed: certificate verify failed");
+        happens(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        happens(RDKafkaErrorCode::BrokerTransportFailure, hangs_up);
+        assert!(told().contains("KAFKA_SSL_CA_LOCATION") && events.is_refused(), "{}", told());
+        events.answered();
+        assert!(!told().contains("KAFKA") && !events.is_refused() && !events.all_down(), "{}", told());
+    }
+}
