@@ -2,8 +2,10 @@
 
 pub mod cli;
 pub mod dlq;
+pub mod emulator;
 pub mod functions;
 pub mod gateway;
+pub mod invoke_api;
 pub mod prometheus;
 pub mod runtime;
 pub mod schedule;

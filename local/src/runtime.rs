@@ -14,13 +14,24 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::functions::InProcess;
+use crate::functions::{AllFunctions, InProcess};
 use crate::gateway::{Behind, Gateway, GatewayOptions, HealthCheck, ServerHealth};
+use crate::invoke_api::InvokeApi;
 use crate::schedule::{self, Schedule};
 use crate::trigger::{Trigger, TriggerError, TriggerOptions};
 
 /// How long `GET /health` waits for a server.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who hosts the functions.
+#[derive(Clone)]
+pub enum Host {
+    /// This process.
+    InProcess,
+    /// Lambda, or what stands in for it. Its functions must be given the same settings, with `PUSH_ENDPOINT`:
+    /// [`own_endpoint`] of the listener.
+    InvokeApi(InvokeApi),
+}
 
 /// What a runtime is made of. [`Self::new`] has the defaults.
 pub struct RuntimeOptions {
@@ -30,6 +41,8 @@ pub struct RuntimeOptions {
     pub listener: TcpListener,
     /// Where time comes from (the machine).
     pub clock: Clock,
+    /// Who hosts the functions (this process).
+    pub host: Host,
     /// The gateway's limits.
     pub gateway: GatewayOptions,
     /// Whether the tables are brought up to date first (yes).
@@ -50,6 +63,7 @@ impl RuntimeOptions {
             config,
             listener,
             clock: Clock::system(),
+            host: Host::InProcess,
             gateway: GatewayOptions::default(),
             migrate: true,
             schedule: Some(schedule::INTERVAL),
@@ -83,28 +97,46 @@ pub struct Runtime {
 impl Runtime {
     /// Starts the parts from the back to the front: once the gateway answers, everything behind it does.
     pub async fn start(options: RuntimeOptions) -> Result<Self, StartError> {
-        let mut config = options.config;
+        let mut config = options.config.clone();
         if config.push.endpoint.is_none() {
             config.push.endpoint = Some(own_endpoint(options.listener.local_addr()?));
         }
         let app = Arc::new(App::new(&config, options.clock.clone())?);
-        let started = start_behind(&app, options.migrate, options.trigger, options.schedule).await;
-        let (trigger, schedule) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                app.shutdown().await;
-                return Err(error);
-            }
+        let started = match options.host.clone() {
+            Host::InProcess => Self::start_with(InProcess::new(app.clone()), &app, options).await,
+            Host::InvokeApi(functions) => Self::start_with(functions, &app, options).await,
         };
+        if started.is_err() {
+            app.shutdown().await;
+        }
+        started
+    }
+
+    async fn start_with(
+        functions: impl AllFunctions,
+        app: &Arc<App>,
+        options: RuntimeOptions,
+    ) -> Result<Self, StartError> {
+        if options.migrate {
+            app.store.migrate().await?;
+        }
+        let trigger = match options.trigger {
+            Some(options) => Some(Trigger::start(options, functions.clone()).await?),
+            None => None,
+        };
+        let schedule = options.schedule.map(|interval| {
+            let functions = functions.clone();
+            Schedule::start(interval, options.clock.clone(), move |event| functions.compensate(event))
+        });
         let behind = Behind {
-            functions: Arc::new(InProcess::new(app.clone())),
+            functions: Arc::new(functions),
             auth: app.auth.clone(),
             clock: options.clock,
             health: health_of(app.clone()),
             metrics: options.metrics,
         };
         let gateway = Gateway::start(options.listener, options.gateway, behind)?;
-        Ok(Self { app, gateway, trigger, schedule })
+        Ok(Self { app: app.clone(), gateway, trigger, schedule })
     }
 
     /// Where the gateway listens.
@@ -141,31 +173,8 @@ impl Runtime {
     }
 }
 
-async fn start_behind(
-    app: &Arc<App>,
-    migrate: bool,
-    trigger: Option<TriggerOptions>,
-    schedule: Option<Duration>,
-) -> Result<(Option<Trigger>, Option<Schedule<Summary>>), StartError> {
-    if migrate {
-        app.store.migrate().await?;
-    }
-    let trigger = match trigger {
-        Some(options) => Some(Trigger::start(options, InProcess::new(app.clone())).await?),
-        None => None,
-    };
-    let schedule = schedule.map(|interval| {
-        let (app, clock) = (app.clone(), app.clock.clone());
-        Schedule::start(interval, clock, move |event| {
-            let app = app.clone();
-            async move { hongyan_scheduled_compensator::handle(&app, event).await }
-        })
-    });
-    Ok((trigger, schedule))
-}
-
-/// The address under which this process reaches its own gateway.
-fn own_endpoint(mut address: SocketAddr) -> Url {
+/// The address under which functions on this machine reach the gateway that listens at `address`, for pushes.
+pub fn own_endpoint(mut address: SocketAddr) -> Url {
     if address.ip().is_unspecified() {
         // One cannot connect to "any address"; and `@connections` answers loopback peers only.
         address.set_ip(if address.is_ipv4() {

@@ -12,17 +12,21 @@ use hongyan::config::Config;
 use hongyan::id::UserId;
 use hongyan_local::gateway::{self, GatewayOptions};
 use hongyan_local::prometheus;
-use hongyan_local::runtime::{Runtime, RuntimeOptions};
+use hongyan_local::runtime::{Host, Runtime, RuntimeOptions, own_endpoint};
 use hongyan_local::stack::Stack;
 use hongyan_scheduled_compensator::Summary;
 use redis::AsyncCommands;
 use sqlx::MySqlPool;
 
 use crate::client::Caller;
+use crate::lambda::{self, Environment, Lambda};
 use crate::servers;
 
 /// Redis databases are numbered 0 to 15; 0 is left alone.
 const REDIS_DATABASES: u32 = 15;
+
+/// How many requests a process takes at a time where the functions are Lambda binaries, as on Managed Instances.
+const CONCURRENCY: u32 = 8;
 
 /// Which databases are in use, one bit each.
 static REDIS_DATABASES_IN_USE: Mutex<u32> = Mutex::new(0);
@@ -52,6 +56,7 @@ pub struct TestAppBuilder {
     trigger: bool,
     gateway: GatewayOptions,
     metrics: bool,
+    lambda: bool,
 }
 
 impl TestAppBuilder {
@@ -80,6 +85,14 @@ impl TestAppBuilder {
     #[must_use]
     pub fn with_metrics(mut self) -> Self {
         self.metrics = true;
+        self
+    }
+
+    /// Keeps the functions in this process, also where they are Lambda binaries otherwise. For a test that moves the
+    /// application's clock ([`TestApp::pass_ms`]) or reads the functions' metrics: neither leaves a process.
+    #[must_use]
+    pub fn in_process(mut self) -> Self {
+        self.lambda = false;
         self
     }
 
@@ -112,6 +125,7 @@ impl TestAppBuilder {
 
         let mut test = TestApp::prepare(config, settings).await;
         (test.database, test.gateway, test.metrics) = (database, self.gateway, self.metrics);
+        test.lambda = self.lambda;
         test.boot(self.trigger).await
     }
 }
@@ -128,6 +142,8 @@ pub struct TestApp {
     redis: redis::Client,
     gateway: GatewayOptions,
     metrics: bool,
+    lambda: bool,
+    hosted: Option<(Lambda, Vec<Environment>)>,
     runtime: Option<Runtime>,
     database: Option<RedisDatabase>,
 }
@@ -145,6 +161,7 @@ impl TestApp {
             trigger: true,
             gateway: GatewayOptions::default(),
             metrics: false,
+            lambda: lambda::wanted(),
         }
     }
 
@@ -163,6 +180,8 @@ impl TestApp {
             redis,
             gateway: GatewayOptions::default(),
             metrics: false,
+            lambda: false,
+            hosted: None,
             runtime: None,
             database: None,
         }
@@ -183,22 +202,37 @@ impl TestApp {
         if !trigger {
             options.trigger = None;
         }
+        if self.lambda {
+            let mut settings = self.settings.clone();
+            let gateway = own_endpoint(options.listener.local_addr().expect("a bound port"));
+            settings.entry("PUSH_ENDPOINT").or_insert_with(|| gateway.to_string());
+            let lambda = Lambda::start().await;
+            options.host = Host::InvokeApi(lambda.api());
+            let environments = lambda.every_function(&settings, CONCURRENCY);
+            self.hosted = Some((lambda, environments));
+        }
         self.runtime = Some(Runtime::start(options).await.expect("the runtime starts"));
         self
     }
 
     /// Stops the application, as Ctrl-C does, and starts another one over the same servers and data.
     pub async fn restart(mut self) -> Self {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.stop().await;
-        }
+        self.end().await;
         self.boot(true).await
     }
 
     /// Stops the application, as Ctrl-C does.
     pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.stop().await;
+        }
+        if let Some((lambda, environments)) = self.hosted.take() {
+            lambda::stop_all(environments).await;
+            lambda.stop().await;
         }
     }
 
@@ -225,8 +259,13 @@ impl TestApp {
         Clock::shifted(self.clock_offset.clone())
     }
 
-    /// Lets time pass for the application; a negative number of ms sets its clock back.
+    /// Lets time pass for the application; a negative number of ms sets its clock back. Its functions have to be in this
+    /// process: see [`TestAppBuilder::in_process`].
     pub fn pass_ms(&self, ms: i64) {
+        assert!(
+            self.hosted.is_none(),
+            "a Lambda binary has the machine's clock; build the TestApp in_process()"
+        );
         self.clock_offset.fetch_add(ms, Ordering::SeqCst);
     }
 

@@ -13,6 +13,7 @@ pub mod app;
 pub mod certificates;
 pub mod client;
 pub mod kafka;
+pub mod lambda;
 pub mod ledger;
 pub mod proxy;
 pub mod servers;

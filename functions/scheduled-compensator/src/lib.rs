@@ -10,7 +10,7 @@ use hongyan::error::ServerError;
 use hongyan::telemetry::metric;
 use lambda_runtime::Error;
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use aws_lambda_events::eventbridge::EventBridgeEvent;
 
@@ -21,7 +21,7 @@ const RUN_MS: u64 = 55_000;
 const MAX_RESENT: usize = 1_000;
 
 /// What a run did.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Whether another run was under way, so that this one did nothing.

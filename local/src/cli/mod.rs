@@ -4,6 +4,7 @@
 //! commands themselves is status 2.
 
 mod dlq;
+mod lambda;
 mod run;
 mod settings;
 mod stack;
@@ -38,12 +39,13 @@ struct Place {
 
 impl Place {
     fn folder(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(|| {
-            // The project that this binary was built from; elsewhere (it was moved) the folder one stands in.
-            let project = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-            project.canonicalize().unwrap_or_default().join(".local")
-        })
+        self.data.clone().unwrap_or_else(|| project().join(".local"))
     }
+}
+
+/// The project that this binary was built from; elsewhere (it was moved) the folder one stands in.
+fn project() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap_or_default()
 }
 
 #[derive(Subcommand)]
@@ -53,6 +55,15 @@ enum Command {
         /// Where to listen
         #[arg(long, env = "HONGYAN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
         listen: SocketAddr,
+    },
+    /// The same as `run`, but with every function as a Lambda binary behind `cargo lambda watch`
+    Lambda {
+        /// Where to listen
+        #[arg(long, env = "HONGYAN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// The port of Lambda's Invoke API on 127.0.0.1; 0 is any free one
+        #[arg(long, env = "HONGYAN_INVOKE_PORT", default_value_t = 9000, value_name = "PORT")]
+        invoke_port: u16,
     },
     /// Only the three servers, in the background
     Stack {
@@ -106,7 +117,10 @@ fn work(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Run { listen } => Box::pin(run::run(folder, listen)).await,
+            Command::Run { listen } => Box::pin(run::run(folder, listen, None)).await,
+            Command::Lambda { listen, invoke_port } => {
+                Box::pin(run::run(folder, listen, Some(lambda::Lambda { invoke_port }))).await
+            }
             Command::Stack { command } => stack::work(command, folder).await,
             Command::Env => settings::print(&folder),
             Command::Token { user, minutes } => token::print(&folder, user, minutes),

@@ -36,6 +36,14 @@ pub(super) fn read<K: AsRef<str>>(env: &[(K, String)]) -> Result<Config, ConfigE
     })
 }
 
+/// What functions in processes of their own must find in their environment besides what they inherit: the servers of
+/// `env`, and where to push to.
+pub(super) fn of_functions(env: &[(&'static str, String)], endpoint: &str) -> Vec<(String, String)> {
+    let pushes = [("PUSH_ENDPOINT", endpoint.to_owned())];
+    let missing = env.iter().chain(&pushes).filter(|(name, _)| variable(name).is_none());
+    missing.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
 /// The settings of the stack that runs over `folder`, for a command in another terminal. Where the environment names all
 /// three servers, such as those of a deployment, no stack has to run.
 pub(super) fn of_running_stack(folder: &Path) -> anyhow::Result<Config> {

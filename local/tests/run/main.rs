@@ -7,6 +7,7 @@
 )]
 
 mod caller;
+mod lambda;
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -19,7 +19,17 @@ pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 pub(crate) fn hongyan<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hongyan"));
     for (name, _) in std::env::vars() {
-        let ours = ["REDIS_", "MYSQL_", "KAFKA_", "JWT_", "IM_", "PUSH_", "HONGYAN_LISTEN", "RUST_LOG"];
+        let ours = [
+            "REDIS_",
+            "MYSQL_",
+            "KAFKA_",
+            "JWT_",
+            "IM_",
+            "PUSH_",
+            "HONGYAN_LISTEN",
+            "HONGYAN_INVOKE",
+            "RUST_LOG",
+        ];
         if ours.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
         }
@@ -80,8 +90,13 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it in a process group of its own, as a shell does, and waits for the ready line.
     pub(crate) async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_as(folder, &["run"], settings).await
+    }
+
+    /// The same for another command that serves.
+    pub(crate) async fn start_as(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let started = Instant::now();
-        let mut command = hongyan(folder, ["run", "--listen", "127.0.0.1:0"]);
+        let mut command = hongyan(folder, arguments.iter().chain(&["--listen", "127.0.0.1:0"]));
         command.envs(settings.iter().copied()).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());

@@ -12,7 +12,7 @@ use crate::assert_refused;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_prometheus_text_with_the_names_of_the_project() {
-    let test = TestApp::builder().with_metrics().start().await;
+    let test = TestApp::builder().in_process().with_metrics().start().await;
     let (alice, bob) = (test.user(1), test.user(2));
     let mut socket = bob.connect().await;
     let id = alice.sent(2, "counted").await;
@@ -39,7 +39,7 @@ async fn metrics_are_prometheus_text_with_the_names_of_the_project() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_names_the_server_that_is_away_and_with_no_place_to_keep_it_a_send_is_503() {
     let stack = Stack::start(StackOptions::temporary()).await.unwrap();
-    let test = TestApp::builder().set("REDIS_TIMEOUT_MS", "500").start_on(&stack).await;
+    let test = TestApp::builder().in_process().set("REDIS_TIMEOUT_MS", "500").start_on(&stack).await;
     let (alice, bob) = (test.user(1), test.user(2));
     let well = json!({"status": "ok", "servers": {"redis": "ok", "mysql": "ok", "kafka": "ok"}});
     let health = alice.get("/health").await;

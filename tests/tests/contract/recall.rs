@@ -31,7 +31,7 @@ async fn only_the_sender_can_and_a_stranger_learns_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_window_it_is_409_but_what_was_recalled_answers_as_before() {
-    let test = TestApp::start().await;
+    let test = TestApp::builder().in_process().start().await;
     let (alice, bob) = (test.user(1), test.user(2));
     let (recalled, kept) = (alice.sent(2, "regretted").await, alice.sent(2, "kept").await);
     test.drain().await;
@@ -56,7 +56,7 @@ async fn after_the_window_it_is_409_but_what_was_recalled_answers_as_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn just_within_the_window_it_works() {
-    let test = TestApp::start().await;
+    let test = TestApp::builder().in_process().start().await;
     let alice = test.user(1);
     let id = alice.sent(2, "late").await;
     test.drain().await;
@@ -69,7 +69,7 @@ async fn just_within_the_window_it_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_window_is_a_setting() {
-    let test = TestApp::builder().set("IM_RECALL_LIMIT_SECONDS", "10").start().await;
+    let test = TestApp::builder().in_process().set("IM_RECALL_LIMIT_SECONDS", "10").start().await;
     let alice = test.user(1);
     let id = alice.sent(2, "short").await;
     test.pass_ms(11_000);

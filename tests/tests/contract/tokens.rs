@@ -79,7 +79,7 @@ async fn no_route_takes_a_bad_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_token_ends_when_its_time_does() {
-    let test = TestApp::start().await;
+    let test = TestApp::builder().in_process().start().await;
     let alice = test.user(1);
     assert_eq!(alice.unread().await.status, 200);
     test.pass_ms(3_600_000 + 60_000);
