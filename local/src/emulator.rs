@@ -1,7 +1,7 @@
 //! `cargo lambda watch` as a child of this process: Lambda's Invoke API and Runtime API on one port.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
 use url::Url;
+
+use crate::gateway;
 
 /// The program; `./dev` puts the version that it pins first on the path.
 const PROGRAM: &str = "cargo-lambda";
@@ -32,7 +34,7 @@ pub type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct EmulatorOptions {
     /// The root of the project: its binaries are the functions.
     pub project: PathBuf,
-    /// The port on 127.0.0.1; 0 is any free one.
+    /// The port on the loopback address; 0 is any free one.
     pub port: u16,
     /// Whether it builds and starts a function when it is first invoked, and again after a change. Otherwise whoever wants
     /// a function starts it.
@@ -51,9 +53,9 @@ pub enum EmulatorError {
     Missing,
     /// Somebody else has the port.
     #[error(
-        "127.0.0.1:{0} is in use by another program; choose another port with --invoke-port or HONGYAN_INVOKE_PORT"
+        "{0} is in use by another program; choose another port with --invoke-port or HONGYAN_INVOKE_PORT"
     )]
-    InUse(u16),
+    InUse(SocketAddr),
     /// It ended instead of listening, or did not listen in time.
     #[error("cargo lambda watch {what}; it said last:\n{tail}")]
     Failed {
@@ -127,8 +129,7 @@ impl Emulator {
 
     /// Where the Invoke API is.
     pub fn url(&self) -> Url {
-        #[expect(clippy::expect_used, reason = "a socket address is always a host and port")]
-        Url::parse(&format!("http://{}", self.address)).expect("an address with a port is a URL's")
+        gateway::url_of(self.address)
     }
 
     /// What a process must find in `AWS_LAMBDA_RUNTIME_API` to be this function.
@@ -197,11 +198,21 @@ fn installed() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
 }
 
-/// Nobody has the port now. (The emulator cannot be handed a listener, so somebody may still take it before.)
+/// A loopback address whose port nobody has now. (The emulator cannot be handed a listener, so somebody may still take it
+/// before.) `cargo lambda invoke` asks ::1 unless told otherwise, so that is preferred; some machines have no IPv6.
 async fn free_address(port: u16) -> Result<SocketAddr, EmulatorError> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+    let four = free(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    match free(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
+        Err(EmulatorError::Io(_)) => Ok(four),
+        six => six,
+    }
+}
+
+/// The address, with the port that it has got where any would do.
+async fn free(address: SocketAddr) -> Result<SocketAddr, EmulatorError> {
+    match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener.local_addr()?),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(EmulatorError::InUse(port)),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(EmulatorError::InUse(address)),
         Err(error) => Err(error.into()),
     }
 }

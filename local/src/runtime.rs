@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::functions::{AllFunctions, InProcess};
-use crate::gateway::{Behind, Gateway, GatewayOptions, HealthCheck, ServerHealth};
+use crate::gateway::{self, Behind, Gateway, GatewayOptions, HealthCheck, ServerHealth};
 use crate::invoke_api::InvokeApi;
 use crate::schedule::{self, Schedule};
 use crate::trigger::{Trigger, TriggerError, TriggerOptions};
@@ -183,8 +183,7 @@ pub fn own_endpoint(mut address: SocketAddr) -> Url {
             std::net::Ipv6Addr::LOCALHOST.into()
         });
     }
-    #[expect(clippy::expect_used, reason = "a socket address is always a host and port")]
-    Url::parse(&format!("http://{address}")).expect("an address with a port is a URL's")
+    gateway::url_of(address)
 }
 
 /// Asks the three servers at the same time.

@@ -49,7 +49,7 @@ impl App {
             rules: Arc::new(config.im.clone()),
             kafka_wait: config.kafka.wait,
             kafka_delivery_timeout: config.kafka.delivery_timeout,
-            ids: Arc::new(IdSource::new(cache.clone(), clock.clone())),
+            ids: Arc::new(IdSource::new(cache.clone(), clock.clone(), config.im.worker_lease)),
             queue: Queue::new(&config.kafka)?,
             store: Store::new(&config.mysql)?,
             push: Push::new(&config.push, cache.redis().clone()),

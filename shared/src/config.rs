@@ -115,6 +115,8 @@ pub struct ImConfig {
     pub compensate_after: Duration,
     /// The most bytes of UTF-8 in a content: `IM_MAX_CONTENT_BYTES` (8192).
     pub max_content_bytes: usize,
+    /// How long a process may use its worker number without Redis: `IM_WORKER_LEASE_SECONDS` (600).
+    pub worker_lease: Duration,
 }
 
 /// `JWT_SECRET` or `JWT_JWKS_URL`, with `JWT_ISSUER` and `JWT_AUDIENCE`.
@@ -260,6 +262,7 @@ impl ImConfig {
             compensate_after: reader.seconds("IM_COMPENSATE_AFTER_SECONDS", 300, 0, 24 * 3_600),
             // The column `content` is TEXT: 65,535 bytes.
             max_content_bytes: reader.number("IM_MAX_CONTENT_BYTES", 8_192, 1, 65_535),
+            worker_lease: reader.seconds("IM_WORKER_LEASE_SECONDS", 600, 2, 3_600),
         }
     }
 }

@@ -112,8 +112,8 @@ where
             }
             outcome.map_err(|error| {
                 tracing::error!(%error, "lambda.invoke: the function failed; Lambda decides what happens next");
-                let error_type = std::any::type_name::<X>().to_owned();
-                Diagnostic { error_type, error_message: error.to_string() }
+                // The name of the Rust type would tell a caller nothing.
+                Diagnostic { error_type: "FunctionError".to_owned(), error_message: error.to_string() }
             })
         }
         .boxed()

@@ -99,7 +99,7 @@ impl TestAppBuilder {
     /// Starts on the servers that this test binary shares.
     pub async fn start(self) -> TestApp {
         let stack = servers::stack().await;
-        self.start_on(stack).await
+        Box::pin(self.start_on(stack)).await
     }
 
     /// Starts on servers that the test has for itself.
@@ -206,12 +206,12 @@ impl TestApp {
             let mut settings = self.settings.clone();
             let gateway = own_endpoint(options.listener.local_addr().expect("a bound port"));
             settings.entry("PUSH_ENDPOINT").or_insert_with(|| gateway.to_string());
-            let lambda = Lambda::start().await;
+            let lambda = Box::pin(Lambda::start()).await;
             options.host = Host::InvokeApi(lambda.api());
             let environments = lambda.every_function(&settings, CONCURRENCY);
             self.hosted = Some((lambda, environments));
         }
-        self.runtime = Some(Runtime::start(options).await.expect("the runtime starts"));
+        self.runtime = Some(Box::pin(Runtime::start(options)).await.expect("the runtime starts"));
         self
     }
 

@@ -3,7 +3,7 @@
 //! `cargo lambda watch` serves the APIs but starts nothing (`--only-lambda-apis`): the test starts the binaries itself,
 //! with settings of its own, and can freeze, end and look at their processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -13,14 +13,22 @@ use std::time::Duration;
 use hongyan_local::emulator::{Emulator, EmulatorOptions};
 use hongyan_local::functions;
 use hongyan_local::invoke_api::InvokeApi;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 /// How long a function that was told to end may take.
 const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a test waits for an invocation.
+const INVOKE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Set to `lambda`, every [`crate::TestApp`] has its functions here, except where a test needs them in its own process.
 const VARIABLE: &str = "HONGYAN_TEST_FUNCTIONS";
@@ -64,6 +72,41 @@ impl Lambda {
     /// Its Invoke API.
     pub fn api(&self) -> InvokeApi {
         InvokeApi::new(self.url())
+    }
+
+    /// Posts `event` to the Invoke API as it is; status and answer, which is JSON.
+    pub async fn invoke(&self, function: &'static str, event: impl Into<Bytes>) -> (u16, Value) {
+        self.call(function, event).await
+    }
+
+    /// The same, for a task.
+    pub fn call<E: Into<Bytes>>(
+        &self,
+        function: &'static str,
+        event: E,
+    ) -> impl Future<Output = (u16, Value)> + Send + 'static + use<E> {
+        let url = format!("{}2015-03-31/functions/{function}/invocations", self.url());
+        let request = http::Request::post(url).body(Full::new(event.into())).expect("a request");
+        let invoked = async {
+            let client = Client::builder(TokioExecutor::new()).build_http();
+            let (head, body) = client.request(request).await.expect("the Invoke API answers").into_parts();
+            (head.status, body.collect().await.expect("a body").to_bytes())
+        };
+        async move {
+            let invoked = tokio::time::timeout(INVOKE_LIMIT, invoked).await;
+            let (status, body) = invoked.unwrap_or_else(|_| panic!("no answer of {function}"));
+            let answer = serde_json::from_slice(&body);
+            (status.as_u16(), answer.unwrap_or_else(|error| panic!("{function}: {error}: {body:?}")))
+        }
+    }
+
+    /// Posts the event of an HTTP request; status and body of the response in the function's answer.
+    pub async fn request(&self, function: &'static str, event: &Value) -> (u16, Value) {
+        let (invoked, answer) = self.invoke(function, event.to_string()).await;
+        assert_eq!(invoked, 200, "{function}: {answer}");
+        let status = answer["statusCode"].as_u64().and_then(|status| status.try_into().ok());
+        let body = answer["body"].as_str().unwrap_or("null");
+        (status.expect("a status"), serde_json::from_str(body).expect("a body of JSON"))
     }
 
     /// The address of its Invoke API.
@@ -141,6 +184,22 @@ impl Environment {
         kill(self.pid(), signal).expect("the process runs");
     }
 
+    /// Its open connections to this port: the numbers of their sockets.
+    pub fn connections(&self, port: u16) -> BTreeSet<u64> {
+        let folder = PathBuf::from(format!("/proc/{}", self.pid()));
+        let table = std::fs::read_to_string(folder.join("net/tcp")).expect("Linux");
+        let open: BTreeSet<u64> =
+            table.lines().skip(1).filter_map(|line| established_to(port, line)).collect();
+        let files = std::fs::read_dir(folder.join("fd")).expect("the process runs");
+        files
+            .filter_map(|file| {
+                let target = file.ok()?.path().read_link().ok()?;
+                target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+            })
+            .filter(|socket| open.contains(socket))
+            .collect()
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
@@ -166,6 +225,15 @@ pub async fn stop_all(environments: Vec<Environment>) {
         let status = ended.expect("the function ends");
         assert!(status.success(), "{status}");
     }
+}
+
+/// The socket of a line of `/proc/net/tcp`, if the line is of an open connection to this port of another.
+fn established_to(port: u16, line: &str) -> Option<u64> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (remote, state, socket) = (fields.get(2)?, fields.get(3)?, fields.get(9)?);
+    let remote_port = u16::from_str_radix(remote.split_once(':')?.1, 16).ok()?;
+    // 01: ESTABLISHED.
+    (remote_port == port && *state == "01").then(|| socket.parse().ok())?
 }
 
 /// The binary beside this test's own.

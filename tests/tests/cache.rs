@@ -357,7 +357,8 @@ fn worker_of(id: MessageId) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_sources_share_a_worker_number() {
     let (test, cache, mut redis) = prepared().await;
-    let sources: Vec<IdSource> = (0..300).map(|_| IdSource::new(cache.clone(), test.clock())).collect();
+    let sources: Vec<IdSource> =
+        (0..300).map(|_| IdSource::new(cache.clone(), test.clock(), Duration::from_mins(10))).collect();
     let first = futures_util::future::join_all(sources.iter().map(IdSource::next)).await;
     let workers: HashSet<i64> = first.into_iter().map(|id| worker_of(id.unwrap())).collect();
     assert_eq!(workers.len(), 300);
@@ -378,7 +379,7 @@ async fn no_two_sources_share_a_worker_number() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_was_frozen_past_its_lease_takes_a_new_number_and_its_ids_rise() {
     let (test, cache, mut redis) = prepared().await;
-    let source = IdSource::new(cache, test.clock());
+    let source = IdSource::new(cache, test.clock(), Duration::from_mins(10));
     let before = source.next().await.unwrap();
     let key = format!("msg:worker:{}", worker_of(before));
     // Half-way the lease is renewed, and the number stays.

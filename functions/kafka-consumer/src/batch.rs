@@ -11,7 +11,7 @@ use hongyan::queue::KafkaBatchResponse;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvent {
     /// It comes from elsewhere.
-    #[error("eventSource must be aws:kafka or SelfManagedKafka, not {0:?}")]
+    #[error("eventSource must be aws:kafka or SelfManagedKafka, but is {}", .0.as_deref().unwrap_or("missing"))]
     Source(Option<String>),
     /// There is nothing in it.
     #[error("the Kafka event has no records")]

@@ -61,7 +61,7 @@ enum Command {
         /// Where to listen
         #[arg(long, env = "HONGYAN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
         listen: SocketAddr,
-        /// The port of Lambda's Invoke API on 127.0.0.1; 0 is any free one
+        /// The port of Lambda's Invoke API on the loopback address; 0 is any free one
         #[arg(long, env = "HONGYAN_INVOKE_PORT", default_value_t = 9000, value_name = "PORT")]
         invoke_port: u16,
     },

@@ -81,7 +81,7 @@ async fn serve(
 /// Serves until a signal comes, or until the functions' host has gone.
 async fn serve_until_told(
     options: RuntimeOptions,
-    mut emulator: Option<&mut Emulator>,
+    emulator: Option<&mut Emulator>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let runtime = tokio::select! {
@@ -104,7 +104,7 @@ async fn serve_until_told(
     );
     let ended = tokio::select! {
         () = signals.next() => None,
-        error = ended(emulator.as_mut()) => Some(error),
+        error = ended(emulator) => Some(error),
     };
     eprintln!("Stopping: what was accepted is finished first. Ctrl-C again ends it at once.");
     finish(runtime.stop(), signals).await;
@@ -112,7 +112,7 @@ async fn serve_until_told(
 }
 
 /// Waits until the emulator ends by itself; forever, where there is none.
-async fn ended(emulator: Option<&mut &mut Emulator>) -> EmulatorError {
+async fn ended(emulator: Option<&mut Emulator>) -> EmulatorError {
     match emulator {
         Some(emulator) => emulator.ended().await,
         None => std::future::pending().await,

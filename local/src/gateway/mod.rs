@@ -29,6 +29,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 pub use health::{HealthCheck, ServerHealth};
 pub use invoke::{Functions, HttpFunction, InvokeError};
@@ -54,6 +55,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         std::io::ErrorKind::AddrInUse => BindError::InUse(address),
         _ => BindError::Refused(address, error),
     })
+}
+
+/// The URL of what listens at `address`.
+pub(crate) fn url_of(address: SocketAddr) -> Url {
+    #[expect(clippy::expect_used, reason = "a socket address is always a host and port")]
+    Url::parse(&format!("http://{address}")).expect("an address with a port is a URL's")
 }
 
 /// What the gateway works with.

@@ -11,9 +11,6 @@ use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
 use crate::snowflake::{Snowflake, WorkerNumber};
 
-/// How long a lease lasts. Long enough to go on making ids through ten minutes without Redis.
-const LEASE: Duration = Duration::from_mins(10);
-
 /// How long the number stays out of others' reach after the holder stops using it: more than clocks differ.
 const GRACE: Duration = Duration::from_mins(1);
 
@@ -24,6 +21,8 @@ const TRIES: usize = 16;
 pub struct IdSource {
     cache: Cache,
     clock: Clock,
+    /// How long a lease lasts.
+    duration: Duration,
     /// Says that a lease is ours: unique to this process.
     holder: String,
     state: Mutex<State>,
@@ -53,14 +52,21 @@ impl Lease {
 }
 
 impl IdSource {
-    /// Takes no number yet: that is done when the first id is needed.
-    pub fn new(cache: Cache, clock: Clock) -> Self {
+    /// Takes no number yet: that is done when the first id is needed. `lease` is how long ids go on without Redis.
+    pub fn new(cache: Cache, clock: Clock, lease: Duration) -> Self {
         let holder = format!("{:032x}", rand::rng().random::<u128>());
-        Self { cache, clock, holder, state: Mutex::default(), leasing: tokio::sync::Mutex::new(()) }
+        Self {
+            cache,
+            clock,
+            duration: lease,
+            holder,
+            state: Mutex::default(),
+            leasing: tokio::sync::Mutex::new(()),
+        }
     }
 
-    /// The next id. Needs Redis only for the first and then every five minutes; without Redis it goes on until the lease
-    /// ends, ten minutes after its last renewal.
+    /// The next id. Needs Redis only for the first and then once in half a lease; without Redis it goes on until the lease
+    /// ends.
     pub async fn next(&self) -> Result<MessageId, ServerError> {
         let (id, renewal_due) = self.next_leased()?;
         if let Some(id) = id {
@@ -120,7 +126,7 @@ impl IdSource {
         for worker in present.into_iter().chain(std::iter::from_fn(random).take(TRIES)) {
             // From before the request: the lease must not outlast what Redis counts.
             let asked = (Instant::now(), self.clock.now_ms());
-            let ttl_ms = (LEASE + GRACE).as_millis().to_string();
+            let ttl_ms = (self.duration + GRACE).as_millis().to_string();
             let lock = scripts::LOCK.on(keys::worker(worker), vec![self.holder.clone(), ttl_ms]);
             if self.cache.redis.run("cache.lease_worker", lock).await? {
                 let mut state = self.lock();
@@ -133,7 +139,8 @@ impl IdSource {
                     // Never behind what this process made before, so that its ids go on rising.
                     _ => Snowflake::new(worker, state.latest),
                 };
-                state.lease = Some(Lease { ids, worker, ends: after(LEASE), renew: after(LEASE / 2) });
+                state.lease =
+                    Some(Lease { ids, worker, ends: after(self.duration), renew: after(self.duration / 2) });
                 tracing::debug!(worker = worker.get(), "cache.worker: leased a worker number");
                 return Ok(());
             }
