@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::TimestampMs;
 use crate::error::ApiError;
+use crate::json;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::{CHAT_TYPE_PRIVATE, Message, MessageType, PersistStatus, Status};
 
@@ -36,7 +37,7 @@ pub fn json_body<T: DeserializeOwned>(request: &ApiGatewayV2httpRequest) -> Resu
     } else {
         Cow::Borrowed(body.as_bytes())
     };
-    serde_json::from_slice(&bytes)
+    json::object_from_slice(&bytes)
         .map_err(|error| ApiError::InvalidRequest(format!("the body is not what it must be: {error}")))
 }
 
@@ -59,9 +60,17 @@ fn path_parameter<'a>(request: &'a ApiGatewayV2httpRequest, name: &str) -> Resul
     value.ok_or_else(|| ApiError::InvalidRequest(format!("the path has no {name}")))
 }
 
-/// The value of `name` in the query, if it is there.
-pub fn query_parameter<'a>(request: &'a ApiGatewayV2httpRequest, name: &str) -> Option<&'a str> {
-    request.query_string_parameters.first(name)
+/// The value of `name` in the query, if it is there. API Gateway joins several of one name by commas, so that one with a
+/// comma counts as several; no value of ours has one.
+pub fn query_parameter<'a>(
+    request: &'a ApiGatewayV2httpRequest,
+    name: &str,
+) -> Result<Option<&'a str>, ApiError> {
+    match request.query_string_parameters.all(name).as_deref() {
+        None => Ok(None),
+        Some([value]) => Ok(Some(value)),
+        Some(_) => Err(ApiError::InvalidRequest(format!("give {name} once, with one value"))),
+    }
 }
 
 /// A message as the API shows it: ids as strings, times in ms since 1970 UTC.

@@ -265,5 +265,20 @@ mod tests {
             let _ = text.parse::<MessageId>();
             let _ = text.parse::<ConversationId>();
         }
+
+        /// Whatever is read is written the same again: one id has one spelling.
+        #[test]
+        fn an_id_that_is_read_is_written_as_it_was(text in "[0-9+\\-_ .]{0,21}|[0-9]{1,20}|[0-9]{1,19}_[0-9]{1,19}") {
+            let from_json = serde_json::from_str::<MessageId>(&format!("\"{text}\""));
+            if let Ok(id) = text.parse::<MessageId>() {
+                prop_assert_eq!(id.to_string(), text.clone());
+                prop_assert_eq!(from_json.unwrap(), id);
+            } else {
+                prop_assert!(from_json.is_err());
+            }
+            if let Ok(conversation) = text.parse::<ConversationId>() {
+                prop_assert_eq!(conversation.to_string(), text);
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod http;
 pub mod id;
+pub mod json;
 pub mod lambda;
 pub mod lookup;
 pub mod message;

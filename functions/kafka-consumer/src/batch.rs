@@ -95,7 +95,7 @@ impl Record {
 
 impl Content {
     fn parse(value: &[u8]) -> Self {
-        match serde_json::from_slice(value) {
+        match MessageEvent::parse(value) {
             Ok(MessageEvent::Persist { data }) => Self::Persist(Box::new(Message {
                 // Whatever the producer said of these: the row is written now, and a recall is a tombstone's to say.
                 status: Status::Normal,

@@ -81,7 +81,7 @@ async fn message(
         return Ok(answer(410, None));
     };
     let said = event.body.as_deref().unwrap_or_default();
-    match serde_json::from_str(said) {
+    match hongyan::json::object_from_slice(said.as_bytes()) {
         Ok(Said::Ping) => Ok(answer(200, Some(&json!({ "type": "PONG" })))),
         Err(error) => {
             Err(ApiError::InvalidRequest(format!("the message is not {{\"action\":\"ping\"}}: {error}")))
@@ -122,9 +122,12 @@ mod tests {
 
     #[test]
     fn a_client_says_ping_and_nothing_else() {
-        assert!(serde_json::from_str::<Said>(r#"{"action":"ping","more":1}"#).is_ok());
-        for wrong in ["", "ping", "[]", "null", "{}", r#"{"action":"send"}"#, r#"{"action":1}"#] {
-            assert!(serde_json::from_str::<Said>(wrong).is_err(), "{wrong}");
+        let read = |text: &str| hongyan::json::object_from_slice::<Said>(text.as_bytes());
+        assert!(read(r#"{"action":"ping","more":1}"#).is_ok());
+        for wrong in
+            ["", "ping", "[]", r#"["ping"]"#, "null", "{}", r#"{"action":"send"}"#, r#"{"action":1}"#]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -127,7 +127,7 @@ fn judge(letter: &Letter, check: bool, can_remember: bool) -> Result<(), String>
     }
     if check {
         let value = letter.value.as_deref().ok_or("would break again: it has no value")?;
-        serde_json::from_slice::<MessageEvent>(value)
+        MessageEvent::parse(value)
             .map_err(|error| format!("would break again: {error}"))?;
     }
     Ok(())

@@ -4,14 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use bytes::Bytes;
 use hongyan::error::ApiError;
 use hongyan::telemetry::metric;
 use http::{HeaderMap, HeaderValue, Method, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::invoke::InvokeError;
 use super::routes::{self, Matched, NoRoute};
@@ -64,9 +61,9 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let token = bearer(&parts.headers).ok_or(ApiError::Unauthorized)?;
     let caller = shared.behind.auth.check(token).await?;
-    let body = read(shared, &parts.headers, body).await?;
+    let body = shared.room.read(&shared.options, &parts.headers, body).await?;
     let function = matched.route.function;
-    let event = event::build(&parts, matched, &caller, &body, peer, shared.behind.clock.now_ms());
+    let event = event::build(&parts, matched, &caller, &body.bytes, peer, shared.behind.clock.now_ms());
     // In a task of its own: a caller that goes away does not stop a function half-way, as it does not in Lambda.
     let invoked = shared.tasks.spawn(shared.behind.functions.http(function, event)).await;
     let invoked = invoked
@@ -80,22 +77,4 @@ async fn answer(
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-}
-
-async fn read(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    let max_bytes = shared.options.max_body_bytes;
-    let too_large = || ApiError::ContentTooLarge { max_bytes };
-    let stated: Option<usize> =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if stated.is_some_and(|length| length > max_bytes) {
-        return Err(too_large());
-    }
-    let read =
-        tokio::time::timeout(shared.options.body_timeout, Limited::new(body, max_bytes).collect()).await;
-    match read {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::InvalidRequest("the body broke off".to_owned())),
-        Err(_) => Err(ApiError::InvalidRequest("the body took too long to arrive".to_owned())),
-    }
 }

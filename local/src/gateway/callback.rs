@@ -34,7 +34,8 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
     let Some(connection) = shared.connections.get(&id) else {
         return gone();
     };
-    let Ok(body) = Limited::new(body, shared.options.max_message_bytes).collect().await else {
+    let body = Limited::new(body, shared.options.max_message_bytes).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(shared.options.body_timeout, body).await else {
         return message(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large, or broke off");
     };
     let Ok(text) = Utf8Bytes::try_from(body.to_bytes()) else {

@@ -5,6 +5,7 @@
 //! the answer back. No rule of the product is here.
 
 mod api;
+mod body;
 mod callback;
 mod connections;
 mod event;
@@ -82,6 +83,7 @@ struct Shared {
     options: GatewayOptions,
     behind: Behind,
     connections: Connections,
+    room: body::Room,
     address: SocketAddr,
     /// Connections, WebSockets and invocations under way.
     tasks: TaskTracker,
@@ -100,6 +102,7 @@ impl Gateway {
     /// Serves what arrives at `listener`.
     pub fn start(listener: TcpListener, options: GatewayOptions, behind: Behind) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
+            room: body::Room::new(&options),
             options,
             behind,
             connections: Connections::default(),

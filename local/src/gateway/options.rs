@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct GatewayOptions {
     /// The most bytes of a request's body (1 MiB); above is 413.
     pub max_body_bytes: usize,
+    /// The most bytes of all bodies that are being worked on (64 MiB); above is 503.
+    pub max_bodies_bytes: usize,
     /// The most bytes of a request's head (16 KiB, and not less than 8 KiB); above is 431.
     pub max_header_bytes: usize,
     /// How long a request's head may take to arrive, and a connection may wait for its next request (20 s).
@@ -25,7 +27,8 @@ pub struct GatewayOptions {
     pub messages_per_second: u32,
     /// How many messages wait for a client that reads slowly (256); one more and it is closed with 1013.
     pub outgoing_queue: usize,
-    /// How long one message to a client may take (10 s).
+    /// How long a client may take to make room for what is written to it (10 s), an answer or a message; then it is cut
+    /// off.
     pub send_timeout: Duration,
     /// How often a WebSocket is pinged (30 s). One that is silent for three times as long is taken for dead.
     pub ping_every: Duration,
@@ -39,6 +42,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             max_body_bytes: 1024 * 1024,
+            max_bodies_bytes: 64 * 1024 * 1024,
             max_header_bytes: 16 * 1024,
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(20),

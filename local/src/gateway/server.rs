@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 
 use super::{Shared, api, callback, health, response, socket};
 
@@ -76,6 +77,9 @@ pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<Owne
 async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router, shared: Arc<Shared>) {
     let options = &shared.options;
     let router = TowerToHyperService::new(router);
+    // Hyper bounds how slowly a request may be written to us, but not how slowly an answer may be read.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(options.send_timeout));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(place.clone());
@@ -85,7 +89,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)
         .max_buf_size(options.max_header_bytes.max(8 * 1024))
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

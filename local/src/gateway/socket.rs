@@ -16,6 +16,7 @@ use hongyan::error::ApiError;
 use http::request::Parts;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 use super::connections::{Closing, Connection};
 use super::invoke::InvokeError;
@@ -27,10 +28,15 @@ pub(super) const GOING_AWAY: Closing =
     Closing { code: 1001, reason: "the server is stopping; connect again" };
 const IDLE: Closing = Closing { code: 1001, reason: "no message for too long" };
 const DEAD: Closing = Closing { code: 1001, reason: "no sign of life" };
+const NOT_THE_PROTOCOL: Closing = Closing { code: 1002, reason: "not the WebSocket protocol" };
 const BINARY: Closing = Closing { code: 1003, reason: "only text messages are understood" };
+const NOT_TEXT: Closing = Closing { code: 1007, reason: "a text that is not UTF-8" };
 const TOO_MANY: Closing = Closing { code: 1008, reason: "too many messages a second" };
+const TOO_BIG: Closing = Closing { code: 1009, reason: "a message or frame that is too big" };
 const STALLED: Closing = super::connections::TOO_SLOW;
 
+/// What a WebSocket has for reading while nothing comes.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// How long the other side may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// There was no close frame (RFC 6455, 7.1.5).
@@ -119,6 +125,8 @@ impl Session {
         let upgrade = upgrade
             .max_frame_size(options.max_frame_bytes)
             .max_message_size(options.max_message_bytes)
+            // Allocated for each connection at once; what is larger grows it.
+            .read_buffer_size(READ_BUFFER_BYTES)
             // Written through at once: what waits, waits in our own bounded queue.
             .write_buffer_size(0);
         // A stop waits for this token, from the handshake to the end of `$disconnect`.
@@ -186,7 +194,13 @@ impl Session {
                     break;
                 }
                 Ok(None) => return abnormal("the connection broke off".to_owned()),
-                Ok(Some(Err(error))) => return abnormal(error.to_string()),
+                Ok(Some(Err(error))) => {
+                    let Some(fault) = fault_of(error) else {
+                        return abnormal("the connection broke off".to_owned());
+                    };
+                    self.connection.close(fault);
+                    break;
+                }
                 Ok(Some(Ok(message))) => message,
             };
             if !allowance.take() {
@@ -272,6 +286,18 @@ impl Session {
             // The client's close is answered by flushing.
             let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
         }
+    }
+}
+
+/// What the client did wrong; `None` if the connection itself is broken.
+fn fault_of(error: axum::Error) -> Option<Closing> {
+    match *error.into_inner().downcast::<tungstenite::Error>().ok()? {
+        tungstenite::Error::Capacity(_) => Some(TOO_BIG),
+        tungstenite::Error::Utf8(_) => Some(NOT_TEXT),
+        // It went away without a word, which is no fault of the protocol's.
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(NOT_THE_PROTOCOL),
+        _ => None,
     }
 }
 

@@ -14,8 +14,18 @@ async fn raw(caller: &Caller, method: Method, path: &str, body: &str) -> hongyan
 async fn a_send_that_does_not_say_what_it_must_is_400() {
     let test = TestApp::start().await;
     let alice = test.user(1);
-    for body in ["", "nope", "[]", "null", "1", "{}", "{\"toId\":\"2\",\"content\":", "{\"toId\":\"2\"}\u{1}"]
-    {
+    for body in [
+        "",
+        "nope",
+        "[]",
+        // The fields in the order of our own struct, but no object.
+        r#"["2","hi",1]"#,
+        "null",
+        "1",
+        "{}",
+        "{\"toId\":\"2\",\"content\":",
+        "{\"toId\":\"2\"}\u{1}",
+    ] {
         let answer = raw(&alice, Method::POST, "/messages", body).await;
         assert_refused(&answer, 400, "invalid_request");
     }

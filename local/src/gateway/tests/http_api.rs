@@ -211,6 +211,53 @@ async fn slow_and_oversized_requests_are_cut() {
 }
 
 #[tokio::test]
+async fn who_does_not_read_the_answer_is_cut_off() {
+    let options = GatewayOptions {
+        max_connections: 1,
+        send_timeout: Duration::from_millis(100),
+        ..GatewayOptions::default()
+    };
+    let running = start(options).await;
+    let mut answer = ApiGatewayV2httpResponse::default();
+    answer.status_code = 200;
+    answer.body = Some(EventBody::Text("x".repeat(16 << 20)));
+    *locked(&running.recorder.answer) = Some(answer);
+    let mut stream = TcpStream::connect(running.gateway.addr()).await.unwrap();
+    let request =
+        format!("GET /unread HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", running.token());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    soon("the request", running.recorder.arrived.subscribe().wait_for(|count| *count == 1)).await.unwrap();
+    soon("its place is free again", async {
+        while talk(running.gateway.addr(), "GET /health HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 503") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut read = Vec::new();
+    let _ = soon("the end of the connection", stream.read_to_end(&mut read)).await;
+    assert!(read.len() < 16 << 20, "it was not given the whole");
+}
+
+#[tokio::test]
+async fn bodies_have_so_much_room_and_give_it_back() {
+    let options =
+        GatewayOptions { max_body_bytes: 80, max_bodies_bytes: 100, ..GatewayOptions::default() };
+    let running = start(options).await;
+    running.recorder.held.send_replace(true);
+    let request = Request::post(running.url("/messages"))
+        .header("authorization", format!("Bearer {}", running.token()))
+        .body(Full::from("x".repeat(60)))
+        .unwrap();
+    let first = tokio::spawn(send(request));
+    soon("the request", running.recorder.arrived.subscribe().wait_for(|count| *count == 1)).await.unwrap();
+    let second = running.request("POST", "/messages", "x".repeat(60)).await;
+    assert_eq!((second.status().as_u16(), json(&second)["code"].as_str()), (503, Some("unavailable")));
+    running.recorder.held.send_replace(false);
+    assert_eq!(soon("the answer", first).await.unwrap().status(), 201);
+    assert_eq!(running.request("POST", "/messages", "x".repeat(60)).await.status(), 201);
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_told_so() {
     let options = GatewayOptions { max_connections: 1, ..GatewayOptions::default() };
     let running = start(options).await;

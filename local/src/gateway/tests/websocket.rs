@@ -144,7 +144,7 @@ async fn limits_close_with_their_code() {
 
     let mut client = connect(&running).await;
     client.send(Message::text("x".repeat(33 * 1024))).await.unwrap();
-    soon("the end", async { while let Some(Ok(_)) = client.next().await {} }).await;
+    assert_eq!(closed(&mut client).await, u16::from(CloseCode::Size));
     gone(&running, 3).await;
 
     let id = ids(&running, 3).await.remove(0);
