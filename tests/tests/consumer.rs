@@ -178,12 +178,40 @@ async fn records_that_can_never_be_rows_are_parked_and_those_behind_them_go_on()
     let mut places: Vec<i64> = letters.iter().map(|letter| letter.origin().unwrap().2).collect();
     places.sort_unstable();
     assert_eq!(places, [1, 2, 3, 4, 5, 6]);
-    let of = |offset| letters.iter().find(|letter| letter.origin().unwrap().2 == offset).unwrap().error();
-    assert!(of(1).contains("MySQL refuses"), "{}", of(1));
-    assert!(of(3).contains("ARCHIVE"), "{}", of(3));
+    let of = |offset| letters.iter().find(|letter| letter.origin().unwrap().2 == offset).unwrap();
+    assert!(of(1).error().contains("MySQL refuses"), "{}", of(1));
+    assert!(of(3).error().contains("ARCHIVE"), "{}", of(3));
+    let attempts = |offset| of(offset).text("attempts").map(str::to_owned);
+    assert_eq!(attempts(1).as_deref(), Some("3"));
+    assert_eq!([2, 3, 4, 5, 6].map(|offset| attempts(offset).unwrap()), ["1"; 5], "no try would help");
     // Nothing is waiting to be sent again and again.
     test.pass_ms(301_000);
     assert_eq!(test.compensate().await.resent, 0);
+    test.stop().await;
+}
+
+/// A trigger refuses one row twice, as a table might that somebody is mending. It counts in a table without
+/// transactions, so that what it counted stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_mysql_refuses_is_tried_again_before_it_is_a_dead_letter() {
+    let test = TestApp::builder().without_trigger().start().await;
+    for statement in [
+        "CREATE TABLE refusals (at_id BIGINT) ENGINE = MyISAM",
+        "CREATE TRIGGER refuse_twice BEFORE INSERT ON message FOR EACH ROW BEGIN \
+         IF NEW.content = 'unlucky' AND (SELECT COUNT(*) FROM refusals) < 2 THEN \
+         INSERT INTO refusals VALUES (NEW.id); SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not now'; END IF; END",
+    ] {
+        sqlx::raw_sql(statement).execute(&test.mysql).await.unwrap();
+    }
+    let (unlucky, other) = (message(&test, "unlucky").await, message(&test, "lucky").await);
+    assert_eq!(consume(&test, &[persist(&unlucky), persist(&other)]).await, KafkaBatchResponse::done());
+    for message in [&unlucky, &other] {
+        assert_eq!(test.row(&message.id.to_string()).await.unwrap().content, message.content);
+    }
+    let refusals: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM refusals").fetch_one(&test.mysql).await.unwrap();
+    assert_eq!(refusals, 2);
+    assert_eq!(letters(&test).await, []);
     test.stop().await;
 }
 

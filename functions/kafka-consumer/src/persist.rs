@@ -2,6 +2,7 @@
 //! two of them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use hongyan::app::App;
 use hongyan::cache::pending::Pending;
@@ -18,6 +19,14 @@ use crate::dead;
 
 /// The most rows of one transaction.
 const MAX_ROWS: usize = 500;
+
+/// How often a row is tried that MySQL refuses (`mission.md`, "Persist"). Almost always the value is to blame and would
+/// be refused for ever; but what MySQL calls a bad value may also be a table that is being altered, a trigger or a
+/// `sql_mode` that somebody mends, or a writer that has just changed. Each try is a transaction of its own: within one, the
+/// table cannot change.
+const TRIES: u32 = 3;
+/// The pause before such a row is tried again. The records behind it wait as long.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One message to be written, and the record that says so.
 #[derive(Debug, Clone)]
@@ -178,35 +187,49 @@ async fn persist_chunk(
     let locked = lock(app, writes).await?;
     finish(batch, &locked.skipped);
     let mut underway = locked.underway;
-    let mut written = Vec::new();
-    for (one, persisted) in write(app, locked.clear).await? {
-        match persisted {
-            Persisted::Written => written.push(one),
-            Persisted::Recalled { recall_time } => {
-                let recall = Recall::of(&one.message, recall_time);
-                underway.push((one, recall));
+    let mut left = locked.clear;
+    for attempt in 1..=TRIES {
+        let mut written = Vec::new();
+        let mut refused = Vec::new();
+        for (one, persisted) in write(app, left).await? {
+            match persisted {
+                Persisted::Written => written.push(one),
+                Persisted::Recalled { recall_time } => {
+                    let recall = Recall::of(&one.message, recall_time);
+                    underway.push((one, recall));
+                }
+                Persisted::Refused { reason } if attempt < TRIES => {
+                    tracing::info!(message_id = %one.message.id, reason, attempt, "consume.persist: MySQL refuses the row; it is tried again");
+                    refused.push(one);
+                }
+                other => set_aside(app, batch, &one, other, attempt).await?,
             }
-            other => set_aside(app, batch, &one, other).await?,
         }
+        mark(app, &written).await?;
+        finish(batch, &written);
+        count_written(app, &written);
+        if refused.is_empty() {
+            break;
+        }
+        left = refused;
+        tokio::time::sleep(PAUSE).await;
     }
-    mark(app, &written).await?;
-    finish(batch, &written);
-    count(app, &written, locked.skipped.len(), underway.len());
+    for (outcome, messages) in [("skipped", locked.skipped.len()), ("recalled", underway.len())] {
+        metrics::counter!(metric::PERSISTED, "outcome" => outcome).increment(messages as u64);
+    }
     let not_written = underway.iter().map(|(write, _)| write).chain(&locked.skipped);
     let locks: Vec<_> = not_written.map(|write| (write.message.id, write.holder.clone())).collect();
     app.cache.unlock(&locks).await?;
     Ok(underway.into_iter().map(|(write, recall)| (write.position, recall)).collect())
 }
 
-fn count(app: &App, written: &[Write], skipped: usize, recalled: usize) {
+fn count_written(app: &App, written: &[Write]) {
     let now = app.clock.now_ms();
     for write in written {
         let delay_ms = u32::try_from(now.saturating_sub(write.message.send_time)).unwrap_or_default();
         metrics::histogram!(metric::PERSIST_DELAY_SECONDS).record(f64::from(delay_ms) / 1_000.0);
     }
-    for (outcome, messages) in [("written", written.len()), ("skipped", skipped), ("recalled", recalled)] {
-        metrics::counter!(metric::PERSISTED, "outcome" => outcome).increment(messages as u64);
-    }
+    metrics::counter!(metric::PERSISTED, "outcome" => "written").increment(written.len() as u64);
 }
 
 /// What will not be a row of its own.
@@ -215,6 +238,7 @@ async fn set_aside(
     batch: &mut Batch,
     write: &Write,
     persisted: Persisted,
+    attempt: u32,
 ) -> Result<(), ServerError> {
     let message = &write.message;
     app.cache.unlock(&[(message.id, write.holder.clone())]).await?;
@@ -229,11 +253,11 @@ async fn set_aside(
         }
         Persisted::Clash => {
             let reason = format!("another message has the id {}", message.id);
-            dead::park(app, &mut batch.records[write.position], &reason, 1).await;
+            dead::park(app, &mut batch.records[write.position], &reason, attempt).await;
         }
         Persisted::Refused { reason } => {
             let reason = format!("MySQL refuses the row: {reason}");
-            dead::park(app, &mut batch.records[write.position], &reason, 1).await;
+            dead::park(app, &mut batch.records[write.position], &reason, attempt).await;
         }
         Persisted::Written | Persisted::Recalled { .. } => return Ok(()),
     }
