@@ -5,8 +5,12 @@
 use std::time::Duration;
 
 use hongyan::config::KafkaConfig;
+use hongyan::event::MessageEvent;
+use hongyan::id::MessageId;
+use hongyan::message::Message;
 use hongyan::queue::{DeadLetter, Queue};
 use hongyan_local::dlq::{self, Filter, RedriveOptions};
+use hongyan_tests::TestApp;
 use hongyan_tests::app::eventually;
 use hongyan_tests::kafka::{own_topics, persist, reader, servers};
 use rdkafka::ClientConfig;
@@ -49,7 +53,7 @@ fn header(record: &OwnedMessage, name: &str) -> Option<String> {
 }
 
 fn one(offset: i64) -> RedriveOptions {
-    RedriveOptions { filter: Filter { offset: Some(offset), ..Filter::default() }, check: false }
+    RedriveOptions { filter: Filter { offset: Some(offset), ..Filter::default() }, ..RedriveOptions::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,20 +105,47 @@ async fn letters_go_back_in_order_each_once_with_all_they_carried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_keeps_back_what_would_break_again() {
-    let config = own_topics(&servers().await, 10).await;
-    let queue = Queue::new(&config).unwrap();
-    for (offset, value) in [(1, event(1)), (2, b"not JSON".to_vec()), (3, event(3))] {
-        queue.dead_letter(letter(&config, 4, offset, value, "?")).await.unwrap();
+    let test = TestApp::builder().without_trigger().start().await;
+    let config = &test.config.kafka;
+    let store = test.app().store.clone();
+    let MessageEvent::Persist { data: first } = persist(3, 1, 2) else { unreachable!() };
+    let message = |id, content: &str| {
+        let id = MessageId::new(id).unwrap();
+        Message { id, content: content.to_owned(), ..first.clone() }
+    };
+    store.persist(&[message(3, "has the id")]).await.unwrap();
+    let event =
+        |id, content: &str| serde_json::to_vec(&MessageEvent::Persist { data: message(id, content) }).unwrap();
+    let values = [
+        event(1, "good"),
+        b"not JSON".to_vec(),
+        event(2, &"x".repeat(65_536)),
+        event(3, "wants the id"),
+        event(3, "has the id"),
+        event(4, "good"),
+    ];
+    for (offset, value) in values.into_iter().enumerate() {
+        let letter = letter(config, 4, i64::try_from(offset).unwrap(), value, "?");
+        test.app().queue.dead_letter(letter).await.unwrap();
     }
-    let check = RedriveOptions { check: true, ..RedriveOptions::default() };
-    let answer = dlq::redrive(&config, check.clone()).await.unwrap();
-    assert_eq!((answer.sent, answer.refused.len()), (2, 1), "{answer}");
-    assert!(answer.refused[0].reason.starts_with("would break again: "), "{answer}");
-    assert_eq!(answer.refused[0].offset, 1);
-    assert_eq!(arrived(&config, 2).len(), 2);
-    let left = dlq::list(&config, Filter::default()).await.unwrap();
-    assert_eq!(left.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [1], "it stays");
-    assert_eq!(dlq::redrive(&config, check).await.unwrap().sent, 0);
+    let check = RedriveOptions { check: Some(store.clone()), ..RedriveOptions::default() };
+    let dry = dlq::redrive(config, RedriveOptions { dry_run: true, ..check.clone() }).await.unwrap();
+    let answer = dlq::redrive(config, check.clone()).await.unwrap();
+    assert_eq!((dry.sent, &dry.refused), (answer.sent, &answer.refused), "the dry run sent nothing");
+    assert_eq!((answer.sent, answer.refused.len()), (3, 3), "{answer}");
+    for (refused, (offset, reason)) in
+        answer.refused.iter().zip([(1, "expected"), (2, "MySQL refuses"), (3, "another message has the id 3")])
+    {
+        assert_eq!(refused.offset, offset);
+        assert!(refused.reason.starts_with("would break again: "), "{}", refused.reason);
+        assert!(refused.reason.contains(reason), "{}", refused.reason);
+    }
+    assert_eq!(test.count_rows("TRUE").await, 1, "the check itself writes nothing");
+    assert_eq!(arrived(config, 3).len(), 3);
+    let left = dlq::list(config, Filter::default()).await.unwrap();
+    assert_eq!(left.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [1, 2, 3], "they stay");
+    assert_eq!(dlq::redrive(config, check).await.unwrap().sent, 0);
+    test.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hongyan::clock::{Clock, TimestampMs};
+use hongyan::store::Store;
 
 use super::settings;
 use crate::dlq::{self, Filter, RedriveOptions};
@@ -26,9 +27,12 @@ pub(super) enum Command {
     Redrive {
         #[command(flatten)]
         which: Which,
-        /// Leave those that would break again
+        /// Leave those that would break again: no event, or a message that MySQL would still refuse (it is asked)
         #[arg(long)]
         check: bool,
+        /// Only say what would be sent back, and what not
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -106,7 +110,8 @@ fn place(text: &str) -> Result<(i32, i64), String> {
 }
 
 pub(super) async fn work(command: Command, folder: &Path) -> anyhow::Result<ExitCode> {
-    let kafka = settings::of_running_stack(folder)?.kafka;
+    let config = settings::of_running_stack(folder)?;
+    let kafka = config.kafka;
     let now = Clock::system().now_ms();
     match command {
         Command::List { which } => {
@@ -122,8 +127,10 @@ pub(super) async fn work(command: Command, folder: &Path) -> anyhow::Result<Exit
             Some(letter) => println!("{letter:#}"),
             None => anyhow::bail!("{} has no record {partition}/{offset}", kafka.dead_letter_topic),
         },
-        Command::Redrive { which, check } => {
-            let outcome = dlq::redrive(&kafka, RedriveOptions { filter: which.filter(now), check }).await?;
+        Command::Redrive { which, check, dry_run } => {
+            let check = if check { Some(Store::new(&config.mysql)?) } else { None };
+            let options = RedriveOptions { filter: which.filter(now), check, dry_run };
+            let outcome = dlq::redrive(&kafka, options).await?;
             println!("{outcome}");
             if !outcome.refused.is_empty() || outcome.interrupted.is_some() {
                 return Ok(ExitCode::FAILURE);

@@ -9,6 +9,7 @@ use hongyan::error::ServerError;
 use hongyan::event::MessageEvent;
 use hongyan::queue::client::{ClientEvents, client_config, refused};
 use hongyan::queue::error::kafka_error;
+use hongyan::store::{Persisted, Store};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::runtime::Handle;
@@ -23,12 +24,15 @@ pub const REDRIVEN_FROM: &str = "redriven-from";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What to send back.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RedriveOptions {
     /// Which letters. Those sent back before are sent again only if it says `redriven`.
     pub filter: Filter,
-    /// Leave those that would break again: whose value is still no event.
-    pub check: bool,
+    /// Leave those that would break again: whose value is still no event, or a message that this MySQL would still refuse
+    /// or that another one has the id of.
+    pub check: Option<Store>,
+    /// Only say what would be sent back and what refused.
+    pub dry_run: bool,
 }
 
 /// A letter that was not sent back, and stays.
@@ -45,8 +49,10 @@ pub struct Refused {
 /// What a redrive did. `{}` shows it to a person.
 #[derive(Debug, Default)]
 pub struct Redriven {
-    /// How many were sent back.
+    /// How many were sent back; in a dry run, how many would be.
     pub sent: u64,
+    /// Nothing was really sent.
+    pub dry_run: bool,
     /// Those that were not.
     pub refused: Vec<Refused>,
     /// What ended it early: what was sent is written down, so the same command goes on from there.
@@ -55,7 +61,8 @@ pub struct Redriven {
 
 impl fmt::Display for Redriven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sent back: {}, refused: {}", self.sent, self.refused.len())?;
+        let sent = if self.dry_run { "would be sent back" } else { "sent back" };
+        write!(f, "{sent}: {}, refused: {}", self.sent, self.refused.len())?;
         for Refused { partition, offset, reason } in &self.refused {
             write!(f, "\n{partition}/{offset}  {reason}")?;
         }
@@ -83,7 +90,7 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
     let (config, reader_events, runtime) = (config.clone(), events.clone(), Handle::current());
     super::blocking(ACTION, events, move || {
         let mut reader = Reader::new(&config, &reader_events)?;
-        let mut redriven = Redriven::default();
+        let mut redriven = Redriven { dry_run: options.dry_run, ..Redriven::default() };
         loop {
             let letter = match reader.next() {
                 Ok(Some(letter)) => letter,
@@ -96,8 +103,24 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
             if !options.filter.admits(&letter) {
                 continue;
             }
-            if let Err(reason) = judge(&letter, options.check, reader.can_remember(&letter)) {
-                redriven.refused.push(Refused { partition: letter.partition, offset: letter.offset, reason });
+            let judged = judge(&letter, reader.can_remember(&letter)).map_or_else(
+                |reason| Ok(Some(reason)),
+                |()| options.check.as_ref().map_or(Ok(None), |store| runtime.block_on(examine(&letter, store))),
+            );
+            match judged {
+                Ok(None) => {}
+                Ok(Some(reason)) => {
+                    let Letter { partition, offset, .. } = letter;
+                    redriven.refused.push(Refused { partition, offset, reason });
+                    continue;
+                }
+                Err(error) => {
+                    redriven.interrupted = Some(error);
+                    break;
+                }
+            }
+            if options.dry_run {
+                redriven.sent += 1;
                 continue;
             }
             let sent = runtime.block_on(send(&producer, &config.dead_letter_topic, &letter)).and_then(|()| {
@@ -115,7 +138,7 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
 }
 
 /// Why the letter must stay, if it must.
-fn judge(letter: &Letter, check: bool, can_remember: bool) -> Result<(), String> {
+fn judge(letter: &Letter, can_remember: bool) -> Result<(), String> {
     if letter.origin().is_none() {
         return Err("its headers do not say where it came from".to_owned());
     }
@@ -125,12 +148,23 @@ fn judge(letter: &Letter, check: bool, can_remember: bool) -> Result<(), String>
                 .to_owned(),
         );
     }
-    if check {
-        let value = letter.value.as_deref().ok_or("would break again: it has no value")?;
-        MessageEvent::parse(value)
-            .map_err(|error| format!("would break again: {error}"))?;
-    }
     Ok(())
+}
+
+/// Why the letter would break again, if it would.
+async fn examine(letter: &Letter, store: &Store) -> Result<Option<String>, ServerError> {
+    let again = |reason: String| Ok(Some(format!("would break again: {reason}")));
+    let message = match letter.value.as_deref().map(MessageEvent::parse) {
+        None => return again("it has no value".to_owned()),
+        Some(Err(error)) => return again(error.to_string()),
+        Some(Ok(MessageEvent::Recall(_))) => return Ok(None),
+        Some(Ok(MessageEvent::Persist { data })) => data,
+    };
+    match store.try_persist(std::slice::from_ref(&message)).await?.pop() {
+        Some(Persisted::Refused { reason }) => again(format!("MySQL refuses the row: {reason}")),
+        Some(Persisted::Clash) => again(format!("another message has the id {}", message.id)),
+        _ => Ok(None),
+    }
 }
 
 async fn send(

@@ -9,6 +9,7 @@
 mod caller;
 mod lambda;
 mod program;
+mod redrive;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -87,6 +88,7 @@ async fn what_was_accepted_is_kept_through_a_stop_a_kill_and_a_restart() {
     another_terminal(folder).await;
     a_second_start_is_refused(folder, &running).await;
     assert!(alice.finds(first).await.is_some(), "the first one goes on");
+    redrive::killed_in_the_middle_it_goes_on(folder, &before).await;
     let drained = sigterm_finishes_what_was_accepted(folder, running, &alice).await;
 
     let running = Running::start(folder, &[]).await;

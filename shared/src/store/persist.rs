@@ -76,6 +76,21 @@ impl Store {
     /// A message that the server refuses, or that clashes, is an outcome and not an error; an error is transient.
     #[tracing::instrument(name = "store.persist", skip_all, fields(rows = messages.len()))]
     pub async fn persist(&self, messages: &[Message]) -> Result<Vec<Persisted>, ServerError> {
+        self.run_batch("store.persist", messages, true).await
+    }
+
+    /// What [`Self::persist`] would say of each message, found out by doing it and taking it back: nothing is written.
+    #[tracing::instrument(name = "store.try_persist", skip_all, fields(rows = messages.len()))]
+    pub async fn try_persist(&self, messages: &[Message]) -> Result<Vec<Persisted>, ServerError> {
+        self.run_batch("store.try_persist", messages, false).await
+    }
+
+    async fn run_batch(
+        &self,
+        action: &'static str,
+        messages: &[Message],
+        keep: bool,
+    ) -> Result<Vec<Persisted>, ServerError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
@@ -94,11 +109,15 @@ impl Store {
         entries.sort_by(|a, b| (&a.conversation, a.message.id).cmp(&(&b.conversation, b.message.id)));
         let entries = entries.as_slice();
         self.writer
-            .run("store.persist", self.limit_for(entries.len()), |connection| {
+            .run(action, self.limit_for(entries.len()), |connection| {
                 scoped(async move {
                     let mut transaction = connection.begin().await?;
                     let outcomes = write(&mut transaction, entries).await?;
-                    transaction.commit().await?;
+                    if keep {
+                        transaction.commit().await?;
+                    } else {
+                        transaction.rollback().await?;
+                    }
                     Ok(outcomes)
                 })
             })

@@ -1,0 +1,13 @@
+//! The binary behind `./dev bench`.
+
+use std::process::ExitCode;
+
+use hongyan_bench::service;
+
+fn main() -> ExitCode {
+    if service::is_asked_for() {
+        // This process is the service that another one of this binary measures.
+        return hongyan_local::cli::main();
+    }
+    hongyan_bench::main()
+}

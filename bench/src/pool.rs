@@ -1,0 +1,90 @@
+//! Connections that are opened once and shared.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+/// An answer that takes longer is none.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request before it has a connection.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) authorization: String,
+    pub(crate) body: String,
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+/// So many connections to one address. Who needs one waits for it in turn.
+pub(crate) struct Pool {
+    address: SocketAddr,
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub(crate) async fn open(address: SocketAddr, connections: u32) -> anyhow::Result<Self> {
+        let mut idle = Vec::new();
+        for _ in 0..connections {
+            idle.push(connect(address).await.map_err(|error| anyhow::anyhow!("{address}: {error}"))?);
+        }
+        let places = Arc::new(Semaphore::new(idle.len()));
+        Ok(Self { address, idle: Mutex::new(idle), places })
+    }
+
+    /// Makes the call on the next free connection. Also says since when it had one.
+    pub(crate) async fn call(&self, call: Call) -> (Instant, Result<Answer, String>) {
+        let Ok(_place) = self.places.acquire().await else {
+            return (Instant::now(), Err("the pool is closed".to_owned()));
+        };
+        let began = Instant::now();
+        let answer = match tokio::time::timeout(TIMEOUT, self.exchange(call)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer within 30 s".to_owned()),
+        };
+        (began, answer)
+    }
+
+    async fn exchange(&self, call: Call) -> anyhow::Result<Answer> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match idle {
+            Some(connection) if !connection.is_closed() => connection,
+            _ => connect(self.address).await?,
+        };
+        connection.ready().await?;
+        let request = Request::builder()
+            .method(call.method)
+            .uri(call.path)
+            .header("host", self.address.to_string())
+            .header("authorization", call.authorization)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(call.body)))?;
+        let (head, body) = connection.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(Answer { status: head.status.as_u16(), body })
+    }
+}
+
+async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // A connection that breaks is met by whoever uses it next.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
