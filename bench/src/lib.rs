@@ -67,7 +67,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         eprintln!("Writing {} messages to be read.", talk.history_size());
         talk.write_history(&pool).await?;
     }
-    let lookout = Lookout::start(aside.clone());
+    let lookout = Lookout::start(aside).await;
     eprintln!(
         "{} requests a second for {} s, after {} s of warming up.",
         options.rate, options.seconds, options.warm_up

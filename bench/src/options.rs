@@ -18,19 +18,19 @@ pub struct Options {
     #[arg(value_enum, default_value_t = Scenario::Send)]
     pub scenario: Scenario,
     /// Requests a second
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub rate: u64,
     /// For how long it is measured
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
     /// For how long the same load runs before that, unmeasured
-    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 5, value_name = "N")]
     pub warm_up: u64,
     /// How many users talk, each with one other
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub users: u32,
     /// How many connections they share
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000))]
     pub connections: u32,
     /// The service to measure, such as http://127.0.0.1:8080. Tokens are signed with JWT_SECRET, from the environment or
     /// from the stack that runs over --data

@@ -74,7 +74,10 @@ impl Talk {
     }
 
     /// Gives each conversation something to read.
-    pub(crate) async fn write_history(self: &std::sync::Arc<Self>, pool: &std::sync::Arc<Pool>) -> anyhow::Result<()> {
+    pub(crate) async fn write_history(
+        self: &std::sync::Arc<Self>,
+        pool: &std::sync::Arc<Pool>,
+    ) -> anyhow::Result<()> {
         let places = std::sync::Arc::new(tokio::sync::Semaphore::new(WRITERS));
         let mut writers = tokio::task::JoinSet::new();
         for number in 0..self.history_size() {

@@ -149,8 +149,21 @@ mod tests {
     /// The fields of the format, with any values.
     fn nearly_an_event() -> impl Strategy<Value = Value> {
         let names = prop::sample::select(vec![
-            "action", "data", "messageId", "recallTime", "conversationId", "id", "fromUserId", "toId",
-            "content", "msgType", "chatType", "sendTime", "status", "persistStatus", "clientMsgId",
+            "action",
+            "data",
+            "messageId",
+            "recallTime",
+            "conversationId",
+            "id",
+            "fromUserId",
+            "toId",
+            "content",
+            "msgType",
+            "chatType",
+            "sendTime",
+            "status",
+            "persistStatus",
+            "clientMsgId",
         ]);
         let fields = || prop::collection::btree_map(names.clone(), json(), 0..15);
         (fields(), fields()).prop_map(|(mut outer, inner)| {

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::TimestampMs;
 use crate::error::ApiError;
-use crate::json;
 use crate::id::{ConversationId, MessageId, UserId};
+use crate::json;
 use crate::message::{CHAT_TYPE_PRIVATE, Message, MessageType, PersistStatus, Status};
 
 /// After how many seconds a caller that was answered 503 may try again.

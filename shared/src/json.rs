@@ -6,9 +6,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde::Deserialize;
 
 /// The object that `bytes` are; any other JSON is an error.
 pub fn object_from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
@@ -61,7 +61,8 @@ mod tests {
     fn only_an_object_is_one() {
         let read = |json: &str| object_from_slice::<Outer>(json.as_bytes());
         assert_eq!(read(r#"{"a":{"b":1},"c":[]}"#).unwrap(), Outer { a: Inner { b: 1 } });
-        for wrong in [r#"[{"b":1}]"#, r#"{"a":[1]}"#, "[]", "null", "1", r#""a""#, "", r#"{"a":{"b":1}} {}"#] {
+        for wrong in [r#"[{"b":1}]"#, r#"{"a":[1]}"#, "[]", "null", "1", r#""a""#, "", r#"{"a":{"b":1}} {}"#]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         let error = read("[[1]]").unwrap_err().to_string();

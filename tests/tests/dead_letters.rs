@@ -53,7 +53,10 @@ fn header(record: &OwnedMessage, name: &str) -> Option<String> {
 }
 
 fn one(offset: i64) -> RedriveOptions {
-    RedriveOptions { filter: Filter { offset: Some(offset), ..Filter::default() }, ..RedriveOptions::default() }
+    RedriveOptions {
+        filter: Filter { offset: Some(offset), ..Filter::default() },
+        ..RedriveOptions::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,8 +117,9 @@ async fn a_check_keeps_back_what_would_break_again() {
         Message { id, content: content.to_owned(), ..first.clone() }
     };
     store.persist(&[message(3, "has the id")]).await.unwrap();
-    let event =
-        |id, content: &str| serde_json::to_vec(&MessageEvent::Persist { data: message(id, content) }).unwrap();
+    let event = |id, content: &str| {
+        serde_json::to_vec(&MessageEvent::Persist { data: message(id, content) }).unwrap()
+    };
     let values = [
         event(1, "good"),
         b"not JSON".to_vec(),
@@ -133,9 +137,11 @@ async fn a_check_keeps_back_what_would_break_again() {
     let answer = dlq::redrive(config, check.clone()).await.unwrap();
     assert_eq!((dry.sent, &dry.refused), (answer.sent, &answer.refused), "the dry run sent nothing");
     assert_eq!((answer.sent, answer.refused.len()), (3, 3), "{answer}");
-    for (refused, (offset, reason)) in
-        answer.refused.iter().zip([(1, "expected"), (2, "MySQL refuses"), (3, "another message has the id 3")])
-    {
+    for (refused, (offset, reason)) in answer.refused.iter().zip([
+        (1, "expected"),
+        (2, "MySQL refuses"),
+        (3, "another message has the id 3"),
+    ]) {
         assert_eq!(refused.offset, offset);
         assert!(refused.reason.starts_with("would break again: "), "{}", refused.reason);
         assert!(refused.reason.contains(reason), "{}", refused.reason);

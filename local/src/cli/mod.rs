@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use hongyan::config::ConfigError;
+use hongyan::config::{Config, ConfigError};
 use hongyan::id::UserId;
 use hongyan::telemetry::{self, Output};
 
@@ -30,14 +30,24 @@ struct Cli {
 }
 
 /// Where things lie.
-#[derive(Args)]
-struct Place {
+#[derive(Debug, Clone, Args)]
+pub struct Place {
     /// The folder with the servers' data, logs and passwords [default: .local at the root of the project]
     #[arg(long, global = true, env = "HONGYAN_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
 }
 
 impl Place {
+    /// This folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { data: Some(folder.into()) }
+    }
+
+    /// The settings of the stack that runs there, where the environment does not say otherwise.
+    pub fn settings(&self) -> anyhow::Result<Config> {
+        settings::of_running_stack(&self.folder())
+    }
+
     fn folder(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| project().join(".local"))
     }

@@ -105,7 +105,9 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
             }
             let judged = judge(&letter, reader.can_remember(&letter)).map_or_else(
                 |reason| Ok(Some(reason)),
-                |()| options.check.as_ref().map_or(Ok(None), |store| runtime.block_on(examine(&letter, store))),
+                |()| {
+                    options.check.as_ref().map_or(Ok(None), |store| runtime.block_on(examine(&letter, store)))
+                },
             );
             match judged {
                 Ok(None) => {}

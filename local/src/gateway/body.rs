@@ -37,9 +37,8 @@ impl Room {
             return Err(ApiError::ContentTooLarge { max_bytes });
         }
         let read = tokio::time::timeout(options.body_timeout, self.collect(body, max_bytes));
-        read.await.unwrap_or_else(|_| {
-            Err(ApiError::InvalidRequest("the body took too long to arrive".to_owned()))
-        })
+        read.await
+            .unwrap_or_else(|_| Err(ApiError::InvalidRequest("the body took too long to arrive".to_owned())))
     }
 
     async fn collect(&self, body: Body, max_bytes: usize) -> Result<Held<'_>, ApiError> {

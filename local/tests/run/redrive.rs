@@ -56,7 +56,8 @@ pub(crate) async fn killed_in_the_middle_it_goes_on(folder: &Path, settings: &BT
         arrived.push(record);
     }
 
-    let numbers: Vec<i64> = arrived.iter().map(|record| header(record, "original-offset").parse().unwrap()).collect();
+    let numbers: Vec<i64> =
+        arrived.iter().map(|record| header(record, "original-offset").parse().unwrap()).collect();
     let distinct: BTreeSet<i64> = numbers.iter().copied().collect();
     assert_eq!(distinct, (1..=LETTERS).collect(), "none is lost");
     for partition in PARTITIONS {

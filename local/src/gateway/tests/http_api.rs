@@ -240,8 +240,7 @@ async fn who_does_not_read_the_answer_is_cut_off() {
 
 #[tokio::test]
 async fn bodies_have_so_much_room_and_give_it_back() {
-    let options =
-        GatewayOptions { max_body_bytes: 80, max_bodies_bytes: 100, ..GatewayOptions::default() };
+    let options = GatewayOptions { max_body_bytes: 80, max_bodies_bytes: 100, ..GatewayOptions::default() };
     let running = start(options).await;
     running.recorder.held.send_replace(true);
     let request = Request::post(running.url("/messages"))

@@ -1,0 +1,109 @@
+//! What is measured: a service of its own in another process, or one that runs.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hongyan::config::{AuthConfig, AuthKey};
+use hongyan_local::cli::Place;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use url::Url;
+
+use crate::options::Options;
+
+/// Set for the process that is to be the service.
+const SERVE: &str = "HONGYAN_BENCH_SERVE";
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether this process is to be the service that another one measures.
+pub fn is_asked_for() -> bool {
+    std::env::var_os(SERVE).is_some()
+}
+
+/// A service that answers.
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) auth: AuthConfig,
+    /// Its servers with their versions, as far as they are known.
+    pub(crate) servers: Vec<String>,
+    own: Option<(Child, TempDir)>,
+}
+
+impl Service {
+    pub(crate) async fn find(options: &Options) -> anyhow::Result<Self> {
+        match &options.target {
+            Some(target) => Self::at(target, &options.place),
+            None => Self::start().await,
+        }
+    }
+
+    fn at(target: &Url, place: &Place) -> anyhow::Result<Self> {
+        anyhow::ensure!(target.scheme() == "http", "--target must be such as http://127.0.0.1:8080");
+        let host = target.host_str().context("--target has no host")?;
+        let port = target.port_or_known_default().unwrap_or(80);
+        let address =
+            (host, port).to_socket_addrs()?.next().with_context(|| format!("{host} has no address"))?;
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let auth = match variable("JWT_SECRET") {
+            Some(secret) => AuthConfig {
+                key: AuthKey::Secret(secret.into()),
+                issuer: variable("JWT_ISSUER"),
+                audience: variable("JWT_AUDIENCE"),
+            },
+            None => place.settings().context("JWT_SECRET is not set, and no stack says it")?.auth,
+        };
+        Ok(Self { address, auth, servers: Vec::new(), own: None })
+    }
+
+    /// Starts the servers and the runtime as `./dev run` does, in another process and over a folder of their own.
+    async fn start() -> anyhow::Result<Self> {
+        eprintln!("Starting Redis, MySQL, Kafka and the service, in a folder of their own.");
+        let folder = tempfile::Builder::new().prefix("hongyan-bench-").tempdir()?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["run", "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.path())
+            .env(SERVE, "1")
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = process.stdout.take().context("the service has no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let mut servers = Vec::new();
+        let address = loop {
+            let line = lines.next_line().await?.context("the service did not start; see above")?;
+            if let Some(ready) = line.strip_prefix("Hongyan is ready at http://") {
+                break ready.split(' ').next().unwrap_or_default().parse()?;
+            }
+            servers.push(line);
+        };
+        // What else it says is read, or it would wait for that some day.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let auth = Place::at(folder.path()).settings()?.auth;
+        Ok(Self { address, auth, servers, own: Some((process, folder)) })
+    }
+
+    /// Whether it runs on this machine, and so takes its cores from the generator.
+    pub(crate) fn is_near(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
+    /// Stops what was started.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        if let Some((mut process, folder)) = self.own {
+            if let Some(id) = process.id() {
+                kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
+            }
+            let ended = tokio::time::timeout(STOP_TIMEOUT, process.wait()).await;
+            ended.context("the service does not stop")??;
+            folder.close()?;
+        }
+        Ok(())
+    }
+}
