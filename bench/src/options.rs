@@ -11,7 +11,7 @@ use url::Url;
 /// service but the generator or its connections were the limit.
 ///
 /// Without --target it starts Redis, MySQL, Kafka and the service, in a folder of its own that is removed afterwards.
-#[derive(Debug, Clone, Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "hongyan-bench", bin_name = "./dev bench", version, max_term_width = 100)]
 pub struct Options {
     /// What the users do
@@ -36,6 +36,9 @@ pub struct Options {
     /// from the stack that runs over --data
     #[arg(long, value_name = "URL")]
     pub target: Option<Url>,
+    /// See --target
+    #[arg(long, env = "JWT_SECRET", hide = true, hide_env_values = true)]
+    pub secret: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

@@ -37,25 +37,25 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) async fn find(options: &Options) -> anyhow::Result<Self> {
         match &options.target {
-            Some(target) => Self::at(target, &options.place),
+            Some(target) => Self::at(target, options),
             None => Self::start().await,
         }
     }
 
-    fn at(target: &Url, place: &Place) -> anyhow::Result<Self> {
+    fn at(target: &Url, options: &Options) -> anyhow::Result<Self> {
         anyhow::ensure!(target.scheme() == "http", "--target must be such as http://127.0.0.1:8080");
         let host = target.host_str().context("--target has no host")?;
         let port = target.port_or_known_default().unwrap_or(80);
         let address =
             (host, port).to_socket_addrs()?.next().with_context(|| format!("{host} has no address"))?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let auth = match variable("JWT_SECRET") {
+        let auth = match &options.secret {
             Some(secret) => AuthConfig {
-                key: AuthKey::Secret(secret.into()),
+                key: AuthKey::Secret(secret.clone().into()),
                 issuer: variable("JWT_ISSUER"),
                 audience: variable("JWT_AUDIENCE"),
             },
-            None => place.settings().context("JWT_SECRET is not set, and no stack says it")?.auth,
+            None => options.place.settings().context("JWT_SECRET is not set, and no stack says it")?.auth,
         };
         Ok(Self { address, auth, servers: Vec::new(), own: None })
     }

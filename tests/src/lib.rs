@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod proxy;
 pub mod servers;
 pub mod socket;
+pub mod yaml;
 
 pub use app::{TestApp, TestAppBuilder};
 pub use client::{Answer, Caller};

@@ -12,6 +12,9 @@ use hongyan::config::Config;
 use hongyan::{secret, telemetry::metric};
 use hongyan_local::gateway::ROUTES;
 
+#[path = "docs/openapi.rs"]
+mod openapi;
+
 /// Folders that hold nothing of ours.
 const NOT_OURS: [&str; 3] = ["target", ".git", ".local"];
 
@@ -91,6 +94,18 @@ fn shape(key: &str) -> String {
         }
     }
     shape
+}
+
+/// The settings where only what has no default is set.
+fn default_config() -> Config {
+    let needed = [
+        ("REDIS_URL", "redis://127.0.0.1/1"),
+        ("MYSQL_URL", "mysql://127.0.0.1/hongyan"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+    ];
+    let find = |wanted: &str| needed.iter().find(|(name, _)| *name == wanted);
+    Config::from_lookup(|name| find(name).map(|(_, value)| (*value).to_owned())).unwrap()
 }
 
 #[test]

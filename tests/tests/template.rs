@@ -12,29 +12,11 @@ use hongyan::config::Config;
 use hongyan::secret;
 use hongyan::telemetry::metric;
 use hongyan_local::gateway::ROUTES;
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
-use serde_json::{Map, Value, json};
+use hongyan_tests::yaml;
+use serde_json::{Value, json};
 
 const SOURCE: &str = include_str!("../../template.yaml");
-static TEMPLATE: LazyLock<Value> = LazyLock::new(|| value(&Yaml::load_from_str(SOURCE).unwrap()[0]));
-
-/// As JSON; `!Ref x` becomes `{"Ref": "x"}`, and so on.
-fn value(node: &Yaml<'_>) -> Value {
-    match node {
-        Yaml::Mapping(mapping) => {
-            let entry =
-                |(key, inner): (&Yaml<'_>, &Yaml<'_>)| (key.as_str().unwrap().to_owned(), value(inner));
-            Value::Object(mapping.iter().map(entry).collect::<Map<_, _>>())
-        }
-        Yaml::Sequence(items) => items.iter().map(value).collect(),
-        Yaml::Tagged(tag, inner) => json!({ tag.suffix.clone(): value(inner) }),
-        Yaml::Value(Scalar::Integer(number)) => json!(number),
-        Yaml::Value(Scalar::FloatingPoint(number)) => json!(number.0),
-        Yaml::Value(Scalar::Boolean(yes)) => json!(yes),
-        Yaml::Value(Scalar::String(text)) => json!(text),
-        other => panic!("not in a template: {other:?}"),
-    }
-}
+static TEMPLATE: LazyLock<Value> = LazyLock::new(|| yaml::read(SOURCE));
 
 fn resources(kind: &str) -> BTreeMap<&'static str, &'static Value> {
     let all = TEMPLATE["Resources"].as_object().unwrap().iter();

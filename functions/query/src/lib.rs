@@ -19,6 +19,7 @@ use lambda_runtime::Error;
 use serde::Serialize;
 
 use page::{Cursor, PageRequest};
+pub use page::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// One page.
 #[derive(Serialize)]

@@ -5,8 +5,10 @@ use hongyan::error::ApiError;
 use hongyan::http;
 use hongyan::id::MessageId;
 
-const DEFAULT_LIMIT: usize = 20;
-const MAX_LIMIT: usize = 100;
+/// Messages of a page where `limit` does not say.
+pub const DEFAULT_LIMIT: usize = 20;
+/// The most messages of a page.
+pub const MAX_LIMIT: usize = 100;
 
 /// Where a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

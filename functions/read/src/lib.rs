@@ -15,7 +15,7 @@ use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 
 /// The most ids that `GET /unread` lists.
-const MAX_LISTED: usize = 1_000;
+pub const MAX_LISTED: usize = 1_000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,0 +1,32 @@
+//! Clients that do what no client should: the whole runtime on real servers neither panics nor answers 500, and goes on.
+//!
+//! `./dev fuzz` runs the same for longer: `HONGYAN_FUZZ_MINUTES` and `HONGYAN_FUZZ_SEED`.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test; the helpers beside it are part of it")]
+
+mod frames;
+mod http;
+mod websocket;
+
+use std::time::Duration;
+
+/// What `./dev fuzz` asks for; by default a short run that is always the same.
+struct Effort {
+    time: Option<Duration>,
+    seed: u64,
+}
+
+impl Effort {
+    fn asked() -> Self {
+        let number = |name: &str| {
+            let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+            Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+        };
+        let effort = Self {
+            time: number("HONGYAN_FUZZ_MINUTES").map(Duration::from_mins),
+            seed: number("HONGYAN_FUZZ_SEED").unwrap_or(1),
+        };
+        eprintln!("seed {}", effort.seed);
+        effort
+    }
+}
