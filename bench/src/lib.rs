@@ -82,7 +82,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let took = began.elapsed();
     let cpu = report::cpu_time()?.saturating_sub(cpu_before);
     let persisted = lookout.finish(rows_before, load.accepted()).await;
-    let report = Report::new(options, &service, &load, persisted, took, cpu);
+    let report = Report::new(options, &service, &load, &persisted, took, cpu);
     service.stop().await?;
     Ok(report)
 }

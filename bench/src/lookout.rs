@@ -20,7 +20,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How many messages are watched in a second at most.
 const WATCHED_A_SECOND: u64 = 10;
 /// A message that is not persisted by then counts as not persisted.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What was seen.

@@ -123,7 +123,7 @@ impl Report {
         options: &Options,
         service: &Service,
         load: &Load,
-        seen: Seen,
+        seen: &Seen,
         took: Duration,
         cpu: Duration,
     ) -> Self {

@@ -18,7 +18,7 @@ use crate::options::Options;
 
 /// Set for the process that is to be the service.
 const SERVE: &str = "HONGYAN_BENCH_SERVE";
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whether this process is to be the service that another one measures.
 pub fn is_asked_for() -> bool {

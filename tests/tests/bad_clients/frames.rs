@@ -99,13 +99,13 @@ pub(crate) fn head_of(head: u8, length: usize, masked: bool) -> Vec<u8> {
     let mask = if masked { 0x80 } else { 0 };
     let mut bytes = vec![head];
     match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(length), _) if length < 126 => bytes.push(mask | length),
+        (Ok(length), _) if length < 126 => bytes.push(mask + length),
         (_, Ok(length)) => {
-            bytes.push(mask | 126);
+            bytes.push(mask + 126);
             bytes.extend(length.to_be_bytes());
         }
         _ => {
-            bytes.push(mask | 127);
+            bytes.push(mask + 127);
             bytes.extend((length as u64).to_be_bytes());
         }
     }

@@ -32,8 +32,8 @@ async fn what_the_description_says_is_so_and_nothing_else_is_taken() {
         .output()
         .await
         .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    println!("{}{}", text(output.stdout), text(output.stderr));
+    let said = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    println!("{}{}", said(output.stdout), said(output.stderr));
     assert!(output.status.success(), "{}: see above", output.status);
 
     // It came through to the functions: each route has taken something, and none has failed.
