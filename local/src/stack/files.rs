@@ -42,6 +42,8 @@ pub(super) struct Ports {
     /// These two only with [`super::SecureKafka`].
     pub(super) kafka_tls: u16,
     pub(super) kafka_scram: u16,
+    /// This one only with [`super::StackOptions::with_kafka_proxy`].
+    pub(super) kafka_proxied: u16,
 }
 
 impl State {

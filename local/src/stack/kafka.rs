@@ -1,6 +1,7 @@
 //! Apache Kafka in KRaft mode, from its Maven artefacts, on this machine's Java.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, write_private};
 use super::process::Launch;
-use super::{Kind, SecureKafka, TopicSpec, probe};
+use super::{Kind, StackOptions, TopicSpec, probe};
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../../stack/kafka.properties");
@@ -31,11 +32,14 @@ pub(super) fn bootstrap(state: &State) -> String {
 }
 
 /// Its ports, each of which needs a free one.
-pub(super) fn ports<'a>(state: &'a mut State, secure: Option<&SecureKafka>) -> Vec<&'a mut u16> {
+pub(super) fn ports<'a>(state: &'a mut State, options: &StackOptions) -> Vec<&'a mut u16> {
     let ports = &mut state.ports;
     let mut all = vec![&mut ports.kafka, &mut ports.kafka_controller];
-    if secure.is_some() {
+    if options.secure_kafka.is_some() {
         all.extend([&mut ports.kafka_tls, &mut ports.kafka_scram]);
+    }
+    if options.kafka_proxy.is_some() {
+        all.push(&mut ports.kafka_proxied);
     }
     all
 }
@@ -45,7 +49,7 @@ pub(super) fn ports<'a>(state: &'a mut State, secure: Option<&SecureKafka>) -> V
 pub(super) async fn prepare(
     stack: &Path,
     state: &State,
-    secure: Option<&SecureKafka>,
+    options: &StackOptions,
 ) -> Result<Launch, StackError> {
     let folder = stack.join("kafka");
     make_folder(&folder)?;
@@ -60,6 +64,10 @@ pub(super) async fn prepare(
          controller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\n",
         folder.join("data").display()
     );
+    if let Some(proxy) = options.kafka_proxy {
+        own.push_str(&behind_proxy(state, proxy, &listeners, &advertised));
+    }
+    let secure = options.secure_kafka.as_ref();
     if let Some(secure) = secure {
         own.push_str(&secure.settings(&folder, state, &listeners, &advertised)?);
     }
@@ -88,6 +96,15 @@ pub(super) async fn prepare(
     arguments.push("kafka.Kafka".into());
     arguments.push(settings.into());
     Ok(Launch { kind: Kind::Kafka, folder, program: java, arguments })
+}
+
+/// The settings of a listener whose clients are sent on to a proxy: a listener advertises one address to all of its own.
+fn behind_proxy(state: &State, proxy: SocketAddr, listeners: &str, advertised: &str) -> String {
+    format!(
+        "listeners={listeners},PROXIED://127.0.0.1:{}\nadvertised.listeners={advertised},PROXIED://{proxy}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT\n",
+        state.ports.kafka_proxied
+    )
 }
 
 fn java() -> Result<PathBuf, StackError> {

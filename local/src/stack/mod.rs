@@ -23,6 +23,7 @@ mod server;
 
 use std::fmt;
 use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -200,6 +201,14 @@ impl Stack {
     /// Where Kafka is reached over TLS by SCRAM's user, with [`StackOptions::with_secure_kafka`].
     pub fn kafka_with_scram(&self) -> String {
         format!("127.0.0.1:{}", self.state.ports.kafka_scram)
+    }
+
+    /// Where the proxy of [`StackOptions::with_kafka_proxy`] must lead to; `None` in Docker and for a Kafka that is given.
+    pub fn kafka_behind_proxy(&self) -> Option<SocketAddr> {
+        let ours = self.options.kafka_proxy.is_some()
+            && self.compose.is_none()
+            && !self.options.is_given(Kind::Kafka);
+        ours.then(|| (Ipv4Addr::LOCALHOST, self.state.ports.kafka_proxied).into())
     }
 
     /// One line a server: its name, version and place.

@@ -99,7 +99,7 @@ fn settle_all(options: &StackOptions, state: &mut State, folder: &Path) {
 }
 
 fn settle_kafka(state: &mut State, options: &StackOptions) {
-    for port in kafka::ports(state, options.secure_kafka.as_ref()) {
+    for port in kafka::ports(state, options) {
         settle_port(port);
     }
 }
@@ -181,7 +181,7 @@ async fn start_one(
             Kind::Redis => !state.ports.redis.iter().all(|port| port_is_free(*port)),
             Kind::Mysql => !port_is_free(state.ports.mysql),
             Kind::Kafka => {
-                let ports = kafka::ports(&mut state, options.secure_kafka.as_ref());
+                let ports = kafka::ports(&mut state, options);
                 !ports.into_iter().all(|port| port_is_free(*port))
             }
         };
@@ -225,10 +225,7 @@ async fn prepare(
             vec![own_target(kind, state)],
         ),
         Kind::Kafka => (
-            vec![node(
-                kafka::prepare(folder, state, options.secure_kafka.as_ref()).await?,
-                state.ports.kafka,
-            )],
+            vec![node(kafka::prepare(folder, state, options).await?, state.ports.kafka)],
             vec![own_target(kind, state)],
         ),
     };

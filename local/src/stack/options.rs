@@ -1,6 +1,7 @@
 //! What a stack is to be, read from the caller and the environment.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::StackError;
@@ -50,6 +51,7 @@ pub struct StackOptions {
     pub(super) remove: bool,
     pub(super) redis_cluster: bool,
     pub(super) secure_kafka: Option<SecureKafka>,
+    pub(super) kafka_proxy: Option<SocketAddr>,
 }
 
 impl StackOptions {
@@ -67,6 +69,7 @@ impl StackOptions {
             remove: false,
             redis_cluster: false,
             secure_kafka: None,
+            kafka_proxy: None,
         }
     }
 
@@ -138,6 +141,14 @@ impl StackOptions {
     #[must_use]
     pub fn with_secure_kafka(mut self, secure: SecureKafka) -> Self {
         self.secure_kafka = Some(secure);
+        self
+    }
+
+    /// Gives Kafka a second listener, for clients that come by way of a proxy: it sends them on to `proxy`, where the others
+    /// are sent on to Kafka itself. Only natively; see [`super::Stack::kafka_behind_proxy`].
+    #[must_use]
+    pub fn with_kafka_proxy(mut self, proxy: SocketAddr) -> Self {
+        self.kafka_proxy = Some(proxy);
         self
     }
 
