@@ -59,7 +59,8 @@ impl Answer {
 }
 
 impl Caller {
-    pub(crate) fn new(address: SocketAddr, id: UserId, token: String) -> Self {
+    /// Somebody who calls the API at `address`.
+    pub fn new(address: SocketAddr, id: UserId, token: String) -> Self {
         Self { id, token, address, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
