@@ -36,8 +36,8 @@ pub struct Cache {
     /// Whether a message was accepted that Redis does not know, and Redis has not been told so yet.
     unremembered: Arc<AtomicBool>,
     /// Up to which break of the connection the lists are known not to be torn.
-    lists_checked: Arc<AtomicU64>,
-    checking_lists: Arc<tokio::sync::Mutex<()>>,
+    memory_checked: Arc<AtomicU64>,
+    checking_memory: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Cache {
@@ -49,8 +49,8 @@ impl Cache {
             conversation_size: im.conversation_cache_size,
             expiry_ms: u64::try_from(im.cache_expiry.as_millis()).unwrap_or(u64::MAX),
             unremembered: Arc::default(),
-            lists_checked: Arc::default(),
-            checking_lists: Arc::default(),
+            memory_checked: Arc::default(),
+            checking_memory: Arc::default(),
         })
     }
 

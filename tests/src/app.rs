@@ -2,6 +2,7 @@
 //! that no other test uses.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use hongyan_local::stack::Stack;
 use hongyan_scheduled_compensator::Summary;
 use redis::AsyncCommands;
 use sqlx::MySqlPool;
+use url::Url;
 
 use crate::client::Caller;
 use crate::lambda::{self, Environment, Lambda};
@@ -57,6 +59,7 @@ pub struct TestAppBuilder {
     gateway: GatewayOptions,
     metrics: bool,
     lambda: bool,
+    redis_proxy: Option<SocketAddr>,
 }
 
 impl TestAppBuilder {
@@ -71,6 +74,13 @@ impl TestAppBuilder {
     #[must_use]
     pub fn without_trigger(mut self) -> Self {
         self.trigger = false;
+        self
+    }
+
+    /// Reaches Redis through a proxy that leads to it.
+    #[must_use]
+    pub fn redis_by_way_of(mut self, proxy: SocketAddr) -> Self {
+        self.redis_proxy = Some(proxy);
         self
     }
 
@@ -117,6 +127,11 @@ impl TestAppBuilder {
             let server = url.rsplit_once('/').map_or(url.as_str(), |(server, _)| server);
             settings.insert("REDIS_URL", format!("{server}/{database}"));
         }
+        if let Some(proxy) = self.redis_proxy {
+            let mut url = Url::parse(&settings["REDIS_URL"]).expect("a Redis URL");
+            url.set_port(Some(proxy.port())).expect("a port");
+            settings.insert("REDIS_URL", url.into());
+        }
         settings.extend(self.settings);
         let config = Config::from_lookup(|name| settings.get(name).cloned()).expect("settings");
         let partitions = usize::from(config.kafka.partitions.get());
@@ -162,6 +177,7 @@ impl TestApp {
             gateway: GatewayOptions::default(),
             metrics: false,
             lambda: lambda::wanted(),
+            redis_proxy: None,
         }
     }
 

@@ -13,12 +13,13 @@ pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGate
     Ok(http::respond(delete(app, &event).await))
 }
 
-/// MySQL first, for good; Redis then only follows. If Redis fails, the caller is told to try again, since a set that
-/// lacks the id would show the message for up to half an hour.
+/// MySQL decides, and Redis only follows; but it is told first that a deletion was begun. So whatever fails, or dies, on the
+/// way, no set of Redis goes on saying what MySQL no longer says.
 async fn delete(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<()>, ApiError> {
     let caller = http::caller(event)?;
     let id = http::path_message_id(event)?;
     lookup::message_of(app, caller, id).await?;
+    app.cache.begin_deletion(caller, id).await?;
     app.store.delete_for(caller, id).await?;
     app.cache.note_deleted(caller, id).await?;
     Ok(Reply::NoContent)

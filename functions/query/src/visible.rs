@@ -113,7 +113,8 @@ async fn without_deleted(
 async fn deleted(app: &App, caller: UserId, ids: &[MessageId]) -> Result<HashSet<MessageId>, ServerError> {
     let known = app.cache.deleted_among(caller, ids).await?;
     if known.complete {
-        return Ok(known.deleted);
+        let in_doubt = deleted_of_doubtful(app, caller, known.in_doubt).await?;
+        return Ok(known.deleted.into_iter().chain(in_doubt).collect());
     }
     let all = app.store.deleted_by(caller, MAX_CACHED_DELETIONS + 1).await?;
     if all.len() <= MAX_CACHED_DELETIONS as usize {
@@ -121,4 +122,23 @@ async fn deleted(app: &App, caller: UserId, ids: &[MessageId]) -> Result<HashSet
         return Ok(all.into_iter().collect());
     }
     app.store.deleted_among(caller, ids).await
+}
+
+/// How deletions ended that were begun and not finished: MySQL knows, and what it has is finished here. While it is away
+/// they count as done, as their user wanted.
+async fn deleted_of_doubtful(
+    app: &App,
+    caller: UserId,
+    in_doubt: Vec<MessageId>,
+) -> Result<Vec<MessageId>, ServerError> {
+    match app.store.deleted_among(caller, &in_doubt).await {
+        Ok(deleted) => {
+            for id in &deleted {
+                app.cache.note_deleted(caller, *id).await?;
+            }
+            Ok(deleted.into_iter().collect())
+        }
+        Err(error) if error.is_transient() => Ok(in_doubt),
+        Err(error) => Err(error),
+    }
 }

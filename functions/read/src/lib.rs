@@ -53,8 +53,7 @@ async fn mark_read(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<V
     if message.conversation() != conversation {
         return Err(ApiError::no_such_message());
     }
-    app.store.advance_read_position(caller, conversation, body.up_to).await?;
-    unread::clear(app, caller, conversation, body.up_to).await?;
+    unread::read(app, caller, conversation, body.up_to).await?;
     Ok(Reply::Ok(View::Left { unread: unread::total(app, caller).await? }))
 }
 

@@ -1,15 +1,13 @@
 //! `msg:conv:{convId}`: the recent message ids of a conversation, newest first: a gapless newest part of it, or nothing
 //! (`protocol.md`, "Reads").
 
+use super::redis::typed;
 use super::{Cache, keys, scripts, step};
-use crate::error::{Retry, Server, ServerError};
+use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
 
 /// How long a list lives that was refilled and not yet checked: should the one who checks die, it goes by itself.
 const UNCHECKED_MS: u64 = 10_000;
-
-/// How often a list is read while the connection breaks under it, before Redis counts as away.
-const TRIES: usize = 3;
 
 impl Cache {
     /// The newest `limit` ids that Redis has of this conversation, newest first; empty when it has none. Lists that
@@ -21,22 +19,10 @@ impl Cache {
         limit: usize,
     ) -> Result<Vec<MessageId>, ServerError> {
         let last = isize::try_from(limit).unwrap_or(isize::MAX) - 1;
-        for _ in 0..TRIES {
-            let breaks = self.redis.breaks();
-            self.drop_torn_lists().await?;
-            let range = step!("LRANGE", keys::conversation(conversation), 0, last);
-            let ids: Vec<i64> = self.redis.run("cache.recent", range).await?;
-            // A connection that broke on the way was made anew, perhaps to another memory: then this list may be torn.
-            if self.redis.breaks() == breaks {
-                return Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect());
-            }
-        }
-        Err(ServerError {
-            server: Server::Redis,
-            action: "cache.recent",
-            retry: Retry::Transient,
-            source: "the connection breaks again and again".into(),
-        })
+        let range = step!("LRANGE", keys::conversation(conversation), 0, last);
+        let found = self.untorn("cache.recent", vec![range]).await?.pop().unwrap_or(::redis::Value::Nil);
+        let ids: Vec<i64> = typed("cache.recent", found)?;
+        Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
     }
 
     /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:

@@ -96,7 +96,7 @@ impl Cache {
     /// not: newer ones may have gone past it, and a list begun with it would lack them. `now` is the time, ms.
     #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
     pub async fn accept(&self, message: &Message, now: TimestampMs) -> Result<(), ServerError> {
-        self.drop_torn_lists().await?;
+        self.drop_torn().await?;
         self.tell_unremembered(now).await?;
         let entry = Pending::sent(message);
         let mode = if now.saturating_sub(message.send_time) < FRESH_MS { "create" } else { "heal" };

@@ -15,15 +15,17 @@ pub fn conversation(id: ConversationId) -> String {
     format!("msg:conv:{id}")
 }
 
-/// What every key of [`conversation`] begins with.
-pub const CONVERSATION_PREFIX: &str = "msg:conv:";
+/// What the keys begin with that vouch for something and can be made anew: [`conversation`], [`deleted`] and
+/// [`unread_complete`].
+pub const VOUCHING_PREFIXES: [&str; 3] = ["msg:conv:", "msg:deleted:", "msg:unread-complete:"];
 
 /// Set: the ids that this user has not read.
 pub fn unread(user: UserId) -> String {
     format!("msg:unread:{user}")
 }
 
-/// Set: the ids that this user deleted for themselves, with the member `0` if it holds all of them.
+/// Set: the ids that this user deleted for themselves, with the member `0` if it holds all of
+/// them, and the negative of an id whose deletion was begun.
 pub fn deleted(user: UserId) -> String {
     format!("msg:deleted:{user}")
 }
@@ -62,14 +64,15 @@ pub fn resent(id: MessageId) -> String {
 /// String, the holder: the compensator's run under way.
 pub const COMPENSATOR: &str = "msg:compensator";
 
-/// String: the run ids of the Redis servers whose memory the lists are from.
+/// String: the run ids of the Redis servers whose memory the lists and sets are from.
 pub const RUN_ID: &str = "msg:run-id";
 
 /// String, ms: since when Redis remembers every message. One sent before that, when Redis was away or had another
 /// memory, may be unknown to it and exist all the same.
 pub const MEMORY_SINCE: &str = "msg:memory-since";
 
-/// String: `msg:unread:{userId}` was made complete from MySQL, so that an empty set means "nothing unread".
+/// String: `1` if `msg:unread:{userId}` was made complete from MySQL, so that an empty set means "nothing unread"; else who
+/// put that in doubt.
 pub fn unread_complete(user: UserId) -> String {
     format!("msg:unread-complete:{user}")
 }

@@ -1,15 +1,19 @@
 //! Notices that Redis is another memory than before: it was restarted, or failed over to a replica that lacked the last
-//! writes. Lists may have a hole then, so all go, once (`protocol.md`, "Reads").
+//! writes. Lists may have a hole then, and sets lack a member, so all that vouch for being whole go, once (`protocol.md`,
+//! "Reads").
 
 use std::sync::atomic::Ordering;
 
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{FromRedisValue, RedisError, Value};
 
-use super::redis::typed;
+use super::redis::{Step, typed};
 use super::{Cache, keys, step};
 use crate::clock::TimestampMs;
 use crate::error::{Retry, Server, ServerError};
+
+/// How often something is read while the connection breaks under it, before Redis counts as away.
+const TRIES: usize = 3;
 
 /// How many keys one SCAN looks at: small enough not to hold Redis up.
 const SCAN_COUNT: usize = 1_000;
@@ -38,17 +42,36 @@ impl Cache {
         Ok(())
     }
 
-    /// After a break of the connection: if any server's run id has changed since the lists were begun, drops them all.
-    /// Whoever comes while that is being done waits for it: a list that is about to go must not be read.
-    pub(super) async fn drop_torn_lists(&self) -> Result<(), ServerError> {
+    /// Reads, in one round trip, what vouches for being whole. What another memory of Redis left behind is dropped first.
+    pub(super) async fn untorn(
+        &self,
+        action: &'static str,
+        steps: Vec<Step>,
+    ) -> Result<Vec<Value>, ServerError> {
+        for _ in 0..TRIES {
+            let breaks = self.redis.breaks();
+            self.drop_torn().await?;
+            let values = self.redis.batch(action, steps.clone()).await?;
+            // A connection that broke on the way was made anew, perhaps to another memory: then this may be torn.
+            if self.redis.breaks() == breaks {
+                return Ok(values);
+            }
+        }
+        let source = "the connection breaks again and again".into();
+        Err(ServerError { server: Server::Redis, action, retry: Retry::Transient, source })
+    }
+
+    /// After a break of the connection: if any server's run id has changed since the lists and sets were begun, drops all
+    /// that may be torn. Whoever comes while that is being done waits for it: what is about to go must not be read.
+    pub(super) async fn drop_torn(&self) -> Result<(), ServerError> {
         let breaks = self.redis.breaks();
-        if self.lists_checked.load(Ordering::SeqCst) == breaks {
+        if self.memory_checked.load(Ordering::SeqCst) == breaks {
             return Ok(());
         }
-        let _one_at_a_time = self.checking_lists.lock().await;
-        if self.lists_checked.load(Ordering::SeqCst) < breaks {
+        let _one_at_a_time = self.checking_memory.lock().await;
+        if self.memory_checked.load(Ordering::SeqCst) < breaks {
             self.compare_memories().await?;
-            self.lists_checked.store(breaks, Ordering::SeqCst);
+            self.memory_checked.store(breaks, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -67,26 +90,24 @@ impl Cache {
         }
         let mut dropped = 0;
         for node in &nodes {
-            dropped += self.drop_lists_on(node).await?;
+            for prefix in keys::VOUCHING_PREFIXES {
+                dropped += self.drop_all_of(prefix, node).await?;
+            }
         }
         // Only now: whoever dies in between leaves the work to the next.
         self.redis.run::<()>("cache.run_id", step!("SET", keys::RUN_ID, &now)).await?;
         tracing::warn!(
-            lists = dropped,
-            "cache.memory: Redis was restarted or failed over; dropped its recent lists, which MySQL refills"
+            keys = dropped,
+            "cache.memory: Redis was restarted or failed over; dropped its lists and sets, which MySQL refills"
         );
         Ok(())
     }
 
-    async fn drop_lists_on(&self, node: &Node) -> Result<u64, ServerError> {
+    async fn drop_all_of(&self, prefix: &str, node: &Node) -> Result<u64, ServerError> {
         let (mut cursor, mut dropped) = (0_u64, 0);
         loop {
             let mut scan = ::redis::cmd("SCAN");
-            scan.arg(cursor)
-                .arg("MATCH")
-                .arg(format!("{}*", keys::CONVERSATION_PREFIX))
-                .arg("COUNT")
-                .arg(SCAN_COUNT);
+            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_COUNT);
             let found: (u64, Vec<String>) = match (&node.address, self.redis.cluster()) {
                 (Some((host, port)), Some(mut cluster)) => {
                     let to = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
@@ -97,7 +118,7 @@ impl Cache {
             };
             dropped += found.1.len() as u64;
             let unlinks = found.1.into_iter().map(|key| step!("UNLINK", key)).collect();
-            self.redis.batch("cache.drop_lists", unlinks).await?;
+            self.redis.batch("cache.drop_torn", unlinks).await?;
             cursor = found.0;
             if cursor == 0 {
                 return Ok(dropped);

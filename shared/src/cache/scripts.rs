@@ -60,4 +60,6 @@ scripts! {
     LOCK = "lock.lua";
     /// Gives a lock back, if it is still this holder's.
     UNLOCK = "unlock.lua";
+    /// Says that something is whole, unless that was put in doubt meanwhile.
+    VOUCH = "vouch.lua";
 }

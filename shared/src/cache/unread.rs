@@ -1,10 +1,23 @@
 //! `msg:unread:{userId}`: what a user has not read. Derived: MySQL's read positions can make it anew
 //! (`protocol.md`, "Unread is derived"). A mark beside it says that it was made complete since Redis' last loss.
 
+use rand::Rng as _;
+
 use super::redis::typed;
-use super::{Cache, keys, step};
+use super::{Cache, keys, scripts, step};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
+
+/// What the mark holds if the set is complete; else whose doubt it is.
+const COMPLETE: &str = "1";
+
+/// Whoever changes a set, or makes it anew, has this until that is done.
+#[derive(Debug)]
+pub struct Doubt {
+    name: String,
+    /// Whether the set was complete before.
+    pub was_complete: bool,
+}
 
 /// What Redis knows of a user's unread messages.
 #[derive(Debug)]
@@ -18,10 +31,11 @@ pub struct Unread {
 impl Cache {
     /// How many messages this user has not read, as far as Redis knows.
     pub async fn unread(&self, user: UserId) -> Result<Unread, ServerError> {
-        let steps = vec![step!("EXISTS", keys::unread_complete(user)), step!("SCARD", keys::unread(user))];
-        let mut values = self.redis.batch("cache.unread", steps).await?.into_iter();
+        let steps = vec![step!("GET", keys::unread_complete(user)), step!("SCARD", keys::unread(user))];
+        let mut values = self.untorn("cache.unread", steps).await?.into_iter();
         let mut next = || values.next().unwrap_or(::redis::Value::Nil);
-        Ok(Unread { complete: typed("cache.unread", next())?, total: typed("cache.unread", next())? })
+        let mark: Option<String> = typed("cache.unread", next())?;
+        Ok(Unread { complete: mark.as_deref() == Some(COMPLETE), total: typed("cache.unread", next())? })
     }
 
     /// The newest `limit` unread ids, newest first.
@@ -43,9 +57,20 @@ impl Cache {
         self.change_unread("SADD", user, ids).await
     }
 
-    /// Notes that the set is complete.
-    pub async fn note_unread_complete(&self, user: UserId) -> Result<(), ServerError> {
-        self.redis.run("cache.note_unread_complete", step!("SET", keys::unread_complete(user), 1)).await
+    /// Puts in doubt that the set is complete, before MySQL is told or asked what changes it: should the change of the set
+    /// fail, it is made anew.
+    pub async fn doubt_unread(&self, user: UserId) -> Result<Doubt, ServerError> {
+        const ACTION: &str = "cache.doubt_unread";
+        let name = format!("{:032x}", rand::rng().random::<u128>());
+        let doubt = step!("SET", keys::unread_complete(user), &name, "GET");
+        let before: Option<String> = self.redis.run(ACTION, doubt).await?;
+        Ok(Doubt { name, was_complete: before.as_deref() == Some(COMPLETE) })
+    }
+
+    /// Notes that the set is complete, unless Redis has lost its memory or somebody else has put it in doubt since `doubt`.
+    pub async fn note_unread_complete(&self, user: UserId, doubt: Doubt) -> Result<(), ServerError> {
+        let vouch = scripts::VOUCH.on(keys::unread_complete(user), vec![doubt.name]);
+        self.redis.run::<i64>("cache.note_unread_complete", vouch).await.map(drop)
     }
 
     async fn change_unread(

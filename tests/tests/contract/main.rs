@@ -5,6 +5,7 @@
 mod answers;
 mod content;
 mod delete;
+mod half_done;
 mod health;
 mod ids;
 mod paging;

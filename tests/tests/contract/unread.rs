@@ -1,6 +1,7 @@
 //! What is unread: gained on send, lost on read, recall and delete, and right again after Redis lost its memory.
 
 use hongyan_tests::{Caller, TestApp};
+use redis::AsyncCommands as _;
 use serde_json::{Value, json};
 
 use crate::assert_refused;
@@ -76,6 +77,23 @@ async fn a_position_is_a_message_of_that_conversation() {
     // A recalled or hidden message is still a place.
     carol.recall(&from_carol).await;
     assert_eq!(bob.read(3, &from_carol).await.body["unread"], 0);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_is_read_though_the_recent_list_lost_it() {
+    let test = TestApp::start().await;
+    let (alice, bob, carol) = (test.user(1), test.user(2), test.user(3));
+    test.hold().await;
+    alice.sent(2, "in a list that is dropped").await;
+    let from_carol = carol.sent(2, "of another conversation").await;
+    test.redis().await.del::<_, ()>("msg:conv:1_2").await.unwrap();
+    let newest = alice.sent(2, "in a new list").await;
+    assert_eq!(unread(&bob).await.0, 3);
+    assert_eq!(bob.read(1, &newest).await.body["unread"], 1);
+    test.release();
+    test.drain().await;
+    assert_eq!(unread(&bob).await, (json!(1), vec![from_carol]));
     test.stop().await;
 }
 

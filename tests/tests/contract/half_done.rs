@@ -1,0 +1,133 @@
+//! MySQL has what Redis was not told of any more: a deletion, a read position. What was answered 503 is done or not, but
+//! the same wherever one looks.
+
+use std::time::Duration;
+
+use hongyan::id::ConversationId;
+use hongyan_tests::app::eventually;
+use hongyan_tests::proxy::Proxy;
+use hongyan_tests::{Answer, TestApp, servers};
+use redis::AsyncCommands as _;
+use serde_json::json;
+
+/// An application whose way to Redis can be cut.
+async fn behind_a_proxy() -> (TestApp, Proxy) {
+    let env = servers::stack().await.env();
+    let (_, url) = env.iter().find(|(name, _)| *name == "REDIS_URL").unwrap();
+    let proxy = Proxy::to(url).await;
+    let test =
+        TestApp::builder().set("REDIS_TIMEOUT_MS", "500").redis_by_way_of(proxy.address()).start().await;
+    (test, proxy)
+}
+
+/// Lets `request` come as far as the statement that `hold` makes wait in MySQL, takes Redis away, and lets MySQL go on.
+async fn without_redis_from(
+    test: &TestApp,
+    proxy: &mut Proxy,
+    (hold, statement): (String, &str),
+    request: impl Future<Output = Answer> + Send + 'static,
+) -> Answer {
+    let mut transaction = test.mysql.begin().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(hold)).execute(&mut *transaction).await.unwrap();
+    let request = tokio::spawn(request);
+    eventually(&format!("{statement} waits"), Duration::from_secs(10), async || {
+        let waits =
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE CONCAT('/* ', ?, '%')";
+        sqlx::query_scalar::<_, i64>(waits).bind(statement).fetch_one(&test.mysql).await.unwrap() > 0
+    })
+    .await;
+    proxy.close().await;
+    transaction.rollback().await.unwrap();
+    let refused = request.await.unwrap();
+    proxy.open().await;
+    eventually("Redis answers again", Duration::from_secs(10), async || {
+        test.app().cache.ping().await.is_ok()
+    })
+    .await;
+    refused
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_redis_did_not_hear_of_hides_all_the_same() {
+    let (test, mut proxy) = behind_a_proxy().await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let ids = [alice.sent(2, "a").await, alice.sent(2, "b").await];
+    test.drain().await;
+    assert_eq!(bob.history(1, "").await.ids().len(), 2, "from now on Redis knows what bob deleted");
+    assert_eq!(bob.unread().await.body["total"], 2, "and what he has not read");
+
+    let hold = format!("INSERT INTO message_delete (user_id, message_id) VALUES (2, {})", ids[0]);
+    let deletion = {
+        let (bob, id) = (bob.clone(), ids[0].clone());
+        async move { bob.delete(&id).await }
+    };
+    let answer = without_redis_from(&test, &mut proxy, (hold, "store.delete_for"), deletion).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(test.count_rows("1 = 1").await, 2);
+    for _ in 0..2 {
+        assert_eq!(bob.history(1, "").await.ids(), [ids[1].as_str()]);
+        assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [ids[1]]}));
+    }
+    assert_eq!(alice.history(2, "").await.ids().len(), 2);
+    assert_eq!(bob.delete(&ids[0]).await.status, 204, "and can be tried again");
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_and_redis_did_not_hear_of_is_not_counted() {
+    let (test, mut proxy) = behind_a_proxy().await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let ids = [alice.sent(2, "a").await, alice.sent(2, "b").await];
+    test.drain().await;
+    assert_eq!(bob.unread().await.body["total"], 2);
+
+    let hold = "INSERT INTO read_position (user_id, conv_id, up_to) VALUES (2, '1_2', 1)".to_owned();
+    let reading = {
+        let (bob, id) = (bob.clone(), ids[0].clone());
+        async move { bob.read(1, &id).await }
+    };
+    let answer = without_redis_from(&test, &mut proxy, (hold, "store.advance_read_position"), reading).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    // One that is on its way counts all the same.
+    test.hold().await;
+    let newest = alice.sent(2, "c").await;
+    for _ in 0..2 {
+        assert_eq!(bob.unread().await.body, json!({"total": 2, "messageIds": [newest, ids[1]]}));
+    }
+    // Read or deleted before it is a row, as is known to MySQL alone: the set is made anew before that.
+    let deleted = alice.sent(2, "d").await;
+    test.app().store.delete_for(bob.id, deleted.parse().unwrap()).await.unwrap();
+    let conversation = ConversationId::between(alice.id, bob.id).unwrap();
+    test.app().store.advance_read_position(bob.id, conversation, newest.parse().unwrap()).await.unwrap();
+    test.app().cache.doubt_unread(bob.id).await.unwrap();
+    let after = alice.sent(2, "e").await;
+    for _ in 0..2 {
+        assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [after]}));
+        test.release();
+        test.drain().await;
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_lost_its_memory_while_it_was_changed_does_not_vouch() {
+    let test = TestApp::start().await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let id = alice.sent(2, "a").await;
+    test.drain().await;
+    assert_eq!(bob.unread().await.body["total"], 1);
+    let cache = &test.app().cache;
+    for forgets in [true, false] {
+        let doubt = cache.doubt_unread(bob.id).await.unwrap();
+        assert!(doubt.was_complete);
+        if forgets {
+            super::empty_redis(&test).await;
+        } else {
+            test.redis().await.del::<_, ()>("msg:unread:2").await.unwrap();
+            assert!(!cache.doubt_unread(bob.id).await.unwrap().was_complete, "somebody else has begun");
+        }
+        cache.note_unread_complete(bob.id, doubt).await.unwrap();
+        assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [id]}), "made anew");
+    }
+    test.stop().await;
+}
