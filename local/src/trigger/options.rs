@@ -22,6 +22,10 @@ pub struct TriggerOptions {
     pub stop_timeout: Duration,
     /// After how long without a sign of life Kafka gives a member's partitions to others (6 s).
     pub session_timeout: Duration,
+    /// How long a rebalance waits for members that do not answer (45 s): longer than [`Self::stop_timeout`] and a commit
+    /// take, and no longer. A Kafka that was killed may come back with a member that this process was before its session
+    /// ended, and for so long nobody reads.
+    pub rebalance_timeout: Duration,
 }
 
 impl TriggerOptions {
@@ -34,6 +38,7 @@ impl TriggerOptions {
             longest_pause: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(6),
+            rebalance_timeout: Duration::from_secs(45),
         }
     }
 
@@ -48,6 +53,8 @@ impl TriggerOptions {
             // Partitions that stay with a member go on while others move.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session_ms.to_string())
+            // Kafka takes this for the longest rebalance; between two polls there are some ms only.
+            .set("max.poll.interval.ms", self.rebalance_timeout.as_millis().to_string())
             .set("heartbeat.interval.ms", (session_ms / 4).max(1).to_string())
             .set("socket.timeout.ms", "10000")
             .set("fetch.wait.max.ms", "100")
