@@ -14,7 +14,6 @@ pub mod certificates;
 pub mod client;
 pub mod kafka;
 pub mod lambda;
-pub mod ledger;
 pub mod proxy;
 pub mod servers;
 pub mod socket;

@@ -1,0 +1,238 @@
+//! The ledger against what is kept and shown: the five properties of the protocol.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::kept::{Kept, details};
+use crate::ledger::{Book, Send};
+use crate::shown::{self, Shown};
+use crate::site::Site;
+
+/// The most unread ids that the API lists.
+const MAX_LISTED: usize = 1_000;
+
+/// What a check found: a line for each offence, with what is known of it. All of it must be empty.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Accepted, not taken back, and not exactly one row that both users see.
+    pub(crate) lost: Vec<String>,
+    /// More than one row for one send.
+    pub(crate) doubled: Vec<String>,
+    /// Taken back, and yet kept or shown.
+    pub(crate) resurrected: Vec<String>,
+    /// Histories out of order or not as MySQL has them, deletions that did not hold, unread counts that are off.
+    pub(crate) other: Vec<String>,
+    /// What is known of each message that is in [`Self::other`].
+    pub(crate) known: Vec<String>,
+}
+
+impl Verdict {
+    pub(crate) fn is_clean(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+/// Everything that one look found, side by side.
+struct Look<'a> {
+    book: &'a Book,
+    kept: Kept,
+    shown: BTreeMap<i64, Shown>,
+    /// Messages that are shown and not kept, or kept and not shown.
+    odd: BTreeSet<i64>,
+}
+
+/// Compares, once.
+pub(crate) async fn check(site: &Site, book: &Book, users: &Range<i64>) -> anyhow::Result<Verdict> {
+    let shown = shown::read(site, users).await?;
+    // Afterwards, so that what is shown is kept.
+    let mut look = Look { book, kept: Kept::read(site, users).await?, shown, odd: BTreeSet::new() };
+    let recalled: Vec<String> = book.recalls.keys().filter(|id| book.is_recalled(id)).cloned().collect();
+    let details_of_recalled = details(site, &recalled).await?;
+    let mut verdict = Verdict::default();
+    for (content, send) in &book.sends {
+        look.check_send(content, send, &mut verdict);
+    }
+    for (id, detail) in recalled.iter().zip(details_of_recalled) {
+        look.check_recall(id, detail, &mut verdict);
+    }
+    for user in users.clone() {
+        look.check_histories(user, &mut verdict);
+        look.check_unread(user, &mut verdict);
+    }
+    look.check_deletions(&mut verdict);
+    look.check_positions(&mut verdict);
+    let details = details(site, &look.odd).await?;
+    verdict.known = look.odd.iter().zip(details).map(|(id, detail)| look.known(*id, detail)).collect();
+    Ok(verdict)
+}
+
+impl Look<'_> {
+    /// Exactly one row, which both see unless they deleted it; at most one, if it was never accepted.
+    fn check_send(&self, content: &str, send: &Send, verdict: &mut Verdict) {
+        let rows: Vec<_> = self.kept.rows.values().filter(|row| row.content == content).collect();
+        let known = || {
+            let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
+            format!(
+                "{content:?} from {} to {}, {} tries{}, told {:?}: {}",
+                send.from,
+                send.to,
+                send.tries,
+                if send.client_msg_id.is_some() { " with a clientMsgId" } else { "" },
+                send.ids,
+                if rows.is_empty() { "no row".to_owned() } else { rows.join("; ") }
+            )
+        };
+        let perhaps_recalled = send.ids.iter().any(|id| self.book.recalls.contains_key(id));
+        if rows.len() > 1 {
+            verdict.doubled.push(known());
+        }
+        let [row] = rows.as_slice() else {
+            if rows.is_empty() && !send.ids.is_empty() && !perhaps_recalled {
+                verdict.lost.push(known());
+            }
+            return;
+        };
+        if perhaps_recalled {
+            return;
+        }
+        let told_so = send.ids.is_empty() || send.tries > 1 || send.ids.contains(&row.id.to_string());
+        if !row.is_shown() || (row.from_user_id, row.to_id) != (send.from, send.to) || !told_so {
+            verdict.lost.push(known());
+            return;
+        }
+        for (user, peer) in [(send.from, send.to), (send.to, send.from)] {
+            let deleted = self.kept.deleted.contains(&(user, row.id));
+            let seen = self.sees(user, peer, row.id);
+            if !deleted && !seen {
+                verdict.lost.push(format!("{user} does not see {}", known()));
+            }
+        }
+    }
+
+    fn sees(&self, user: i64, peer: i64, id: i64) -> bool {
+        let shown = self.shown.get(&user).and_then(|shown| shown.back.get(&peer));
+        shown.is_some_and(|back| back.iter().any(|(it, _)| *it == id))
+    }
+
+    /// No row with words, a tombstone, no words in Redis, on nobody's page.
+    fn check_recall(&self, id: &str, detail: Option<String>, verdict: &mut Verdict) {
+        let number: i64 = id.parse().unwrap_or_default();
+        let row = self.kept.rows.get(&number);
+        let mut faults = Vec::new();
+        if let Some(row) = row.filter(|row| row.status != 0 || !row.content.is_empty()) {
+            faults.push(row.to_string());
+        }
+        if !self.kept.tombstones.contains(&number) {
+            faults.push("no tombstone".to_owned());
+        }
+        if let Some(detail) = detail.filter(|detail| has_words(detail)) {
+            faults.push(format!("Redis has {detail}"));
+        }
+        for (user, shown) in &self.shown {
+            let pages = shown.back.values().chain(shown.on.values());
+            if pages.flatten().any(|(it, _)| *it == number) {
+                faults.push(format!("{user} sees it"));
+            }
+        }
+        if !faults.is_empty() {
+            verdict.resurrected.push(format!("{id}: {}", faults.join(", ")));
+        }
+    }
+
+    /// In both directions every row that the user should see, each once, in order, with its words.
+    fn check_histories(&mut self, user: i64, verdict: &mut Verdict) {
+        let Some(shown) = self.shown.get(&user) else { return };
+        let odd = &mut self.odd;
+        for (peer, back) in &shown.back {
+            let mut expected: Vec<(i64, String)> =
+                self.kept.history(user, *peer).into_iter().map(|row| (row.id, row.content.clone())).collect();
+            let on = shown.on.get(peer).cloned().unwrap_or_default();
+            let mut compare = |pages: &[(i64, String)], expected: &[(i64, String)], how: &str| {
+                if pages != expected {
+                    let ids = |of: &[(i64, String)]| of.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
+                    let (has, should) = (ids(pages), ids(expected));
+                    odd.extend(has.symmetric_difference(&should));
+                    verdict.other.push(format!(
+                        "{user} with {peer}, {how}: {} messages where MySQL has {}; only shown {:?}, only kept {:?}{}",
+                        pages.len(),
+                        expected.len(),
+                        has.difference(&should).collect::<Vec<_>>(),
+                        should.difference(&has).collect::<Vec<_>>(),
+                        if has == should { "; out of order, twice, or with other words" } else { "" }
+                    ));
+                }
+            };
+            compare(&on, &expected, "oldest first");
+            expected.reverse();
+            compare(back, &expected, "newest first");
+        }
+    }
+
+    fn check_unread(&mut self, user: i64, verdict: &mut Verdict) {
+        let Some(shown) = self.shown.get(&user) else { return };
+        let expected = self.kept.unread(user);
+        let newest: Vec<i64> = expected.iter().rev().take(MAX_LISTED).copied().collect();
+        if shown.unread != (expected.len() as u64, newest) {
+            let listed: BTreeSet<i64> = shown.unread.1.iter().copied().collect();
+            self.odd.extend(listed.symmetric_difference(&expected));
+            verdict.other.push(format!(
+                "{user} has {} unread where MySQL has {}; only listed {:?}, only kept {:?}",
+                shown.unread.0,
+                expected.len(),
+                listed.difference(&expected).collect::<Vec<_>>(),
+                expected.difference(&listed).collect::<Vec<_>>()
+            ));
+        }
+    }
+
+    /// What a user was told to have hidden is hidden from them; [`Self::check_send`] sees that the other still has it.
+    fn check_deletions(&self, verdict: &mut Verdict) {
+        for ((user, id), told) in &self.book.deletions {
+            let number = id.parse().unwrap_or_default();
+            if told.is_some() && !self.kept.deleted.contains(&(*user, number)) {
+                verdict.other.push(format!("{user} deleted {id}, and MySQL does not know"));
+            }
+        }
+        for (user, id) in &self.kept.deleted {
+            if !self.book.deletions.contains_key(&(*user, id.to_string())) {
+                verdict.other.push(format!("{user} did not delete {id}, and MySQL says so"));
+            }
+        }
+    }
+
+    /// What ledger, MySQL and Redis say of a message.
+    fn known(&self, id: i64, detail: Option<String>) -> String {
+        let text = id.to_string();
+        let sent = self.book.sends.iter().find(|(_, send)| send.ids.contains(&text));
+        let sent = sent.map_or_else(
+            || "no answer told it".to_owned(),
+            |(content, send)| format!("{content:?}, {} tries, told {:?}", send.tries, send.ids),
+        );
+        let recall = match self.book.recalls.get(&text) {
+            None => "not recalled",
+            Some(None) => "a recall without success",
+            Some(Some(_)) => "recalled",
+        };
+        let row = self.kept.rows.get(&id).map_or_else(|| "no row".to_owned(), ToString::to_string);
+        let tombstone = if self.kept.tombstones.contains(&id) { "a tombstone" } else { "no tombstone" };
+        let deleted: Vec<i64> =
+            self.kept.deleted.iter().filter(|(_, it)| *it == id).map(|(user, _)| *user).collect();
+        let detail = detail.unwrap_or_else(|| "nothing".to_owned());
+        format!("{id}: {sent}; {recall}; {row}; {tombstone}; deleted by {deleted:?}; Redis has {detail}")
+    }
+
+    fn check_positions(&self, verdict: &mut Verdict) {
+        for ((user, peer), told) in &self.book.positions {
+            let kept = self.kept.position(*user, *peer);
+            if kept < *told {
+                verdict.other.push(format!("{user} has read {peer} up to {told}, and MySQL says {kept}"));
+            }
+        }
+    }
+}
+
+/// Whether a detail of Redis says anything.
+fn has_words(detail: &str) -> bool {
+    let detail: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
+    detail["content"].as_str().is_some_and(|content| !content.is_empty())
+}

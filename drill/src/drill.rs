@@ -1,0 +1,290 @@
+//! A drill from its first round to its last.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::away::Watchers;
+use crate::check::{Verdict, check};
+use crate::fault::{Fault, Faults};
+use crate::footprint::Life;
+use crate::report::{Report, Row};
+use crate::settle::settle;
+use crate::site::Site;
+use crate::workload::{Workload, users_of};
+
+/// How often what looks wrong is looked at again before it counts: a record that a producer still holds may arrive late.
+const LOOKS: u32 = 6;
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+
+/// How long the parts of a round take, and what the runtime is told.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// The users work before the fault.
+    pub before: Duration,
+    /// The fault lasts.
+    pub hold: Duration,
+    /// The same for what is frozen.
+    pub freeze: Duration,
+    /// The users work after it.
+    pub after: Duration,
+    /// How long a user waits for an answer.
+    pub patience: Duration,
+    /// The longest pause of the consumer between two tries.
+    pub longest_pause: Duration,
+    /// Settings that differ from the defaults.
+    pub settings: Vec<(&'static str, &'static str)>,
+    /// By how much promised times may be exceeded: 1 on a machine that does nothing else.
+    pub slack: u32,
+}
+
+impl Pace {
+    /// By which a promise is judged: every setting has its default, what is frozen stays so for 20 s.
+    pub fn full() -> Self {
+        Self {
+            before: Duration::from_secs(3),
+            hold: Duration::from_secs(6),
+            freeze: Duration::from_secs(20),
+            after: Duration::from_secs(2),
+            patience: Duration::from_secs(15),
+            longest_pause: Duration::from_secs(30),
+            settings: Vec::new(),
+            slack: 1,
+        }
+    }
+
+    /// For a test of every fault within two minutes, on a machine that runs other tests too: time-outs are shorter, since
+    /// what is frozen stays so for little more than a second.
+    pub fn short() -> Self {
+        Self {
+            before: Duration::from_millis(400),
+            hold: Duration::from_secs(1),
+            freeze: Duration::from_millis(1_500),
+            after: Duration::from_millis(200),
+            patience: Duration::from_secs(2),
+            longest_pause: Duration::from_secs(1),
+            settings: vec![("REDIS_TIMEOUT_MS", "500"), ("MYSQL_TIMEOUT_MS", "500")],
+            slack: 8,
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Drill {
+    /// Which faults, one after the other; all, and mixes of two, if none is named.
+    pub faults: Vec<Faults>,
+    /// How many mixes at least.
+    pub mixes: usize,
+    /// It goes on until then.
+    pub at_least: Duration,
+    /// Decides what the users do, and which faults are mixed.
+    pub seed: u64,
+    /// How fast.
+    pub pace: Pace,
+    /// The binary of this crate, which is also the runtime.
+    pub program: PathBuf,
+    /// The folder where the runtime's logs go.
+    pub logs: PathBuf,
+}
+
+impl Drill {
+    /// What the round with this number does; `None` after the last.
+    fn round(&self, number: usize, start: Instant, random: &mut StdRng) -> Option<Faults> {
+        let each: Vec<Faults> = if self.faults.is_empty() {
+            Fault::all().map(|fault| Faults(vec![fault])).collect()
+        } else {
+            self.faults.clone()
+        };
+        if let Some(faults) = each.get(number) {
+            return Some(faults.clone());
+        }
+        let more = number - each.len();
+        if !self.faults.is_empty() {
+            return (start.elapsed() < self.at_least).then(|| each[more % each.len()].clone());
+        }
+        (more < self.mixes || start.elapsed() < self.at_least).then(|| mix(random))
+    }
+}
+
+/// Two faults that may be done together.
+fn mix(random: &mut StdRng) -> Faults {
+    let mixes: Vec<(Fault, Fault)> = Fault::all()
+        .flat_map(|one| Fault::all().map(move |other| (one, other)))
+        .filter(|(one, other)| one.mixes_with(*other))
+        .collect();
+    let (one, other) = mixes[random.random_range(0..mixes.len())];
+    Faults(vec![one, other])
+}
+
+/// Does it, and tells each line of the first table as it comes, until `interrupt` ends it before its time.
+pub async fn drill(
+    drill: &Drill,
+    interrupt: impl Future<Output = ()>,
+    mut tell: impl FnMut(&str),
+) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let mut interrupt = std::pin::pin!(interrupt);
+    let site = tokio::select! {
+        site = Box::pin(Site::start(&drill.logs, drill.program.clone(), &drill.pace)) => site?,
+        () = &mut interrupt => return Ok(Report { interrupted: true, ..report }),
+    };
+    for line in site.stack.versions().await {
+        tell(&line);
+    }
+    tell("");
+    tell(Row::HEAD);
+    let worked = tokio::select! {
+        worked = Box::pin(all_rounds(drill, &site, &mut report, &mut tell)) => worked,
+        () = &mut interrupt => {
+            report.interrupted = true;
+            site.runtime.lock().await.kill().await
+        }
+    };
+    let stopped = site.stop().await;
+    worked?;
+    stopped?;
+    Ok(report)
+}
+
+async fn all_rounds(
+    drill: &Drill,
+    site: &Site,
+    report: &mut Report,
+    tell: &mut impl FnMut(&str),
+) -> anyhow::Result<()> {
+    let (start, mut random) = (Instant::now(), StdRng::seed_from_u64(drill.seed));
+    for number in 0.. {
+        let Some(faults) = drill.round(number, start, &mut random) else { break };
+        if let Some(kind) = faults.need_a_proxy().find(|kind| site.proxy(*kind).is_none()) {
+            tell(&format!("| {faults:<37} | left out: in Docker there is no proxy in front of {kind} |"));
+            continue;
+        }
+        let mut row =
+            Box::pin(round(drill, site, number, &faults)).await.with_context(|| format!("{faults}"))?;
+        look_at_the_runtime(site, &faults, report, &mut row.verdict).await;
+        tell(&row.to_string());
+        report.rows.push(row);
+    }
+    Ok(())
+}
+
+/// Users work, something goes wrong, it is mended, and what is left is checked.
+async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> anyhow::Result<Row> {
+    let pace = &drill.pace;
+    let range = users_of(number);
+    // Those who watch have conversations of their own.
+    let watcher = range.end;
+    let range = range.start..range.end + 2;
+    let letters = site.dead_letters().await?.len();
+
+    let mut workload = Workload::begin(site, number, drill.seed, pace.patience)?;
+    let watchers = Watchers::prepare(site, watcher, &workload.ledger, pace.patience).await?;
+    tokio::time::sleep(pace.before).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (hold, mut watch) = (pace.hold_of(faults), None);
+    for fault in faults.in_order_of_begin() {
+        Box::pin(fault.begin(site)).await.with_context(|| format!("{fault} begins"))?;
+        if watch.is_none() {
+            watch = Some(tokio::spawn(watchers.clone().watch(stop.clone())));
+        }
+        tokio::time::sleep(hold / u32::try_from(faults.0.len())?).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let watching = watch.context("no fault")?;
+    let mend = async {
+        for fault in faults.in_order_of_end() {
+            Box::pin(fault.end(site)).await.with_context(|| format!("{fault} ends"))?;
+        }
+        anyhow::Ok(Instant::now())
+    };
+    // What was asked before may be answered only by what is mended now.
+    let (mended, seen) = tokio::join!(Box::pin(mend), watching);
+    let (mended, (mut watchers, away)) = (mended?, seen??);
+    let answered = watchers.until_answered().await?;
+    tokio::time::sleep(pace.after).await;
+    workload.end().await?;
+
+    let settled = settle(site).await;
+    let settled_after = mended.elapsed();
+    let book = workload.ledger.book().clone();
+    let mut verdict = judged(site, &book, &range).await?;
+    if let Err(error) = settled {
+        verdict.other.push(error.to_string());
+    }
+    let promised = faults.single().map(|what| away.broken_promises(what, pace.slack));
+    verdict.other.extend(promised.unwrap_or_default());
+    verdict.other.extend(book.wrong.iter().cloned());
+    verdict
+        .other
+        .extend(site.dead_letters().await?.into_iter().skip(letters).map(|it| format!("dead letter: {it}")));
+    if book.glimpsed > 0 && !faults.touch_redis() {
+        verdict.other.push(format!("{} times a page showed what had been taken back", book.glimpsed));
+    }
+    if book.unhidden > 0 {
+        verdict.other.push(format!("{} times a page showed what its reader had deleted", book.unhidden));
+    }
+    Ok(Row {
+        faults: faults.clone(),
+        requests: book.requests,
+        accepted: book.accepted(),
+        failed: book.failed,
+        recalled: book.recalls.values().flatten().count(),
+        deleted: book.deletions.values().flatten().count(),
+        glimpsed: book.glimpsed,
+        verdict,
+        away,
+        answered,
+        settled: settled_after,
+    })
+}
+
+/// What is wrong still after some time.
+async fn judged(
+    site: &Site,
+    book: &crate::ledger::Book,
+    users: &std::ops::Range<i64>,
+) -> anyhow::Result<Verdict> {
+    let mut verdict = Verdict::default();
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        verdict = check(site, book, users).await?;
+        if verdict.is_clean() {
+            break;
+        }
+    }
+    Ok(verdict)
+}
+
+/// Whether the runtime is back to what it was after its first round.
+async fn look_at_the_runtime(site: &Site, faults: &Faults, report: &mut Report, verdict: &mut Verdict) {
+    let Some(pid) = site.runtime.lock().await.pid() else { return };
+    match report.lives.last_mut() {
+        Some(life) if life.pid == pid => {
+            for what in life.look_again().await {
+                verdict.other.push(format!("{what} of the runtime grew: {life}"));
+            }
+        }
+        _ => {
+            debug_assert!(report.lives.is_empty() || faults.replace_the_runtime());
+            report.lives.extend(Life::begin(pid));
+        }
+    }
+}
+
+impl Pace {
+    fn hold_of(&self, faults: &Faults) -> Duration {
+        let holds = faults.0.iter().map(|fault| {
+            let hold = if fault.is_freeze() { self.freeze } else { self.hold };
+            hold.max(fault.lasts_at_least())
+        });
+        holds.max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,123 @@
+//! What the stores keep of one round.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+
+use redis::AsyncCommands as _;
+
+use crate::site::Site;
+
+/// A row of `message`.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) from_user_id: i64,
+    pub(crate) to_id: i64,
+    pub(crate) content: String,
+    pub(crate) status: u8,
+    pub(crate) recall_time: Option<i64>,
+}
+
+impl Row {
+    pub(crate) fn is_shown(&self) -> bool {
+        self.status == 1
+    }
+
+    pub(crate) fn is_between(&self, one: i64, other: i64) -> bool {
+        (self.from_user_id, self.to_id) == (one, other) || (self.from_user_id, self.to_id) == (other, one)
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, from_user_id: from, to_id: to, content, status, recall_time } = self;
+        write!(f, "row {id} from {from} to {to}, {content:?}, status {status}, recalled {recall_time:?}")
+    }
+}
+
+/// Rows, deletions, read positions and tombstones.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) rows: BTreeMap<i64, Row>,
+    pub(crate) deleted: BTreeSet<(i64, i64)>,
+    /// By user and conversation.
+    pub(crate) positions: BTreeMap<(i64, String), i64>,
+    pub(crate) tombstones: BTreeSet<i64>,
+}
+
+impl Kept {
+    /// Reads what MySQL has of these users.
+    pub(crate) async fn read(site: &Site, users: &Range<i64>) -> anyhow::Result<Self> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, from_user_id, to_id, content, status, recall_time FROM message \
+             WHERE from_user_id >= ? AND from_user_id < ?",
+        )
+        .bind(users.start)
+        .bind(users.end)
+        .fetch_all(&site.mysql)
+        .await?;
+        let deleted: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT user_id, message_id FROM message_delete WHERE user_id >= ? AND user_id < ?",
+        )
+        .bind(users.start)
+        .bind(users.end)
+        .fetch_all(&site.mysql)
+        .await?;
+        let positions: Vec<(i64, String, i64)> = sqlx::query_as(
+            "SELECT user_id, conv_id, up_to FROM read_position WHERE user_id >= ? AND user_id < ?",
+        )
+        .bind(users.start)
+        .bind(users.end)
+        .fetch_all(&site.mysql)
+        .await?;
+        let tombstones: Vec<(i64,)> =
+            sqlx::query_as("SELECT message_id FROM message_recall").fetch_all(&site.mysql).await?;
+        Ok(Self {
+            rows: rows.into_iter().map(|row| (row.id, row)).collect(),
+            deleted: deleted.into_iter().collect(),
+            positions: positions
+                .into_iter()
+                .map(|(user, conversation, up_to)| ((user, conversation), up_to))
+                .collect(),
+            tombstones: tombstones.into_iter().map(|(id,)| id).collect(),
+        })
+    }
+
+    /// What a user sees of a conversation, oldest first.
+    pub(crate) fn history(&self, user: i64, peer: i64) -> Vec<&Row> {
+        let shown = self.rows.values().filter(|row| row.is_shown() && row.is_between(user, peer));
+        shown.filter(|row| !self.deleted.contains(&(user, row.id))).collect()
+    }
+
+    /// How far a user has read a conversation; 0 if not at all.
+    pub(crate) fn position(&self, user: i64, peer: i64) -> i64 {
+        let conversation = format!("{}_{}", user.min(peer), user.max(peer));
+        self.positions.get(&(user, conversation)).copied().unwrap_or_default()
+    }
+
+    /// What a user has not read, oldest first.
+    pub(crate) fn unread(&self, user: i64) -> BTreeSet<i64> {
+        let received = self.rows.values().filter(|row| row.is_shown() && row.to_id == user);
+        received
+            .filter(|row| {
+                !self.deleted.contains(&(user, row.id)) && row.id > self.position(user, row.from_user_id)
+            })
+            .map(|row| row.id)
+            .collect()
+    }
+}
+
+/// What Redis has of these messages.
+pub(crate) async fn details(
+    site: &Site,
+    ids: impl IntoIterator<Item = impl fmt::Display>,
+) -> anyhow::Result<Vec<Option<String>>> {
+    let keys: Vec<String> = ids.into_iter().map(|id| format!("msg:detail:{id}")).collect();
+    let mut redis = site.redis().await?;
+    let mut details = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(500) {
+        details.extend(redis.mget::<_, Vec<Option<String>>>(keys).await?);
+    }
+    Ok(details)
+}

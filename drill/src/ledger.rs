@@ -1,0 +1,67 @@
+//! What the users did and what they were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// All of one round.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Mutex<Book>);
+
+/// The pages of the ledger. Ids are as the API has them: decimal texts.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Book {
+    /// By content, which no two sends share.
+    pub(crate) sends: BTreeMap<String, Send>,
+    pub(crate) recalls: BTreeMap<String, Told>,
+    /// By user and message.
+    pub(crate) deletions: BTreeMap<(i64, String), Told>,
+    /// How far a user was told to have read, by user and peer.
+    pub(crate) positions: BTreeMap<(i64, i64), i64>,
+    pub(crate) requests: usize,
+    /// Answered 503, or not in time.
+    pub(crate) failed: usize,
+    /// Recalled before a page was asked for, and on it.
+    pub(crate) glimpsed: usize,
+    /// Deleted by the reader before a page was asked for, and on it.
+    pub(crate) unhidden: usize,
+    /// Answers that no caller should get, and what is wrong with them.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// One message, however often it was tried.
+#[derive(Debug, Clone)]
+pub(crate) struct Send {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    pub(crate) client_msg_id: Option<String>,
+    pub(crate) tries: usize,
+    /// What the answers called it: one id, or two if a late retry became a second message that gives way to the first.
+    pub(crate) ids: BTreeSet<String>,
+}
+
+/// When a user was told that it is done; if never, it may be done or not.
+pub(crate) type Told = Option<Instant>;
+
+impl Book {
+    /// Whether a recall was answered with success.
+    pub(crate) fn is_recalled(&self, id: &str) -> bool {
+        self.recalls.get(id).is_some_and(Option::is_some)
+    }
+
+    /// How many sends were answered with success.
+    pub(crate) fn accepted(&self) -> usize {
+        self.sends.values().filter(|send| !send.ids.is_empty()).count()
+    }
+}
+
+impl Ledger {
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an answer that nobody should get.
+    pub(crate) fn wrong(&self, what: String) {
+        self.book().wrong.push(what);
+    }
+}

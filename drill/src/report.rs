@@ -1,0 +1,111 @@
+//! What a drill found, as tables.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::away::Away;
+use crate::check::Verdict;
+use crate::fault::Faults;
+use crate::footprint::Life;
+
+/// One round.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) faults: Faults,
+    pub(crate) requests: usize,
+    pub(crate) accepted: usize,
+    pub(crate) failed: usize,
+    pub(crate) recalled: usize,
+    pub(crate) deleted: usize,
+    pub(crate) glimpsed: usize,
+    pub(crate) verdict: Verdict,
+    pub(crate) away: Away,
+    /// From the end of the fault until a send and a page are answered with success.
+    pub(crate) answered: Duration,
+    /// From the end of the fault until nothing is pending, with the users' work in between.
+    pub(crate) settled: Duration,
+}
+
+impl Row {
+    /// The names of the columns.
+    pub(crate) const HEAD: &'static str = "\
+| fault                                 | requests | accepted | failed | recalled | deleted | lost | doubled | resurrected | other | glimpsed | answers after ms | settled after ms |
+|---------------------------------------|---------:|---------:|-------:|---------:|--------:|-----:|--------:|------------:|------:|---------:|-----------------:|-----------------:|";
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "| {:<37} | {:>8} | {:>8} | {:>6} | {:>8} | {:>7} | {:>4} | {:>7} | {:>11} | {:>5} | {:>8} | {:>16} | {:>16} |",
+            self.faults,
+            self.requests,
+            self.accepted,
+            self.failed,
+            self.recalled,
+            self.deleted,
+            self.verdict.lost.len(),
+            self.verdict.doubled.len(),
+            self.verdict.resurrected.len(),
+            self.verdict.other.len(),
+            self.glimpsed,
+            self.answered.as_millis(),
+            self.settled.as_millis()
+        )
+    }
+}
+
+/// All rounds of a drill.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) lives: Vec<Life>,
+    /// It was ended before its time.
+    pub interrupted: bool,
+}
+
+impl Report {
+    /// Whether every bad column is zero.
+    pub fn is_clean(&self) -> bool {
+        self.rows.iter().all(|row| row.verdict.is_clean())
+    }
+
+    /// Each offence, with the round it belongs to and what is known of it.
+    pub fn offences(&self) -> Vec<String> {
+        let mut offences = Vec::new();
+        for row in &self.rows {
+            let Verdict { lost, doubled, resurrected, other, known } = &row.verdict;
+            for (kind, lines) in [
+                ("lost", lost),
+                ("doubled", doubled),
+                ("resurrected", resurrected),
+                ("other", other),
+                ("known", known),
+            ] {
+                offences.extend(lines.iter().map(|line| format!("{}: {kind}: {line}", row.faults)));
+            }
+        }
+        offences
+    }
+}
+
+/// The second and the third table; the rows of the first are printed as they come.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "While it lasted, answered with success / not, median / P99:\n")?;
+        writeln!(
+            f,
+            "| {:<37} | {:<26} | {:<26} | {:<26} |",
+            "fault", "sends", "pages Redis has", "recalls of what MySQL has"
+        )?;
+        writeln!(f, "|{0:-<39}|{0:-<28}|{0:-<28}|{0:-<28}|", "")?;
+        for Row { faults, away, .. } in &self.rows {
+            writeln!(f, "| {faults:<37} | {:<26} | {:<26} | {:<26} |", away.sends, away.pages, away.recalls)?;
+        }
+        writeln!(f, "\nProcesses of the runtime, at rest:\n")?;
+        for life in &self.lives {
+            writeln!(f, "- {life}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! What queries show, once everything is settled.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anyhow::{Context as _, bail};
+use hongyan_tests::{Answer, Caller};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::site::Site;
+
+/// How many pages one conversation of a drill can have at most.
+const MAX_PAGES: usize = 1_000;
+
+/// What one user sees.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// By peer: ids and contents, newest first, as pages from the newest back have them.
+    pub(crate) back: BTreeMap<i64, Vec<(i64, String)>>,
+    /// The same, oldest first, as pages from the oldest on have them.
+    pub(crate) on: BTreeMap<i64, Vec<(i64, String)>>,
+    /// How many are unread, and the newest of them, newest first.
+    pub(crate) unread: (u64, Vec<i64>),
+}
+
+/// Asks for everything that every user sees.
+pub(crate) async fn read(site: &Site, users: &Range<i64>) -> anyhow::Result<BTreeMap<i64, Shown>> {
+    let mut asking = JoinSet::new();
+    for user in users.clone() {
+        let (caller, users) = (site.caller(user)?, users.clone());
+        asking.spawn(async move { Ok::<_, anyhow::Error>((user, by(&caller, users).await?)) });
+    }
+    let mut all = BTreeMap::new();
+    while let Some(asked) = asking.join_next().await {
+        let (user, shown) = asked??;
+        all.insert(user, shown);
+    }
+    Ok(all)
+}
+
+async fn by(caller: &Caller, users: Range<i64>) -> anyhow::Result<Shown> {
+    let mut shown = Shown::default();
+    for peer in users.filter(|peer| *peer != caller.id.get()) {
+        shown.back.insert(peer, walk(caller, peer, "before", None).await?);
+        // The smallest id: all are newer.
+        shown.on.insert(peer, walk(caller, peer, "after", Some("1".to_owned())).await?);
+    }
+    let answer = ok(caller.try_request(http::Method::GET, "/unread", None).await)?;
+    let ids = answer.body["messageIds"].as_array().context("no ids")?;
+    let ids = ids.iter().map(number).collect::<anyhow::Result<_>>()?;
+    shown.unread = (answer.body["total"].as_u64().context("no total")?, ids);
+    Ok(shown)
+}
+
+async fn walk(
+    caller: &Caller,
+    peer: i64,
+    direction: &str,
+    from: Option<String>,
+) -> anyhow::Result<Vec<(i64, String)>> {
+    let (mut all, mut cursor) = (Vec::new(), from);
+    for _ in 0..MAX_PAGES {
+        let from = cursor.map_or_else(String::new, |cursor| format!("&{direction}={cursor}"));
+        let path = format!("/conversations/{peer}/messages?limit=100{from}");
+        let page = ok(caller.try_request(http::Method::GET, &path, None).await)?;
+        for message in page.body["messages"].as_array().context("no messages")? {
+            all.push((number(&message["id"])?, message["content"].as_str().unwrap_or_default().to_owned()));
+        }
+        match page.body["next"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => return Ok(all),
+        }
+    }
+    bail!("the conversation of {} with {peer} does not end", caller.id)
+}
+
+fn number(id: &Value) -> anyhow::Result<i64> {
+    id.as_str().and_then(|id| id.parse().ok()).with_context(|| format!("{id} is no id"))
+}
+
+fn ok(answer: Result<Answer, Box<dyn std::error::Error + Send + Sync>>) -> anyhow::Result<Answer> {
+    let answer = answer.map_err(|error| anyhow::anyhow!("no answer: {error}"))?;
+    if answer.status != 200 {
+        bail!("answered {} {}", answer.status, answer.text);
+    }
+    Ok(answer)
+}

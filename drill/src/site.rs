@@ -1,0 +1,207 @@
+//! Where a drill takes place: three servers of its own, a proxy in front of each, and the runtime that reaches them through
+//! the proxies. The drill itself looks at the servers directly.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hongyan::app::App;
+use hongyan::clock::Clock;
+use hongyan::config::Config;
+use hongyan::id::UserId;
+use hongyan_local::dlq::{self, Filter};
+use hongyan_local::stack::{Kind, Stack, StackOptions};
+use hongyan_tests::Caller;
+use hongyan_tests::proxy::Proxy;
+use rand::Rng as _;
+use redis::aio::MultiplexedConnection;
+use sqlx::MySqlPool;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+
+use crate::drill::Pace;
+use crate::process::{Program, RuntimeProcess};
+use crate::serve::Serve;
+
+/// Where the servers run: `native` or `docker`.
+const PLACE: &str = "HONGYAN_STACK";
+
+/// A token is good for the whole drill, also by a clock that was set back.
+const TOKEN_SINCE_MS: i64 = 600_000;
+const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
+
+/// The place of one drill.
+pub(crate) struct Site {
+    pub(crate) stack: Stack,
+    proxies: Vec<(Kind, Arc<Proxy>)>,
+    cutting: std::sync::Mutex<Vec<AbortHandle>>,
+    /// The runtime that users talk to.
+    pub(crate) runtime: Mutex<RuntimeProcess>,
+    /// Another member of the consumer group, for a time.
+    pub(crate) second: Mutex<Option<RuntimeProcess>>,
+    program: Program,
+    /// A process like a Lambda of the compensator's, whose clock the drill puts forward.
+    pub(crate) app: App,
+    clock_offset: Arc<AtomicI64>,
+    pub(crate) config: Config,
+    /// MySQL, for looking at rows.
+    pub(crate) mysql: MySqlPool,
+    redis: redis::Client,
+}
+
+impl Site {
+    /// Starts the servers, the proxies and the runtime, whose log goes to the folder `logs`.
+    pub(crate) async fn start(logs: &Path, program: PathBuf, pace: &Pace) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(logs)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let given = std::env::var(PLACE).map(|place| (PLACE.to_owned(), place));
+        let options =
+            StackOptions::temporary().with_environment(given)?.with_kafka_proxy(listener.local_addr()?);
+        let stack = Box::pin(Stack::start(options)).await?;
+        let mut settings: Vec<(String, String)> =
+            stack.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        settings.extend(pace.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let config = config_of(&settings)?;
+        let mysql = MySqlPool::connect_lazy(value_of(&settings, Kind::Mysql.variable())?)?;
+        let redis = redis::Client::open(value_of(&settings, Kind::Redis.variable())?)?;
+        let clock_offset: Arc<AtomicI64> = Arc::default();
+        let app = App::new(&config, Clock::shifted(clock_offset.clone()))?;
+
+        let mut proxies = Vec::new();
+        for kind in [Kind::Redis, Kind::Mysql] {
+            let url = settings.iter_mut().find(|(name, _)| name == kind.variable()).context("its URL")?;
+            let proxy = Proxy::to(&url.1).await;
+            url.1 = proxy.url();
+            proxies.push((kind, Arc::new(proxy)));
+        }
+        if let Some(kafka) = stack.kafka_behind_proxy() {
+            let proxy = Proxy::on(listener, &format!("kafka://{kafka}"));
+            let bootstrap = settings.iter_mut().find(|(name, _)| name == Kind::Kafka.variable());
+            bootstrap.context("its address")?.1 = proxy.address().to_string();
+            proxies.push((Kind::Kafka, Arc::new(proxy)));
+        }
+        let serve = Serve { listen: free_address(), longest_pause: pace.longest_pause };
+        let program = Program { path: program, settings, serve, log: logs.join("runtime.log") };
+        let runtime = RuntimeProcess::begin(program.clone()).await?;
+        Ok(Self {
+            stack,
+            proxies,
+            cutting: std::sync::Mutex::default(),
+            runtime: Mutex::new(runtime),
+            second: Mutex::new(None),
+            program,
+            app,
+            clock_offset,
+            config,
+            mysql,
+            redis,
+        })
+    }
+
+    /// Stops everything in good order.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.stop_cutting();
+        self.end_second().await?;
+        self.runtime.lock().await.stop().await?;
+        self.app.shutdown().await;
+        self.mysql.close().await;
+        Ok(self.stack.stop().await?)
+    }
+
+    /// A user of the runtime.
+    pub(crate) fn caller(&self, user: i64) -> anyhow::Result<Caller> {
+        let user = UserId::new(user)?;
+        let since = Clock::system().now_ms() - TOKEN_SINCE_MS;
+        let token = self.app.auth.issue(user, since, TOKEN_LIFETIME)?;
+        Ok(Caller::new(self.program.serve.listen, user, token))
+    }
+
+    /// A connection to Redis.
+    pub(crate) async fn redis(&self) -> anyhow::Result<MultiplexedConnection> {
+        Ok(self.redis.get_multiplexed_async_connection().await?)
+    }
+
+    /// The proxy in front of a server; in Docker there is none in front of Kafka.
+    pub(crate) fn proxy(&self, kind: Kind) -> Option<&Arc<Proxy>> {
+        self.proxies.iter().find(|(it, _)| *it == kind).map(|(_, proxy)| proxy)
+    }
+
+    /// Resets the connections of a proxy every `pause`, until [`Self::stop_cutting`].
+    pub(crate) fn cut_again_and_again(&self, proxy: &Arc<Proxy>, pause: Duration) {
+        let proxy = proxy.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                proxy.cut();
+                tokio::time::sleep(pause).await;
+            }
+        });
+        self.cutting.lock().unwrap_or_else(PoisonError::into_inner).push(task.abort_handle());
+    }
+
+    pub(crate) fn stop_cutting(&self) {
+        for task in self.cutting.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+
+    pub(crate) fn slow_down(&self, kind: Kind, latency: Duration) {
+        if let Some(proxy) = self.proxy(kind) {
+            proxy.slow_down(latency);
+        }
+    }
+
+    /// A second runtime joins the consumer group.
+    pub(crate) async fn begin_second(&self) -> anyhow::Result<()> {
+        let mut program = self.program.clone();
+        program.serve.listen = free_address();
+        program.log.set_file_name("runtime-2.log");
+        *self.second.lock().await = Some(RuntimeProcess::begin(program).await?);
+        Ok(())
+    }
+
+    /// It leaves in good order.
+    pub(crate) async fn end_second(&self) -> anyhow::Result<()> {
+        match self.second.lock().await.take() {
+            Some(mut second) => second.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the compensator, for which `ms` more have passed.
+    pub(crate) async fn compensate_after(&self, ms: i64) -> anyhow::Result<()> {
+        self.clock_offset.fetch_add(ms, Ordering::SeqCst);
+        let event = hongyan_scheduled_compensator::EventBridgeEvent::default();
+        let summary = hongyan_scheduled_compensator::handle(&self.app, event).await;
+        summary.map(drop).map_err(|error| anyhow::anyhow!("the compensator: {error}"))
+    }
+
+    /// What could not be handled, a line each.
+    pub(crate) async fn dead_letters(&self) -> anyhow::Result<Vec<String>> {
+        let letters = dlq::list(&self.config.kafka, Filter::default()).await?;
+        Ok(letters.iter().map(ToString::to_string).collect())
+    }
+}
+
+fn config_of(settings: &[(String, String)]) -> anyhow::Result<Config> {
+    Ok(Config::from_lookup(|name| value_of(settings, name).ok().map(str::to_owned))?)
+}
+
+fn value_of<'a>(settings: &'a [(String, String)], name: &str) -> anyhow::Result<&'a str> {
+    let found = settings.iter().rev().find(|(it, _)| it == name);
+    found.map(|(_, value)| value.as_str()).with_context(|| format!("{name} is not known"))
+}
+
+/// An address that nobody listens on now. It lies below what the system gives to outgoing connections, so that a client
+/// does not take it while the runtime is away.
+fn free_address() -> SocketAddr {
+    loop {
+        let address = (Ipv4Addr::LOCALHOST, rand::rng().random_range(20_000..32_000)).into();
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A user of the drill: each request goes into the ledger, with its answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hongyan_tests::{Answer, Caller};
+use http::Method;
+use serde_json::json;
+
+use crate::ledger::{Ledger, Send, Told};
+
+/// How often a send that was not answered with success is tried.
+const TRIES: usize = 6;
+
+/// The pause before the second try; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a request came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Answer(Answer),
+    /// The connection was refused or cut, or there was no answer in time.
+    None,
+}
+
+impl Outcome {
+    /// The status, if there was an answer.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answer(answer) => Some(answer.status),
+            Self::None => None,
+        }
+    }
+}
+
+/// Somebody with a token.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) caller: Caller,
+    pub(crate) ledger: Arc<Ledger>,
+    /// How long they wait for an answer.
+    pub(crate) patience: Duration,
+}
+
+impl User {
+    pub(crate) fn id(&self) -> i64 {
+        self.caller.id.get()
+    }
+
+    /// Any request.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Outcome {
+        self.ledger.book().requests += 1;
+        let asked =
+            tokio::time::timeout(self.patience, self.caller.try_request(method.clone(), path, body)).await;
+        let outcome = match asked {
+            Ok(Ok(answer)) => Outcome::Answer(answer),
+            Ok(Err(_)) | Err(_) => Outcome::None,
+        };
+        match &outcome {
+            Outcome::Answer(answer) if answer.status == 503 => {
+                self.ledger.book().failed += 1;
+                if !answer.headers.contains_key("retry-after") {
+                    self.ledger.wrong(format!("{method} {path}: 503 without Retry-After: {}", answer.text));
+                }
+            }
+            Outcome::Answer(_) => {}
+            Outcome::None => self.ledger.book().failed += 1,
+        }
+        outcome
+    }
+
+    /// Sends once, under a content of its own. The id, if it was accepted.
+    pub(crate) async fn send(&self, to: i64, content: &str) -> (Outcome, Option<String>) {
+        self.send_as(to, content, None).await
+    }
+
+    /// Sends with a `clientMsgId`, again and again until it is accepted. The id if that was at the first try: the id of a
+    /// later one may have to give way to that of an earlier one.
+    pub(crate) async fn send_until_accepted(&self, to: i64, content: &str) -> Option<String> {
+        let client_msg_id = format!("for {content}");
+        let mut pause = FIRST_PAUSE;
+        for attempt in 0..TRIES {
+            if let (_, Some(id)) = self.send_as(to, content, Some(&client_msg_id)).await {
+                return (attempt == 0).then_some(id);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        None
+    }
+
+    async fn send_as(
+        &self,
+        to: i64,
+        content: &str,
+        client_msg_id: Option<&str>,
+    ) -> (Outcome, Option<String>) {
+        let mut body = json!({"toId": to.to_string(), "content": content, "msgType": 1});
+        if let Some(client_msg_id) = client_msg_id {
+            body["clientMsgId"] = client_msg_id.into();
+        }
+        self.ledger
+            .book()
+            .sends
+            .entry(content.to_owned())
+            .or_insert_with(|| Send {
+                from: self.id(),
+                to,
+                client_msg_id: client_msg_id.map(str::to_owned),
+                tries: 0,
+                ids: std::collections::BTreeSet::new(),
+            })
+            .tries += 1;
+        let outcome = self.ask(Method::POST, "/messages", Some(body.to_string())).await;
+        let id = match &outcome {
+            Outcome::Answer(answer) if matches!(answer.status, 200 | 201) => {
+                answer.body["id"].as_str().map(str::to_owned)
+            }
+            _ => None,
+        };
+        match (&outcome, &id) {
+            (_, Some(id)) => {
+                if let Some(send) = self.ledger.book().sends.get_mut(content) {
+                    send.ids.insert(id.clone());
+                }
+            }
+            (Outcome::None, _) => {}
+            (Outcome::Answer(answer), None) => {
+                if answer.status != 503 {
+                    self.ledger.wrong(format!("the send of {content:?} was answered {}", told(answer)));
+                }
+            }
+        }
+        (outcome, id)
+    }
+
+    /// Takes a message back that was accepted at its first try.
+    pub(crate) async fn recall(&self, id: &str) -> Outcome {
+        self.ledger.book().recalls.insert(id.to_owned(), None);
+        let outcome = self.ask(Method::POST, &format!("/messages/{id}/recall"), None).await;
+        match &outcome {
+            Outcome::Answer(answer) if answer.status == 200 => {
+                self.ledger.book().recalls.insert(id.to_owned(), Some(Instant::now()));
+            }
+            Outcome::Answer(answer) if answer.status != 503 => {
+                self.ledger.wrong(format!("the recall of {id} was answered {}", told(answer)));
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Hides a message of one of their conversations that was accepted at its first try.
+    pub(crate) async fn delete(&self, id: &str) {
+        let key = (self.id(), id.to_owned());
+        self.ledger.book().deletions.entry(key.clone()).or_insert(None);
+        match self.ask(Method::DELETE, &format!("/messages/{id}"), None).await {
+            Outcome::Answer(answer) if answer.status == 204 => {
+                self.ledger.book().deletions.insert(key, Some(Instant::now()));
+            }
+            Outcome::Answer(answer) => self.check_not_found("delete", id, &answer),
+            Outcome::None => {}
+        }
+    }
+
+    /// Marks everything up to a message as read.
+    pub(crate) async fn read(&self, peer: i64, up_to: &str) {
+        let body = json!({"upTo": up_to}).to_string();
+        match self.ask(Method::POST, &format!("/conversations/{peer}/read"), Some(body)).await {
+            Outcome::Answer(answer) if answer.status == 200 => {
+                let up_to: i64 = up_to.parse().unwrap_or_default();
+                let mut book = self.ledger.book();
+                let position = book.positions.entry((self.id(), peer)).or_default();
+                *position = up_to.max(*position);
+            }
+            Outcome::Answer(answer) => self.check_not_found("reading up to", up_to, &answer),
+            Outcome::None => {}
+        }
+    }
+
+    /// A message that was accepted is found, unless somebody has begun to take it back.
+    fn check_not_found(&self, what: &str, id: &str, answer: &Answer) {
+        let recalled = self.ledger.book().recalls.contains_key(id);
+        if answer.status != 503 && !(answer.status == 404 && recalled) {
+            self.ledger.wrong(format!("{what} {id} was answered {}", told(answer)));
+        }
+    }
+
+    /// The newest page.
+    pub(crate) async fn look(&self, peer: i64, limit: u8) -> Outcome {
+        let asked = Instant::now();
+        let outcome =
+            self.ask(Method::GET, &format!("/conversations/{peer}/messages?limit={limit}"), None).await;
+        match &outcome {
+            Outcome::Answer(answer) if answer.status == 200 => self.check_page(asked, peer, answer),
+            Outcome::Answer(answer) if answer.status != 503 => {
+                self.ledger.wrong(format!("a page of {peer} was answered {}", told(answer)));
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Newest first, each once, and nothing that had been taken back or hidden before it was asked for.
+    fn check_page(&self, asked: Instant, peer: i64, answer: &Answer) {
+        let ids: Vec<i64> = answer.ids().iter().filter_map(|id| id.parse().ok()).collect();
+        if !ids.is_sorted_by(|newer, older| newer > older) {
+            self.ledger.wrong(format!("a page of {} with {peer} is out of order: {ids:?}", self.id()));
+        }
+        let mut book = self.ledger.book();
+        let before = |told: Told| told.is_some_and(|told| told < asked);
+        for id in ids.iter().map(ToString::to_string) {
+            let recalled = book.recalls.get(&id).copied().flatten();
+            book.glimpsed += usize::from(before(recalled));
+            let deleted = book.deletions.get(&(self.id(), id)).copied().flatten();
+            book.unhidden += usize::from(before(deleted));
+        }
+    }
+
+    /// What is unread.
+    pub(crate) async fn unread(&self) {
+        if let Outcome::Answer(answer) = self.ask(Method::GET, "/unread", None).await
+            && !matches!(answer.status, 200 | 503)
+        {
+            self.ledger.wrong(format!("what {} has not read was answered {}", self.id(), told(&answer)));
+        }
+    }
+}
+
+fn told(answer: &Answer) -> String {
+    format!("{} {}", answer.status, answer.text)
+}
