@@ -49,34 +49,33 @@ pub(crate) async fn rows(
     rows: Vec<Message>,
     redis_answers: bool,
 ) -> Result<Vec<Message>, ServerError> {
-    let (recalled, rows): (Vec<Message>, Vec<Message>) = rows.into_iter().partition(Message::is_recalled);
-    if redis_answers {
-        tell_redis(app, &recalled).await?;
-    }
-    let rows = if redis_answers { without_recalled(app, rows).await? } else { rows };
+    let rows = if redis_answers {
+        agreed_with_redis(app, rows).await?
+    } else {
+        rows.into_iter().filter(|row| !row.is_recalled()).collect()
+    };
     without_deleted(app, caller, rows, redis_answers).await
 }
 
-/// Redis was away when these were recalled, and came back with the messages as they were: it is told before their ids
-/// can be in a list again.
-async fn tell_redis(app: &App, recalled: &[Message]) -> Result<(), ServerError> {
-    let ids: Vec<MessageId> = recalled.iter().map(|row| row.id).collect();
-    let details = app.cache.details(&ids).await?;
-    let stale = recalled.iter().zip(details).filter(|(_, detail)| matches!(detail, Detail::Message(_)));
-    let recalls: Vec<Recall> =
-        stale.map(|(row, _)| Recall::of(row, row.recall_time.unwrap_or_default())).collect();
-    if recalls.is_empty() { Ok(()) } else { app.cache.confirm_recalled(&recalls).await }
-}
-
-async fn without_recalled(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {
+/// Those rows that neither MySQL nor Redis says are recalled. Where Redis was away when a row was recalled and came back
+/// with the message as it was, it is told, before the id can be in a list again.
+async fn agreed_with_redis(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {
     let ids: Vec<MessageId> = rows.iter().map(|row| row.id).collect();
     let details = app.cache.details(&ids).await?;
-    Ok(rows
-        .into_iter()
-        .zip(details)
-        .filter(|(_, detail)| !detail.is_recalled())
-        .map(|(row, _)| row)
-        .collect())
+    let (mut visible, mut slept_through) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (row, detail) in rows.into_iter().zip(details) {
+        match (row.is_recalled(), detail) {
+            (false, Detail::Message(_) | Detail::Missing) => visible.push(row),
+            (true, Detail::Message(_)) => {
+                slept_through.push(Recall::of(&row, row.recall_time.unwrap_or_default()));
+            }
+            (_, Detail::Recalled(_)) | (true, Detail::Missing) => {}
+        }
+    }
+    if !slept_through.is_empty() {
+        app.cache.confirm_recalled(&slept_through).await?;
+    }
+    Ok(visible)
 }
 
 /// Reads from MySQL what Redis has lost, and puts it back. A recall that is decided meanwhile leaves a stub in Redis, so
@@ -88,7 +87,7 @@ async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageI
     let rows = app.store.messages(missing).await?;
     let rows: Vec<Message> = rows.into_iter().filter(|row| !row.is_recalled()).collect();
     app.cache.restore(&rows).await?;
-    let rows = without_recalled(app, rows).await?;
+    let rows = agreed_with_redis(app, rows).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
