@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::kept::{Kept, details};
+use crate::kept::{Kept, Row, details};
 use crate::ledger::{Book, Send};
 use crate::shown::{self, Shown};
 use crate::site::Site;
@@ -49,8 +49,13 @@ pub(crate) async fn check(site: &Site, book: &Book, users: &Range<i64>) -> anyho
     let recalled: Vec<String> = book.recalls.keys().filter(|id| book.is_recalled(id)).cloned().collect();
     let details_of_recalled = details(site, &recalled).await?;
     let mut verdict = Verdict::default();
+    let mut by_content: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in look.kept.rows.values() {
+        by_content.entry(&row.content).or_default().push(row);
+    }
     for (content, send) in &book.sends {
-        look.check_send(content, send, &mut verdict);
+        let rows = by_content.get(content.as_str()).map_or(&[][..], Vec::as_slice);
+        look.check_send(content, send, rows, &mut verdict);
     }
     for (id, detail) in recalled.iter().zip(details_of_recalled) {
         look.check_recall(id, detail, &mut verdict);
@@ -67,9 +72,9 @@ pub(crate) async fn check(site: &Site, book: &Book, users: &Range<i64>) -> anyho
 }
 
 impl Look<'_> {
-    /// Exactly one row, which both see unless they deleted it; at most one, if it was never accepted.
-    fn check_send(&self, content: &str, send: &Send, verdict: &mut Verdict) {
-        let rows: Vec<_> = self.kept.rows.values().filter(|row| row.content == content).collect();
+    /// Of the rows with this content: exactly one, which both see unless they deleted it; at most one, if it was never
+    /// accepted.
+    fn check_send(&self, content: &str, send: &Send, rows: &[&Row], verdict: &mut Verdict) {
         let known = || {
             let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
             format!(
@@ -86,7 +91,7 @@ impl Look<'_> {
         if rows.len() > 1 {
             verdict.doubled.push(known());
         }
-        let [row] = rows.as_slice() else {
+        let [row] = rows else {
             if rows.is_empty() && !send.ids.is_empty() && !perhaps_recalled {
                 verdict.lost.push(known());
             }

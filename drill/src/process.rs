@@ -89,7 +89,7 @@ impl RuntimeProcess {
         Ok(())
     }
 
-    /// Its end in good order; how long it took.
+    /// Its end in good order.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
         // A frozen one would not see the request.

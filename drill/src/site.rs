@@ -13,10 +13,9 @@ use hongyan::clock::Clock;
 use hongyan::config::Config;
 use hongyan::id::UserId;
 use hongyan_local::dlq::{self, Filter};
-use hongyan_local::stack::{Kind, Stack, StackOptions};
+use hongyan_local::stack::{Kind, Stack, StackOptions, free_port};
 use hongyan_tests::Caller;
 use hongyan_tests::proxy::Proxy;
-use rand::Rng as _;
 use redis::aio::MultiplexedConnection;
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
@@ -195,13 +194,7 @@ fn value_of<'a>(settings: &'a [(String, String)], name: &str) -> anyhow::Result<
     found.map(|(_, value)| value.as_str()).with_context(|| format!("{name} is not known"))
 }
 
-/// An address that nobody listens on now. It lies below what the system gives to outgoing connections, so that a client
-/// does not take it while the runtime is away.
+/// An address that nobody listens on now, and that no client takes while the runtime is away.
 fn free_address() -> SocketAddr {
-    loop {
-        let address = (Ipv4Addr::LOCALHOST, rand::rng().random_range(20_000..32_000)).into();
-        if std::net::TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }

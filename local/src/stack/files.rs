@@ -150,6 +150,14 @@ pub(super) fn settle_port(port: &mut u16) {
     }
 }
 
+/// A port of 127.0.0.1 that nobody listens on now, below those that the system gives to outgoing connections: a client of
+/// whoever listens there does not take it while that one is away.
+pub fn free_port() -> u16 {
+    let mut port = 0;
+    settle_port(&mut port);
+    port
+}
+
 /// Finds a program on the path, or where Debian keeps servers.
 pub(super) fn find_program(names: &[&'static str]) -> Result<PathBuf, StackError> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -31,6 +31,7 @@ use sqlx::Connection as _;
 
 pub use background::{ServerStatus, down, installed_versions, saved_env, status};
 pub use error::StackError;
+pub use files::free_port;
 pub use options::{StackOptions, TopicSpec};
 pub use secure_kafka::SecureKafka;
 pub use server::Server;
