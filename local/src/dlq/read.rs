@@ -47,7 +47,9 @@ impl Reader {
             }
         }
         let (mut done, mut ends, mut starts) = (BTreeMap::new(), BTreeMap::new(), TopicPartitionList::new());
-        for place in committed_offsets(&consumer, &asked, TIMEOUT)?.elements() {
+        let committed =
+            first_answer(&consumer, events, TIMEOUT, |limit| committed_offsets(&consumer, &asked, limit))?;
+        for place in committed.elements() {
             let partition = place.partition();
             let (start, end) = consumer.fetch_watermarks(&topic, partition, TIMEOUT)?;
             let before = match place.offset() {

@@ -75,7 +75,7 @@ pub fn refused(error: KafkaError) -> ServerError {
     }
 }
 
-/// Puts the first question of a consumer that has nothing assigned yet, and serves meanwhile what librdkafka wants of it,
+/// Puts a question of a consumer that has nothing assigned yet, and serves meanwhile what librdkafka wants of it,
 /// such as a token, and has to say. `question` is given how long it may wait. While no answer comes, or the group's
 /// coordinator is settling, it is put again, until `limit` has passed or `events` knows that the broker refuses us. Blocks.
 pub fn first_answer<C: ConsumerContext, T>(
@@ -116,24 +116,14 @@ fn is_silence(error: &KafkaError) -> bool {
     )
 }
 
-/// What the consumer's group has committed in the partitions `asked` for. While the group's coordinator is settling, as
-/// after a start of Kafka, it is asked again, until about `timeout` has passed. Blocks; each question at most `timeout`.
+/// What the consumer's group has committed in the partitions `asked` for; a partition that is refused is an error. Blocks,
+/// at most `timeout`: for [`first_answer`].
 pub fn committed_offsets(
     consumer: &BaseConsumer<ClientEvents>,
     asked: &TopicPartitionList,
     timeout: Duration,
 ) -> KafkaResult<TopicPartitionList> {
-    let began = Instant::now();
-    loop {
-        let answer = consumer.committed_offsets(asked.clone(), timeout).and_then(|committed| {
-            committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
-            Ok(committed)
-        });
-        match answer {
-            Err(error) if is_settling(&error) && began.elapsed() < timeout => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            answer => return answer,
-        }
-    }
+    let committed = consumer.committed_offsets(asked.clone(), timeout)?;
+    committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+    Ok(committed)
 }

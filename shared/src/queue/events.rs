@@ -280,6 +280,7 @@ mod tests {
         assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(30)), Some(2));
         assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(61)), Some(0));
     }
+
     #[test]
     fn a_trouble_lasts_when_it_comes_again_for_ten_seconds() {
         let start = Instant::now();
@@ -290,6 +291,7 @@ mod tests {
         // Then it was over for a while.
         assert!([30, 34, 38].map(at).into_iter().all(|now| !streak.lasts(now)));
     }
+
     #[test]
     fn a_refusal_is_told_to_whoever_waits_until_a_broker_answers() {
         let settings = |name: &str| {
