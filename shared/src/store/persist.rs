@@ -45,7 +45,7 @@ pub enum Persisted {
 const MAX_CONTENT_BYTES: usize = 65_535;
 /// The most bytes of one statement, so that it is one TLS record (16 KiB) and one write to the socket. sqlx leaves Nagle's
 /// algorithm on: the end of a second write would wait until the server acknowledges the first, which it puts off for 40 ms.
-/// `docs/decisions/mysql-connections.md` has the measurement.
+/// `docs/decisions/0025-mysql-connections.md` has the measurement.
 const STATEMENT_BYTES: usize = 15 * 1024;
 /// The same where one row is larger than that, so that it has to wait anyway: as much as no server's
 /// `max_allowed_packet` refuses, which is met by a closed connection and not by an answer.
