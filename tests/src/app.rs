@@ -303,12 +303,21 @@ impl TestApp {
         let trigger = self.runtime().trigger().expect("a trigger");
         self.app().queue.flush(Duration::from_secs(30)).await.expect("Kafka has it within 30 s");
         let drained = async {
-            while let Err(error) = trigger.drain().await {
-                eprintln!("asked again: {error}");
+            loop {
+                match trigger.drain().await {
+                    Ok(()) if self.no_function_holds_a_record().await => break,
+                    Ok(()) => {}
+                    Err(error) => eprintln!("asked again: {error}"),
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), drained).await.expect("drained within 30 s");
+    }
+
+    /// The producer of a function in a process of its own cannot be flushed from here; but what it holds is pending.
+    async fn no_function_holds_a_record(&self) -> bool {
+        self.hosted.is_none() || self.app().cache.pending_count().await.expect("Redis answers") == 0
     }
 
     /// Runs the compensator once.
