@@ -10,6 +10,7 @@ use hongyan::queue::{KafkaBatchResponse, Progress, Queue};
 use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_local::trigger::{InvokeError, Trigger, TriggerOptions};
 use hongyan_tests::kafka::{own_topics, persist};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -68,6 +69,35 @@ async fn kafka_is_killed_frozen_and_comes_back() {
         assert_eq!(*seen.lock().unwrap(), expected, "frozen: {frozen}");
         assert_eq!(queue.progress().await.unwrap(), [Progress::CaughtUp; 10]);
     }
+    timeout(LONG, trigger.stop()).await.unwrap();
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_stops_in_time_though_kafka_dies_under_its_commit() {
+    let stack = Stack::start(StackOptions::temporary()).await.unwrap();
+    let env = stack.env();
+    let (_, servers) = env.iter().find(|(name, _)| *name == "KAFKA_BOOTSTRAP_SERVERS").unwrap();
+    let config = own_topics(servers, 1).await;
+    let queue = Queue::new(&config).unwrap();
+    let (at_work, may_end) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let invoke = {
+        let (at_work, may_end) = (at_work.clone(), may_end.clone());
+        move |_: KafkaEvent| {
+            let (at_work, may_end) = (at_work.clone(), may_end.clone());
+            async move {
+                at_work.add_permits(1);
+                may_end.acquire().await.unwrap().forget();
+                Ok::<_, InvokeError>(KafkaBatchResponse::done())
+            }
+        }
+    };
+    let trigger = Trigger::start(TriggerOptions::new(config), invoke).await.unwrap();
+    queue.send(&persist(1, 1, 2), LONG).await.unwrap();
+    at_work.acquire().await.unwrap().forget();
+    stack.server(Kind::Kafka).kill().await.unwrap();
+    // Done, and nobody is there who could be told.
+    may_end.add_permits(1);
     timeout(LONG, trigger.stop()).await.unwrap();
     stack.stop().await.unwrap();
 }

@@ -51,7 +51,7 @@ impl ConsumerContext for Context {
                     .collect();
                 let lost = consumer.assignment_lost();
                 tracing::info!(?partitions, lost, "partitions taken away");
-                poller::close_lanes(&self.shared, consumer, &partitions, lost);
+                poller::close_lanes(&self.shared, &partitions, lost);
             }
             Rebalance::Assign(_) => {}
             Rebalance::Error(error) => {

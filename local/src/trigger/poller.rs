@@ -30,7 +30,7 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: Arc<Consumer>) {
         }
     }
     let partitions: Vec<i32> = shared.all_lanes().iter().map(|lane| lane.partition).collect();
-    close_lanes(shared, &consumer, &partitions, consumer.assignment_lost());
+    close_lanes(shared, &partitions, consumer.assignment_lost());
     // Leaves the group, unless a question is just being asked; then right after it.
     drop(consumer);
 }
@@ -38,7 +38,7 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: Arc<Consumer>) {
 /// Ends the lanes of these partitions: what is in flight may finish within the time-out, what is done is committed,
 /// the rest is left to whoever reads the partition next. Of partitions that are lost to others nothing is committed,
 /// and nothing waited for.
-pub(super) fn close_lanes(shared: &Shared, consumer: &Consumer, partitions: &[i32], lost: bool) {
+pub(super) fn close_lanes(shared: &Shared, partitions: &[i32], lost: bool) {
     let lanes: Vec<_> = {
         let mut all = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.iter().filter_map(|partition| all.remove(partition)).collect()
@@ -56,7 +56,7 @@ pub(super) fn close_lanes(shared: &Shared, consumer: &Consumer, partitions: &[i3
         }
     }
     let turn = shared.committing.lock().unwrap_or_else(PoisonError::into_inner);
-    if !lost && let Err(error) = commit::commit(shared, consumer, &lanes) {
+    if !lost && let Err(error) = commit::commit(shared, &lanes) {
         tracing::warn!(%error, "the last commit failed; what was done will be delivered again");
     }
     for lane in &lanes {
