@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hongyan::config::KafkaConfig;
-use hongyan::queue::client::{ClientEvents, client_config, committed_offsets, first_answer};
+use hongyan::queue::client::{ClientEvents, client_config, first_answer, group_offsets};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -47,11 +47,10 @@ impl Reader {
             }
         }
         let (mut done, mut ends, mut starts) = (BTreeMap::new(), BTreeMap::new(), TopicPartitionList::new());
-        let committed =
-            first_answer(&consumer, events, TIMEOUT, |limit| committed_offsets(&consumer, &asked, limit))?;
-        for place in committed.elements() {
+        let (committed, bounds) =
+            first_answer(&consumer, events, TIMEOUT, |limit| group_offsets(&consumer, &asked, limit))?;
+        for (place, (start, end)) in committed.elements().iter().zip(bounds) {
             let partition = place.partition();
-            let (start, end) = consumer.fetch_watermarks(&topic, partition, TIMEOUT)?;
             let before = match place.offset() {
                 Offset::Offset(offset) => offset.max(start),
                 _ => start,

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, TopicPartitionList};
 use secrecy::ExposeSecret;
 
@@ -116,14 +115,18 @@ fn is_silence(error: &KafkaError) -> bool {
     )
 }
 
-/// What the consumer's group has committed in the partitions `asked` for; a partition that is refused is an error. Blocks,
-/// at most `timeout`: for [`first_answer`].
-pub fn committed_offsets(
+/// What the consumer's group has committed in the partitions `asked` for, and, in the same order, where the log of each
+/// begins and ends. A partition that is refused is an error. Blocks, each question at most `timeout`: for [`first_answer`].
+pub fn group_offsets(
     consumer: &BaseConsumer<ClientEvents>,
     asked: &TopicPartitionList,
     timeout: Duration,
-) -> KafkaResult<TopicPartitionList> {
+) -> KafkaResult<(TopicPartitionList, Vec<(i64, i64)>)> {
     let committed = consumer.committed_offsets(asked.clone(), timeout)?;
-    committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
-    Ok(committed)
+    let mut bounds = Vec::with_capacity(committed.count());
+    for place in committed.elements() {
+        place.error()?;
+        bounds.push(consumer.fetch_watermarks(place.topic(), place.partition(), timeout)?);
+    }
+    Ok((committed, bounds))
 }

@@ -42,7 +42,8 @@ fn retry(error: &KafkaError) -> Retry {
     }
 }
 
-/// Whether the group's coordinator has just moved or is still reading its log: the same question is answered soon.
+/// Whether the group's coordinator or a partition's leader has just moved, or is still reading its log, as after a start of
+/// Kafka: the same question is answered soon.
 pub fn is_settling(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -50,6 +51,8 @@ pub fn is_settling(error: &KafkaError) -> bool {
             RDKafkaErrorCode::NotCoordinator
                 | RDKafkaErrorCode::CoordinatorLoadInProgress
                 | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
         )
     )
 }
@@ -57,6 +60,18 @@ pub fn is_settling(error: &KafkaError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_coordinator_and_a_leader_that_just_moved_are_asked_again() {
+        for (code, expected) in [
+            (RDKafkaErrorCode::NotCoordinator, true),
+            (RDKafkaErrorCode::NotLeaderForPartition, true),
+            (RDKafkaErrorCode::OperationTimedOut, false),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, false),
+        ] {
+            assert_eq!(is_settling(&KafkaError::MetadataFetch(code)), expected, "{code:?}");
+        }
+    }
 
     #[test]
     fn only_the_records_own_fault_is_permanent() {

@@ -9,7 +9,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{ClientEvents, client_config, committed_offsets, first_answer};
+use super::client::{ClientEvents, client_config, first_answer, group_offsets};
 use crate::clock::TimestampMs;
 use crate::config::KafkaConfig;
 
@@ -33,13 +33,12 @@ pub(super) fn of_group(
     let partitions = i32::from(config.partitions.get());
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(&config.topic, 0, partitions - 1);
-    let committed =
-        first_answer(&consumer, events, timeout, |limit| committed_offsets(&consumer, &asked, limit))?;
+    let (committed, bounds) =
+        first_answer(&consumer, events, timeout, |limit| group_offsets(&consumer, &asked, limit))?;
 
     let mut progress = vec![Progress::CaughtUp; usize::from(config.partitions.get())];
     let mut behind = TopicPartitionList::new();
-    for place in committed.elements() {
-        let (start, end) = consumer.fetch_watermarks(&config.topic, place.partition(), timeout)?;
+    for (place, (start, end)) in committed.elements().iter().zip(bounds) {
         let position = match place.offset() {
             // Retention may have removed what the group never read.
             Offset::Offset(offset) => offset.max(start),
