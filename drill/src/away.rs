@@ -87,7 +87,11 @@ impl Away {
         let kinds = [("send", &self.sends), ("page", &self.pages), ("recall", &self.recalls)];
         let mut broken = Vec::new();
         match what {
-            What::Kill(Victim::Server(_)) | What::Freeze(Victim::Server(_)) | What::RestartKafka => {
+            What::Kill(Victim::Server(_))
+            | What::Freeze(Victim::Server(_))
+            | What::RestartKafka
+            | What::KillNode
+            | What::Reshard => {
                 let failed = kinds.iter().filter(|(_, tally)| tally.failed() > 0);
                 broken.extend(failed.map(|(kind, tally)| {
                     format!("{} of {} {kind}s failed", tally.failed(), tally.failed() + tally.ok)

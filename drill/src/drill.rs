@@ -94,21 +94,28 @@ pub struct Drill {
 }
 
 impl Drill {
-    /// What the round with this number does; `None` after the last.
-    fn round(&self, number: usize, start: Instant, random: &mut StdRng) -> Option<Faults> {
-        let each: Vec<Faults> = if self.faults.is_empty() {
+    /// What is done to one Redis, or to a cluster.
+    fn faults_for(&self, redis_cluster: bool) -> Vec<Faults> {
+        let all: Vec<Faults> = if self.faults.is_empty() {
             Fault::all().map(|fault| Faults(vec![fault])).collect()
         } else {
             self.faults.clone()
         };
+        all.into_iter().filter(|faults| faults.need_a_cluster() == redis_cluster).collect()
+    }
+
+    /// What the round with this number does of `each`; `None` after the last.
+    fn round(&self, each: &[Faults], number: usize, start: Instant, random: &mut StdRng) -> Option<Faults> {
         if let Some(faults) = each.get(number) {
             return Some(faults.clone());
         }
         let more = number - each.len();
+        let time_is_left = start.elapsed() < self.at_least;
         if !self.faults.is_empty() {
-            return (start.elapsed() < self.at_least).then(|| each[more % each.len()].clone());
+            return time_is_left.then(|| each[more % each.len()].clone());
         }
-        (more < self.mixes || start.elapsed() < self.at_least).then(|| mix(random))
+        let mixes = !each.iter().any(Faults::need_a_cluster) && (more < self.mixes || time_is_left);
+        mixes.then(|| mix(random))
     }
 }
 
@@ -130,44 +137,52 @@ pub async fn drill(
 ) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let mut interrupt = std::pin::pin!(interrupt);
-    let site = tokio::select! {
-        site = Box::pin(Site::start(&drill.logs, drill.program.clone(), &drill.pace)) => site?,
-        () = &mut interrupt => return Ok(Report { interrupted: true, ..report }),
-    };
-    for line in site.stack.versions().await {
-        tell(&line);
-    }
-    tell("");
-    tell(Row::HEAD);
-    let worked = tokio::select! {
-        worked = Box::pin(all_rounds(drill, &site, &mut report, &mut tell)) => worked,
-        () = &mut interrupt => {
-            report.interrupted = true;
-            site.runtime.lock().await.kill().await
+    let (start, mut random) = (Instant::now(), StdRng::seed_from_u64(drill.seed));
+    for redis_cluster in [false, true] {
+        let each = drill.faults_for(redis_cluster);
+        if each.is_empty() || report.interrupted {
+            continue;
         }
-    };
-    let stopped = site.stop().await;
-    worked?;
-    stopped?;
+        let site = tokio::select! {
+            site = Box::pin(Site::start(&drill.logs, drill.program.clone(), &drill.pace, redis_cluster)) => site?,
+            () = &mut interrupt => return Ok(Report { interrupted: true, ..report }),
+        };
+        for line in site.stack.versions().await {
+            tell(&line);
+        }
+        tell("");
+        tell(Row::HEAD);
+        let rounds = |number| drill.round(&each, number, start, &mut random);
+        let worked = tokio::select! {
+            worked = Box::pin(all_rounds(drill, rounds, &site, &mut report, &mut tell)) => worked,
+            () = &mut interrupt => {
+                report.interrupted = true;
+                site.runtime.lock().await.kill().await
+            }
+        };
+        let stopped = site.stop().await;
+        worked?;
+        stopped?;
+    }
     Ok(report)
 }
 
 async fn all_rounds(
     drill: &Drill,
+    mut rounds: impl FnMut(usize) -> Option<Faults>,
     site: &Site,
     report: &mut Report,
     tell: &mut impl FnMut(&str),
 ) -> anyhow::Result<()> {
-    let (start, mut random) = (Instant::now(), StdRng::seed_from_u64(drill.seed));
     for number in 0.. {
-        let Some(faults) = drill.round(number, start, &mut random) else { break };
+        let Some(faults) = rounds(number) else { break };
         if let Some(kind) = faults.need_a_proxy().find(|kind| site.proxy(*kind).is_none()) {
             tell(&format!("| {faults:<37} | left out: in Docker there is no proxy in front of {kind} |"));
             continue;
         }
         let mut row =
             Box::pin(round(drill, site, number, &faults)).await.with_context(|| format!("{faults}"))?;
-        look_at_the_runtime(site, &faults, report, &mut row.verdict).await;
+        look_at_the_runtime(site, number, &faults, report, &mut row.verdict).await;
         tell(&row.to_string());
         report.rows.push(row);
     }
@@ -264,7 +279,13 @@ async fn judged(
 }
 
 /// Whether the runtime is back to what it was after its first round.
-async fn look_at_the_runtime(site: &Site, faults: &Faults, report: &mut Report, verdict: &mut Verdict) {
+async fn look_at_the_runtime(
+    site: &Site,
+    number: usize,
+    faults: &Faults,
+    report: &mut Report,
+    verdict: &mut Verdict,
+) {
     let Some(pid) = site.runtime.lock().await.pid() else { return };
     match report.lives.last_mut() {
         Some(life) if life.pid == pid => {
@@ -273,7 +294,7 @@ async fn look_at_the_runtime(site: &Site, faults: &Faults, report: &mut Report, 
             }
         }
         _ => {
-            debug_assert!(report.lives.is_empty() || faults.replace_the_runtime());
+            debug_assert!(number == 0 || faults.replace_the_runtime());
             report.lives.extend(Life::begin(pid));
         }
     }

@@ -46,6 +46,8 @@ pub(crate) enum What {
     Cut(Kind),
     Slow(Kind),
     AllAway,
+    KillNode,
+    Reshard,
 }
 
 const RUNTIME: Victim = Victim::Runtime;
@@ -54,7 +56,7 @@ const KAFKA: Victim = Victim::Server(Kind::Kafka);
 const MYSQL: Victim = Victim::Server(Kind::Mysql);
 
 /// Every fault with its name and what it is.
-const ALL: [(What, &str, &str); 21] = [
+const ALL: [(What, &str, &str); 23] = [
     (What::Nothing, "none", "nothing: what the others are compared with"),
     (What::Kill(RUNTIME), "runtime-kill", "kill -9 of the local runtime; it is started again"),
     (What::Freeze(RUNTIME), "runtime-freeze", "SIGSTOP of the local runtime"),
@@ -88,7 +90,16 @@ const ALL: [(What, &str, &str); 21] = [
     ),
     (What::ClockBack, "clock-back", "the runtime's clock steps back by 90 s, later forward again"),
     (What::AllAway, "all-away", "kill -9 of Redis, Kafka and MySQL together"),
+    (What::KillNode, "cluster-node-kill", "kill -9 of one of the three nodes of a Redis Cluster"),
+    (
+        What::Reshard,
+        "cluster-reshard",
+        "slots of a Redis Cluster move from node to node while they are in use",
+    ),
 ];
+
+/// The node of a Redis Cluster that is killed: neither the first, whose address the runtime was given, nor the last.
+const KILLED_NODE: usize = 1;
 
 impl Fault {
     /// All of them, in the order in which the drill does them.
@@ -139,6 +150,8 @@ impl Fault {
                 let (redis, mysql, kafka) = tokio::join!(redis.kill(), mysql.kill(), kafka.kill());
                 redis.and(mysql).and(kafka)?;
             }
+            What::KillNode => site.stack.server(Kind::Redis).kill_node(KILLED_NODE).await?,
+            What::Reshard => site.begin_resharding().await?,
         }
         Ok(())
     }
@@ -171,6 +184,9 @@ impl Fault {
                 let (redis, mysql, kafka) = tokio::join!(redis.start(), mysql.start(), kafka.start());
                 redis.and(mysql).and(kafka)?;
             }
+            // Only what does not run is started.
+            What::KillNode => site.stack.server(Kind::Redis).start().await?,
+            What::Reshard => site.end_resharding().await?,
         }
         Ok(())
     }
@@ -194,7 +210,12 @@ impl Fault {
     pub(crate) fn touches_redis(self) -> bool {
         matches!(
             self.0,
-            What::Flush | What::AllAway | What::Kill(REDIS) | What::Freeze(REDIS) | What::Cut(Kind::Redis)
+            What::Flush
+                | What::AllAway
+                | What::Kill(REDIS)
+                | What::Freeze(REDIS)
+                | What::Cut(Kind::Redis)
+                | What::KillNode
         )
     }
 
@@ -204,7 +225,7 @@ impl Fault {
             | What::Freeze(Victim::Server(it))
             | What::Cut(it)
             | What::Slow(it) => it == kind,
-            What::Flush => kind == Kind::Redis,
+            What::Flush | What::KillNode | What::Reshard => kind == Kind::Redis,
             What::RestartKafka => kind == Kind::Kafka,
             What::AllAway => true,
             What::Nothing
@@ -214,6 +235,11 @@ impl Fault {
             | What::Zombie
             | What::ClockBack => false,
         }
+    }
+
+    /// Whether it is done to a Redis Cluster.
+    pub fn needs_a_cluster(self) -> bool {
+        matches!(self.0, What::KillNode | What::Reshard)
     }
 
     fn touches_runtime(self) -> bool {
@@ -234,7 +260,8 @@ impl Fault {
         let forgets =
             |a: Self, b: Self| a.0 == What::Flush && (b.touches(Kind::Kafka) || b.touches_runtime());
         let something = self.0 != What::Nothing && other.0 != What::Nothing;
-        something && apart && !forgets(self, other) && !forgets(other, self)
+        let in_one_place = self.needs_a_cluster() == other.needs_a_cluster();
+        something && in_one_place && apart && !forgets(self, other) && !forgets(other, self)
     }
 }
 
@@ -277,6 +304,11 @@ impl Faults {
             What::Cut(kind) | What::Slow(kind) => Some(kind),
             _ => None,
         })
+    }
+
+    /// Whether they are done to a Redis Cluster.
+    pub(crate) fn need_a_cluster(&self) -> bool {
+        self.0.iter().any(|fault| fault.needs_a_cluster())
     }
 
     pub(crate) fn touch_redis(&self) -> bool {

@@ -14,6 +14,7 @@ mod kept;
 mod ledger;
 mod process;
 mod report;
+mod reshard;
 mod serve;
 mod settle;
 mod shown;

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -16,14 +16,16 @@ use hongyan_local::dlq::{self, Filter};
 use hongyan_local::stack::{Kind, Stack, StackOptions, free_port};
 use hongyan_tests::Caller;
 use hongyan_tests::proxy::Proxy;
-use redis::aio::MultiplexedConnection;
+use hongyan_tests::redis::{RedisClient, RedisConnection};
+use secrecy::ExposeSecret as _;
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::drill::Pace;
 use crate::process::{Program, RuntimeProcess};
+use crate::reshard::Masters;
 use crate::serve::Serve;
 
 /// Where the servers run: `native` or `docker`.
@@ -49,29 +51,46 @@ pub(crate) struct Site {
     pub(crate) config: Config,
     /// MySQL, for looking at rows.
     pub(crate) mysql: MySqlPool,
-    redis: redis::Client,
+    redis: RedisClient,
+    resharding: Mutex<Option<Resharding>>,
+}
+
+/// Slots that are being moved, until the flag is set.
+struct Resharding {
+    stop: Arc<AtomicBool>,
+    moving: JoinHandle<anyhow::Result<usize>>,
 }
 
 impl Site {
-    /// Starts the servers, the proxies and the runtime, whose log goes to the folder `logs`.
-    pub(crate) async fn start(logs: &Path, program: PathBuf, pace: &Pace) -> anyhow::Result<Self> {
+    /// Starts the servers, the proxies and the runtime, whose log goes to the folder `logs`. Redis is one server, or a
+    /// cluster: that has no proxy in front, since its clients are sent from node to node.
+    pub(crate) async fn start(
+        logs: &Path,
+        program: PathBuf,
+        pace: &Pace,
+        redis_cluster: bool,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(logs)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let given = std::env::var(PLACE).map(|place| (PLACE.to_owned(), place));
-        let options =
+        let mut options =
             StackOptions::temporary().with_environment(given)?.with_kafka_proxy(listener.local_addr()?);
+        if redis_cluster {
+            options = options.with_redis_cluster();
+        }
         let stack = Box::pin(Stack::start(options)).await?;
         let mut settings: Vec<(String, String)> =
             stack.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         settings.extend(pace.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = config_of(&settings)?;
         let mysql = MySqlPool::connect_lazy(value_of(&settings, Kind::Mysql.variable())?)?;
-        let redis = redis::Client::open(value_of(&settings, Kind::Redis.variable())?)?;
+        let redis = RedisClient::new(value_of(&settings, Kind::Redis.variable())?, redis_cluster);
         let clock_offset: Arc<AtomicI64> = Arc::default();
         let app = App::new(&config, Clock::shifted(clock_offset.clone()))?;
 
         let mut proxies = Vec::new();
-        for kind in [Kind::Redis, Kind::Mysql] {
+        let direct = if redis_cluster { &[Kind::Mysql][..] } else { &[Kind::Redis, Kind::Mysql] };
+        for &kind in direct {
             let url = settings.iter_mut().find(|(name, _)| name == kind.variable()).context("its URL")?;
             let proxy = Proxy::to(&url.1).await;
             url.1 = proxy.url();
@@ -98,6 +117,7 @@ impl Site {
             config,
             mysql,
             redis,
+            resharding: Mutex::new(None),
         })
     }
 
@@ -120,8 +140,27 @@ impl Site {
     }
 
     /// A connection to Redis.
-    pub(crate) async fn redis(&self) -> anyhow::Result<MultiplexedConnection> {
-        Ok(self.redis.get_multiplexed_async_connection().await?)
+    pub(crate) async fn redis(&self) -> anyhow::Result<RedisConnection> {
+        Ok(self.redis.connect().await?)
+    }
+
+    /// Slots of the Redis Cluster move from node to node until [`Self::end_resharding`].
+    pub(crate) async fn begin_resharding(&self) -> anyhow::Result<()> {
+        let masters = Masters::of(self.config.redis.url.expose_secret()).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let until = stop.clone();
+        let moving = tokio::spawn(masters.move_until(move || until.load(Ordering::Relaxed)));
+        *self.resharding.lock().await = Some(Resharding { stop, moving });
+        Ok(())
+    }
+
+    /// The last slot arrives.
+    pub(crate) async fn end_resharding(&self) -> anyhow::Result<()> {
+        let Some(resharding) = self.resharding.lock().await.take() else { return Ok(()) };
+        resharding.stop.store(true, Ordering::Relaxed);
+        let moved = resharding.moving.await??;
+        anyhow::ensure!(moved > 0, "no slot was moved");
+        Ok(())
     }
 
     /// The proxy in front of a server; in Docker there is none in front of Kafka.

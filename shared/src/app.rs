@@ -44,7 +44,7 @@ pub struct App {
 impl App {
     /// Prepares all connections and waits for none: a store that is away makes requests fail, not the start.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, ServerError> {
-        let cache = Cache::new(&config.redis, &config.kafka, &config.im)?;
+        let cache = Cache::new(&config.redis, &config.kafka, &config.im, clock.clone())?;
         Ok(Self {
             rules: Arc::new(config.im.clone()),
             kafka_wait: config.kafka.wait,

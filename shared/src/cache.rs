@@ -5,6 +5,7 @@
 //! `msg:detail:{id}` (`protocol.md`, "One decision point in Redis").
 
 pub mod client_message;
+mod cluster;
 pub mod conversation;
 pub mod deleted;
 pub mod detail;
@@ -21,7 +22,9 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use self::memory::Memories;
 use self::redis::{Redis, Step};
+use crate::clock::Clock;
 use crate::config::{ImConfig, KafkaConfig, RedisConfig};
 use crate::error::ServerError;
 use crate::id::ConversationId;
@@ -35,14 +38,20 @@ pub struct Cache {
     expiry_ms: u64,
     /// Whether a message was accepted that Redis does not know, and Redis has not been told so yet.
     unremembered: Arc<AtomicBool>,
-    /// Up to which break of the connection the lists are known not to be torn.
+    /// On a single server: up to which break of the connection the lists are known not to be torn.
     memory_checked: Arc<AtomicU64>,
-    checking_memory: Arc<tokio::sync::Mutex<()>>,
+    memories: Memories,
+    clock: Clock,
 }
 
 impl Cache {
     /// Prepares the connection; nothing is sent yet.
-    pub fn new(redis: &RedisConfig, kafka: &KafkaConfig, im: &ImConfig) -> Result<Self, ServerError> {
+    pub fn new(
+        redis: &RedisConfig,
+        kafka: &KafkaConfig,
+        im: &ImConfig,
+        clock: Clock,
+    ) -> Result<Self, ServerError> {
         Ok(Self {
             redis: Redis::new(redis)?,
             partitions: kafka.partitions,
@@ -50,7 +59,8 @@ impl Cache {
             expiry_ms: u64::try_from(im.cache_expiry.as_millis()).unwrap_or(u64::MAX),
             unremembered: Arc::default(),
             memory_checked: Arc::default(),
-            checking_memory: Arc::default(),
+            memories: Memories::default(),
+            clock,
         })
     }
 

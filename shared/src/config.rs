@@ -29,13 +29,15 @@ pub struct Config {
     pub push: PushConfig,
 }
 
-/// `REDIS_URL`, `REDIS_CLUSTER`, `REDIS_TIMEOUT_MS`.
+/// `REDIS_URL`, `REDIS_CLUSTER`, `REDIS_TLS_CA`, `REDIS_TIMEOUT_MS`.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// `redis://:password@host:port/database`, or `rediss://` for TLS. Holds a password.
     pub url: SecretString,
     /// Whether the URL is a node of a Redis Cluster.
     pub cluster: bool,
+    /// The authorities to trust for `rediss://`, in PEM, instead of the public ones. `REDIS_TLS_CA` is the file's path.
+    pub tls_authorities: Option<Vec<u8>>,
     /// The longest wait for a connection or an answer (3 s).
     pub timeout: Duration,
 }
@@ -181,6 +183,7 @@ impl RedisConfig {
         Self {
             url: reader.secret_url("REDIS_URL", &["redis", "rediss"]),
             cluster: reader.boolean("REDIS_CLUSTER", false),
+            tls_authorities: reader.authorities("REDIS_TLS_CA"),
             timeout: reader.millis("REDIS_TIMEOUT_MS", 3_000, 1, 60_000),
         }
     }

@@ -35,6 +35,10 @@ pub struct BadFilter {
 /// The variables that say how much is logged; the first that is set counts. The last is Lambda's own.
 const FILTERS: [&str; 3] = ["RUST_LOG", "LOG_LEVEL", "AWS_LAMBDA_LOG_LEVEL"];
 
+/// The client of a Redis Cluster warns of each connection that it does not get, several times a request; what that means for
+/// a request is said once, by whoever handles it. With a filter that names modules, or at `debug`, all is shown.
+const QUIET: &str = "redis=error";
+
 /// Sets up the logs of this process. Only the first call does anything; the later ones return what it returned.
 pub fn init(output: Output) -> Result<(), BadFilter> {
     static DONE: OnceLock<Result<(), BadFilter>> = OnceLock::new();
@@ -64,13 +68,16 @@ fn filter(lookup: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, BadFilte
         Some((variable, value))
     });
     let Some((variable, value)) = set else {
-        return Ok(EnvFilter::new("info"));
+        return Ok(EnvFilter::new(format!("info,{QUIET}")));
     };
+    let value = if ["info", "warn"].contains(&value.as_str()) { format!("{value},{QUIET}") } else { value };
     EnvFilter::builder().parse(&value).map_err(|error| BadFilter { variable, reason: error.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn with(settings: &'static [(&'static str, &'static str)]) -> Result<String, BadFilter> {
@@ -83,9 +90,12 @@ mod tests {
 
     #[test]
     fn the_first_variable_that_is_set_counts() {
-        assert_eq!(with(&[]).unwrap(), "info");
+        let directives = |filter: String| filter.split(',').map(str::to_owned).collect::<BTreeSet<_>>();
+        let expected = ["info", QUIET].map(str::to_owned).into();
+        assert_eq!(directives(with(&[]).unwrap()), expected);
+        assert_eq!(directives(with(&[("LOG_LEVEL", "info")]).unwrap()), expected);
         assert_eq!(with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "")]).unwrap(), "debug");
-        assert_eq!(with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "warn")]).unwrap(), "warn");
+        assert_eq!(with(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "hongyan=warn")]).unwrap(), "hongyan=warn");
         assert_eq!(with(&[("AWS_LAMBDA_LOG_LEVEL", "ERROR")]).unwrap(), "error");
     }
 

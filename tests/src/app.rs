@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::redis::AsyncCommands;
 use hongyan::app::App;
 use hongyan::clock::Clock;
 use hongyan::config::Config;
@@ -16,13 +17,13 @@ use hongyan_local::prometheus;
 use hongyan_local::runtime::{Host, Runtime, RuntimeOptions, own_endpoint};
 use hongyan_local::stack::Stack;
 use hongyan_scheduled_compensator::Summary;
-use redis::AsyncCommands;
 use sqlx::MySqlPool;
 use url::Url;
 
 use crate::client::Caller;
 use crate::lambda::{self, Environment, Lambda};
-use crate::servers;
+use crate::redis::{RedisClient, RedisConnection};
+use crate::servers::{self, RedisCluster};
 
 /// Redis databases are numbered 0 to 15; 0 is left alone.
 const REDIS_DATABASES: u32 = 15;
@@ -60,6 +61,7 @@ pub struct TestAppBuilder {
     metrics: bool,
     lambda: bool,
     redis_proxy: Option<SocketAddr>,
+    redis_url: Option<String>,
 }
 
 impl TestAppBuilder {
@@ -81,6 +83,13 @@ impl TestAppBuilder {
     #[must_use]
     pub fn redis_by_way_of(mut self, proxy: SocketAddr) -> Self {
         self.redis_proxy = Some(proxy);
+        self
+    }
+
+    /// Reaches Redis by this URL, where the test itself looks into it by the one of the servers it starts on.
+    #[must_use]
+    pub fn redis_at(mut self, url: String) -> Self {
+        self.redis_url = Some(url);
         self
     }
 
@@ -108,6 +117,13 @@ impl TestAppBuilder {
 
     /// Starts on the servers that this test binary shares.
     pub async fn start(self) -> TestApp {
+        // A proxy leads to one server: a client of a cluster would be sent past it.
+        if servers::redis_is_cluster() && self.redis_proxy.is_none() {
+            let cluster = Box::pin(RedisCluster::take()).await;
+            let mut test = Box::pin(self.start_on(cluster.stack())).await;
+            test.cluster = Some(cluster);
+            return test;
+        }
         let stack = servers::stack().await;
         Box::pin(self.start_on(stack)).await
     }
@@ -127,6 +143,12 @@ impl TestAppBuilder {
             let server = url.rsplit_once('/').map_or(url.as_str(), |(server, _)| server);
             settings.insert("REDIS_URL", format!("{server}/{database}"));
         }
+        let redis_inside = settings["REDIS_URL"].clone();
+        if let Some(url) = self.redis_url {
+            let mut url = Url::parse(&url).expect("a Redis URL");
+            url.set_path(Url::parse(&redis_inside).expect("a Redis URL").path());
+            settings.insert("REDIS_URL", url.into());
+        }
         if let Some(proxy) = self.redis_proxy {
             let mut url = Url::parse(&settings["REDIS_URL"]).expect("a Redis URL");
             url.set_port(Some(proxy.port())).expect("a port");
@@ -138,7 +160,7 @@ impl TestAppBuilder {
         stack.create_topic(&topic, partitions).await.expect("a topic for the test");
         stack.create_topic(&dead_letters, 1).await.expect("a dead-letter topic for the test");
 
-        let mut test = TestApp::prepare(config, settings).await;
+        let mut test = TestApp::prepare(config, settings, &redis_inside).await;
         (test.database, test.gateway, test.metrics) = (database, self.gateway, self.metrics);
         test.lambda = self.lambda;
         test.boot(self.trigger).await
@@ -154,13 +176,14 @@ pub struct TestApp {
     /// MySQL, for looking at rows.
     pub mysql: MySqlPool,
     clock_offset: Arc<AtomicI64>,
-    redis: redis::Client,
+    redis: RedisClient,
     gateway: GatewayOptions,
     metrics: bool,
     lambda: bool,
     hosted: Option<(Lambda, Vec<Environment>)>,
     runtime: Option<Runtime>,
     database: Option<RedisDatabase>,
+    cluster: Option<RedisCluster>,
 }
 
 impl TestApp {
@@ -178,15 +201,15 @@ impl TestApp {
             metrics: false,
             lambda: lambda::wanted(),
             redis_proxy: None,
+            redis_url: None,
         }
     }
 
-    async fn prepare(config: Config, settings: BTreeMap<&'static str, String>) -> Self {
-        let redis = redis::Client::open(settings["REDIS_URL"].as_str()).expect("a Redis URL");
-        if !config.redis.cluster {
-            let mut connection = redis.get_multiplexed_async_connection().await.expect("Redis answers");
-            redis::cmd("FLUSHDB").exec_async(&mut connection).await.expect("an empty database");
-        }
+    async fn prepare(config: Config, settings: BTreeMap<&'static str, String>, redis_inside: &str) -> Self {
+        let redis = RedisClient::new(redis_inside, config.redis.cluster);
+        let empty = ::redis::cmd("FLUSHDB");
+        let mut connection = redis.connect().await.expect("Redis answers");
+        empty.exec_async(&mut connection).await.expect("an empty database");
         let mysql = MySqlPool::connect_lazy(&settings["MYSQL_URL"]).expect("a MySQL URL");
         Self {
             config,
@@ -200,6 +223,7 @@ impl TestApp {
             hosted: None,
             runtime: None,
             database: None,
+            cluster: None,
         }
     }
 
@@ -326,8 +350,8 @@ impl TestApp {
     }
 
     /// A connection to the application's Redis database.
-    pub async fn redis(&self) -> redis::aio::MultiplexedConnection {
-        self.redis.get_multiplexed_async_connection().await.expect("Redis answers")
+    pub async fn redis(&self) -> RedisConnection {
+        self.redis.connect().await.expect("Redis answers")
     }
 
     /// The detail of a message as Redis has it.

@@ -15,6 +15,7 @@ pub mod client;
 pub mod kafka;
 pub mod lambda;
 pub mod proxy;
+pub mod redis;
 pub mod servers;
 pub mod socket;
 pub mod yaml;

@@ -1,12 +1,17 @@
 //! Redis, MySQL and Kafka for one test binary, started at the first use. They end with the process, even if it is killed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use hongyan_local::stack::{Stack, StackOptions};
 use tokio::sync::OnceCell;
 
+/// `cluster`: every [`crate::TestApp`] on the shared servers has a Redis Cluster in place of a database of one server.
+const REDIS: &str = "HONGYAN_TEST_REDIS";
+
 static STACK: OnceCell<Stack> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(1);
+static FREE_CLUSTERS: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
 
 /// The servers that all tests of this binary share. A test that stops or kills one starts a [`Stack`] of its own.
 ///
@@ -25,6 +30,60 @@ pub async fn stack() -> &'static Stack {
         stack
     };
     STACK.get_or_init(start).await
+}
+
+/// A stack of a test's own that has the shared MySQL and Kafka, and starts only Redis.
+///
+/// # Panics
+/// If the shared servers do not start.
+pub async fn beside_shared() -> StackOptions {
+    let shared = stack().await.env().into_iter().filter(|(name, _)| !name.starts_with("REDIS"));
+    let given = shared.map(|(name, value)| (name.to_owned(), value));
+    StackOptions::temporary().with_environment(given).expect("settings of a stack")
+}
+
+/// Whether tests are to run on Redis Clusters.
+///
+/// # Panics
+/// If the variable says something else.
+pub fn redis_is_cluster() -> bool {
+    match std::env::var(REDIS).as_deref() {
+        Ok("cluster") => true,
+        Ok("single") | Err(_) => false,
+        Ok(other) => panic!("{REDIS} must be cluster or single, not {other}"),
+    }
+}
+
+/// A Redis Cluster of three nodes, with the shared MySQL and Kafka: a cluster has one database only, so each test that
+/// runs has one for itself. It is handed to the next test when it is dropped.
+pub struct RedisCluster(Option<Stack>);
+
+impl RedisCluster {
+    /// One that no other running test has.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn take() -> Self {
+        let free = FREE_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if free.is_some() {
+            return Self(free);
+        }
+        let options = beside_shared().await.with_redis_cluster();
+        let stack = Stack::start(options).await.expect("a Redis Cluster starts");
+        eprintln!("one more cluster: {}", stack.versions().await[0]);
+        Self(Some(stack))
+    }
+
+    /// The three servers, of which only Redis is not shared.
+    pub fn stack(&self) -> &Stack {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl Drop for RedisCluster {
+    fn drop(&mut self) {
+        FREE_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner).extend(self.0.take());
+    }
 }
 
 /// A name that no other test has, also not one of an earlier run on the same server: for a database, a topic, a group.

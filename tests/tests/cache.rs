@@ -17,8 +17,8 @@ use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::{ClientMessageId, Message, MessageType};
 use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_tests::TestApp;
+use hongyan_tests::redis::RedisConnection;
 use redis::AsyncCommands as _;
-use redis::aio::MultiplexedConnection;
 
 const THIRTY_MINUTES_MS: i64 = 30 * 60 * 1_000;
 
@@ -40,15 +40,15 @@ fn conversation() -> ConversationId {
 }
 
 /// Redis forgets the scripts, as after a restart or on another node.
-async fn forget_scripts(redis: &mut MultiplexedConnection) {
+async fn forget_scripts(redis: &mut RedisConnection) {
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(redis).await.unwrap();
 }
 
-async fn raw(redis: &mut MultiplexedConnection, message: &Message) -> Option<String> {
+async fn raw(redis: &mut RedisConnection, message: &Message) -> Option<String> {
     redis.get(format!("msg:detail:{}", message.id)).await.unwrap()
 }
 
-async fn ttl(redis: &mut MultiplexedConnection, message: &Message) -> i64 {
+async fn ttl(redis: &mut RedisConnection, message: &Message) -> i64 {
     redis.pttl(format!("msg:detail:{}", message.id)).await.unwrap()
 }
 
@@ -71,7 +71,7 @@ async fn mark(cache: &Cache, message: &Message) -> PersistMark {
 }
 
 /// An application whose Redis is all that is looked at.
-async fn prepared() -> (TestApp, Cache, MultiplexedConnection) {
+async fn prepared() -> (TestApp, Cache, RedisConnection) {
     let test = TestApp::builder().without_trigger().start().await;
     let (cache, redis) = (test.app().cache.clone(), test.redis().await);
     (test, cache, redis)
@@ -448,7 +448,7 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     assert_eq!(alice.history(2, "").await.ids(), newest_first, "and refills the list");
 
     // Once: another process that finds the same Redis drops nothing.
-    let another = Cache::new(&test.config.redis, &test.config.kafka, &test.config.im).unwrap();
+    let another = Cache::new(&test.config.redis, &test.config.kafka, &test.config.im, test.clock()).unwrap();
     assert_eq!(list(&another).await.len(), 5);
     assert_eq!(test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(), 5);
 

@@ -34,8 +34,10 @@ pub(super) struct State {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Ports {
-    /// One, or three for a Redis Cluster.
+    /// One, or for a Redis Cluster three and three for the nodes' own talk.
     pub(super) redis: Vec<u16>,
+    /// One a node, only with [`super::StackOptions::with_secure_redis`].
+    pub(super) redis_tls: Vec<u16>,
     pub(super) mysql: u16,
     pub(super) kafka: u16,
     pub(super) kafka_controller: u16,

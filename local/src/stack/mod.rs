@@ -32,7 +32,7 @@ use sqlx::Connection as _;
 pub use background::{ServerStatus, down, installed_versions, saved_env, status};
 pub use error::StackError;
 pub use files::free_port;
-pub use options::{StackOptions, TopicSpec};
+pub use options::{ServerCertificate, StackOptions, TopicSpec};
 pub use secure_kafka::SecureKafka;
 pub use server::Server;
 
@@ -130,7 +130,7 @@ impl Stack {
         let lock = files::lock(&folder)?;
         let mut state = State::read_or_new(&folder)?;
         let docker = match options.place {
-            _ if options.redis_cluster || options.secure_kafka.is_some() => false,
+            _ if options.natively_only() => false,
             Some(place) => place == Place::Docker,
             None if Kind::ALL.into_iter().all(|kind| options.is_given(kind)) => false,
             None => match state.docker {
@@ -192,6 +192,11 @@ impl Stack {
             (None, None) => env.push(("JWT_SECRET", state.jwt_secret.clone())),
         }
         env
+    }
+
+    /// `REDIS_URL` for Redis over TLS, or the first node of its cluster, with [`StackOptions::with_secure_redis`].
+    pub fn redis_over_tls(&self) -> String {
+        redis::url_over_tls(&self.state)
     }
 
     /// Where Kafka is reached over TLS, with [`StackOptions::with_secure_kafka`].

@@ -88,7 +88,7 @@ fn settle_all(options: &StackOptions, state: &mut State, folder: &Path) {
     let runs = |name: &str| Process::find(&folder.join(name)).is_some();
     if !options.is_given(Kind::Redis) && !runs(if state.redis_cluster { "redis-cluster-1" } else { "redis" })
     {
-        redis::settle_ports(state);
+        redis::settle_ports(state, options);
     }
     if !options.is_given(Kind::Mysql) && !runs("mysql") {
         settle_port(&mut state.ports.mysql);
@@ -124,7 +124,8 @@ pub(super) async fn start(
     match (redis, mysql, kafka) {
         (Ok((redis, redis_state)), Ok((mysql, mysql_state)), Ok((kafka, kafka_state))) => {
             state.ports = kafka_state.ports;
-            state.ports.redis = redis_state.ports.redis;
+            (state.ports.redis, state.ports.redis_tls) =
+                (redis_state.ports.redis, redis_state.ports.redis_tls);
             state.ports.mysql = mysql_state.ports.mysql;
             Ok(([redis, mysql, kafka], guard, None))
         }
@@ -178,7 +179,10 @@ async fn start_one(
         };
         server.undo().await?;
         let lost_its_port = match kind {
-            Kind::Redis => !state.ports.redis.iter().all(|port| port_is_free(*port)),
+            Kind::Redis => {
+                let mut ports = state.ports.redis.iter().chain(&state.ports.redis_tls);
+                !ports.all(|port| port_is_free(*port))
+            }
             Kind::Mysql => !port_is_free(state.ports.mysql),
             Kind::Kafka => {
                 let ports = kafka::ports(&mut state, options);
@@ -189,7 +193,7 @@ async fn start_one(
             return Err(error);
         }
         match kind {
-            Kind::Redis => redis::settle_ports(&mut state),
+            Kind::Redis => redis::settle_ports(&mut state, options),
             Kind::Mysql => settle_port(&mut state.ports.mysql),
             Kind::Kafka => settle_kafka(&mut state, options),
         }
@@ -213,7 +217,7 @@ async fn prepare(
             let count = if state.redis_cluster { redis::CLUSTER_NODES } else { 1 };
             let mut nodes = Vec::with_capacity(count);
             for (number, port) in state.ports.redis.iter().take(count).enumerate() {
-                nodes.push(node(redis::prepare(folder, state, number)?, *port));
+                nodes.push(node(redis::prepare(folder, state, options, number)?, *port));
             }
             let targets = (0..count)
                 .map(|number| Target::Redis { url: redis::url(state, number), cluster: state.redis_cluster })

@@ -40,6 +40,23 @@ impl TopicSpec {
     }
 }
 
+/// What a server needs to speak TLS.
+#[derive(Clone)]
+pub struct ServerCertificate {
+    /// PEM: the server's certificate, for the address 127.0.0.1, and those that vouch for it.
+    pub chain: String,
+    /// PEM: its private key, in PKCS#8.
+    pub key: String,
+    /// PEM: the authority that signed it. The nodes of a cluster check each other's.
+    pub authority: String,
+}
+
+impl std::fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerCertificate").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
 /// Where the servers keep their data, and which of them are to be started.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
@@ -50,6 +67,7 @@ pub struct StackOptions {
     pub(super) background: bool,
     pub(super) remove: bool,
     pub(super) redis_cluster: bool,
+    pub(super) secure_redis: Option<ServerCertificate>,
     pub(super) secure_kafka: Option<SecureKafka>,
     pub(super) kafka_proxy: Option<SocketAddr>,
 }
@@ -68,6 +86,7 @@ impl StackOptions {
             background: false,
             remove: false,
             redis_cluster: false,
+            secure_redis: None,
             secure_kafka: None,
             kafka_proxy: None,
         }
@@ -136,6 +155,14 @@ impl StackOptions {
         self
     }
 
+    /// Redis, or each node of its cluster, with a TLS port beside the plaintext one, natively:
+    /// [`super::Stack::redis_over_tls`] says where. Clients of a cluster over TLS are sent on to the nodes' TLS ports.
+    #[must_use]
+    pub fn with_secure_redis(mut self, certificate: ServerCertificate) -> Self {
+        self.secure_redis = Some(certificate);
+        self
+    }
+
     /// Kafka with a TLS and a SCRAM listener beside the plaintext one, natively: [`super::Stack::kafka_over_tls`] and
     /// [`super::Stack::kafka_with_scram`] say where.
     #[must_use]
@@ -157,6 +184,11 @@ impl StackOptions {
     pub fn with_topics(mut self, topics: Vec<TopicSpec>) -> Self {
         self.topics = topics;
         self
+    }
+
+    /// Whether something was asked for that `compose.yaml` does not have.
+    pub(super) fn natively_only(&self) -> bool {
+        self.redis_cluster || self.secure_redis.is_some() || self.secure_kafka.is_some()
     }
 
     /// True if the caller named this server, so that none is started.

@@ -1,10 +1,12 @@
 //! Redis: one node, or three that form a cluster.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::Kind;
 use super::error::StackError;
 use super::files::{State, find_program, make_folder, settle_port, write_private};
+use super::options::{ServerCertificate, StackOptions};
 use super::process::Launch;
 
 /// The settings that the native server and compose.yaml share.
@@ -24,29 +26,74 @@ pub(super) fn url(state: &State, node: usize) -> String {
     format!("redis://:{}@127.0.0.1:{port}/{database}", state.redis_password)
 }
 
-/// Finds free ports: one a node, and in a cluster one more each for the nodes' own talk.
-pub(super) fn settle_ports(state: &mut State) {
-    let count = if state.redis_cluster { 2 * CLUSTER_NODES } else { 1 };
-    state.ports.redis.resize(count, 0);
-    state.ports.redis.iter_mut().for_each(settle_port);
+/// The same for the first node over TLS.
+pub(super) fn url_over_tls(state: &State) -> String {
+    let port = state.ports.redis_tls.first().copied().unwrap_or_default();
+    let database = u8::from(!state.redis_cluster);
+    format!("rediss://:{}@127.0.0.1:{port}/{database}", state.redis_password)
+}
+
+/// Finds free ports: one a node, in a cluster one more each for the nodes' own talk, and where it is wanted one for TLS.
+pub(super) fn settle_ports(state: &mut State, options: &StackOptions) {
+    let nodes = if state.redis_cluster { CLUSTER_NODES } else { 1 };
+    state.ports.redis.resize(if state.redis_cluster { 2 * nodes } else { 1 }, 0);
+    state.ports.redis_tls.resize(if options.secure_redis.is_some() { nodes } else { 0 }, 0);
+    state.ports.redis.iter_mut().chain(&mut state.ports.redis_tls).for_each(settle_port);
 }
 
 /// Writes the node's settings and says how to start it.
-pub(super) fn prepare(stack: &Path, state: &State, node: usize) -> Result<Launch, StackError> {
+pub(super) fn prepare(
+    stack: &Path,
+    state: &State,
+    options: &StackOptions,
+    node: usize,
+) -> Result<Launch, StackError> {
     let name = if state.redis_cluster { format!("redis-cluster-{}", node + 1) } else { "redis".to_owned() };
     let folder = stack.join(name);
     make_folder(&folder)?;
     let port = state.ports.redis.get(node).copied().unwrap_or_default();
-    let settings = format!(
+    let mut settings = format!(
         "{SETTINGS}\nbind 127.0.0.1\nport {port}\ndir \"{}\"\nrequirepass {password}\nmasterauth {password}\n\
          set-proc-title no\n{}",
         folder.display(),
         if state.redis_cluster { cluster_settings(state, node) } else { String::new() },
         password = state.redis_password
     );
+    if let Some(certificate) = &options.secure_redis {
+        settings.push_str(&tls_settings(&folder, state, certificate, node)?);
+    }
     let file = folder.join("redis.conf");
     write_private(&file, settings.as_bytes())?;
     Ok(Launch { kind: Kind::Redis, program: program(&folder)?, folder, arguments: vec![file.into()] })
+}
+
+/// Writes key and certificates into `folder`, and says what `redis.conf` has beside the plaintext port's settings.
+fn tls_settings(
+    folder: &Path,
+    state: &State,
+    certificate: &ServerCertificate,
+    node: usize,
+) -> Result<String, StackError> {
+    let mut settings = String::new();
+    let files = [
+        ("tls-cert-file", "server.pem", &certificate.chain),
+        ("tls-key-file", "server.key", &certificate.key),
+        ("tls-ca-cert-file", "authority.pem", &certificate.authority),
+    ];
+    for (setting, name, pem) in files {
+        let file = folder.join(name);
+        write_private(&file, pem.as_bytes())?;
+        // Writing into a String cannot fail.
+        let _ = writeln!(settings, "{setting} \"{}\"", file.display());
+    }
+    let port = state.ports.redis_tls.get(node).copied().unwrap_or_default();
+    // Clients are known by their password, not by a certificate.
+    let _ = writeln!(settings, "tls-port {port}\ntls-auth-clients no");
+    if state.redis_cluster {
+        // Without it the nodes do not know each other's TLS ports, to send clients there.
+        settings.push_str("tls-cluster yes\n");
+    }
+    Ok(settings)
 }
 
 fn cluster_settings(state: &State, node: usize) -> String {

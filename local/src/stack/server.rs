@@ -210,6 +210,15 @@ impl Server {
         }
     }
 
+    /// Ends one node of a Redis Cluster at once by SIGKILL, the first being 0, and waits until it is gone.
+    /// [`Self::start`] starts it again. Only where it runs as processes of this machine.
+    pub async fn kill_node(&self, number: usize) -> Result<(), StackError> {
+        match &self.runs {
+            Runs::Here(nodes) if number < nodes.len() => nodes[number].end(Signal::SIGKILL).await,
+            _ => Err(self.not_ours()),
+        }
+    }
+
     /// Stops it in good order and waits until it is gone.
     pub async fn stop(&self) -> Result<(), StackError> {
         match &self.runs {

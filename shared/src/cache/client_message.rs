@@ -47,11 +47,8 @@ impl Cache {
         fingerprint: &Fingerprint,
     ) -> Result<Claim, ServerError> {
         let key = keys::client_message(from, client_msg_id);
-        let steps = vec![
-            step!("SET", &key, format!("{id}:{}", fingerprint.0), "NX", "PX", self.expiry_ms),
-            step!("GET", &key),
-        ];
-        let mut values = self.redis.batch("cache.claim", steps).await?;
+        let claim = step!("SET", &key, format!("{id}:{}", fingerprint.0), "NX", "PX", self.expiry_ms);
+        let mut values = self.in_order("cache.claim", vec![claim], vec![step!("GET", &key)]).await?;
         let held: Option<String> = typed("cache.claim", values.swap_remove(1))?;
         let held = held.as_deref().and_then(|held| held.split_once(':'));
         Ok(match held.and_then(|(held_id, print)| Some((held_id.parse::<MessageId>().ok()?, print))) {

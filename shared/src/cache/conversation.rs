@@ -1,7 +1,7 @@
 //! `msg:conv:{convId}`: the recent message ids of a conversation, newest first: a gapless newest part of it, or nothing
 //! (`protocol.md`, "Reads").
 
-use super::redis::typed;
+use super::memory::Read;
 use super::{Cache, keys, scripts, step};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
@@ -18,10 +18,9 @@ impl Cache {
         conversation: ConversationId,
         limit: usize,
     ) -> Result<Vec<MessageId>, ServerError> {
-        let last = isize::try_from(limit).unwrap_or(isize::MAX) - 1;
-        let range = step!("LRANGE", keys::conversation(conversation), 0, last);
-        let found = self.untorn("cache.recent", vec![range]).await?.pop().unwrap_or(::redis::Value::Nil);
-        let ids: Vec<i64> = typed("cache.recent", found)?;
+        let last = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
+        let range = Read::new("LRANGE", keys::conversation(conversation)).arg(0).arg(last);
+        let ids: Vec<i64> = self.untorn_one("cache.recent", range).await?;
         Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use super::memory::Read;
 use super::redis::typed;
 use super::{Cache, keys, step};
 use crate::error::ServerError;
@@ -26,14 +27,11 @@ pub struct DeletedAmong {
 impl Cache {
     /// Which of `ids` this user deleted, as far as Redis knows. One round trip.
     pub async fn deleted_among(&self, user: UserId, ids: &[MessageId]) -> Result<DeletedAmong, ServerError> {
-        const ACTION: &str = "cache.deleted_among";
-        let mut command = ::redis::cmd("SMISMEMBER");
-        command.arg(keys::deleted(user)).arg(COMPLETE);
+        let mut members = Read::new("SMISMEMBER", keys::deleted(user)).arg(COMPLETE);
         for id in ids {
-            command.arg(id.get()).arg(-id.get());
+            members = members.arg(id.get()).arg(-id.get());
         }
-        let answer = self.untorn(ACTION, vec![command.into()]).await?.pop().unwrap_or(::redis::Value::Nil);
-        let members: Vec<bool> = typed(ACTION, answer)?;
+        let members: Vec<bool> = self.untorn_one("cache.deleted_among", members).await?;
         let (complete, members) =
             members.split_first().map_or((false, &[][..]), |(first, rest)| (*first, rest));
         let mut among = DeletedAmong { deleted: HashSet::new(), in_doubt: Vec::new(), complete };
@@ -62,13 +60,14 @@ impl Cache {
 
     /// Notes a deletion that MySQL has, and takes the id off the user's unread.
     pub async fn note_deleted(&self, user: UserId, id: MessageId) -> Result<(), ServerError> {
-        let steps = vec![
-            step!("SADD", keys::deleted(user), id.get()),
+        // The doubt goes only once the deletion is there: in between the set would deny it.
+        let noted = vec![step!("SADD", keys::deleted(user), id.get())];
+        let rest = vec![
             step!("SREM", keys::deleted(user), -id.get()),
             step!("PEXPIRE", keys::deleted(user), self.expiry_ms),
             step!("SREM", keys::unread(user), id.get()),
         ];
-        self.redis.batch("cache.note_deleted", steps).await.map(drop)
+        self.in_order("cache.note_deleted", noted, rest).await.map(drop)
     }
 
     /// Fills the set with all that MySQL has, and marks it complete.

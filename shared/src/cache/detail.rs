@@ -107,7 +107,16 @@ impl Cache {
             self.insert_step(message.conversation(), message.id, mode),
             step!("SADD", keys::unread(message.to), message.id.get()),
         ];
-        self.in_order("cache.send", first, rest).await.map(drop)
+        let accepted = self.in_order("cache.send", first, rest).await.map(drop);
+        if let (Err(_), true) = (&accepted, self.redis.is_cluster()) {
+            // One of its nodes was away. The consumer puts back what is missing of a message, but looks only for its
+            // detail. Should that be away too, it is missing.
+            let forget = step!("DEL", keys::detail(message.id));
+            if let Err(error) = self.redis.run::<i64>("cache.send", forget).await {
+                tracing::debug!(%error, "the detail of a message that was refused is away as well");
+            }
+        }
+        accepted
     }
 
     /// What Redis knows of one message.

@@ -64,8 +64,8 @@ pub fn resent(id: MessageId) -> String {
 /// String, the holder: the compensator's run under way.
 pub const COMPENSATOR: &str = "msg:compensator";
 
-/// String: the run ids of the Redis servers whose memory the lists and sets are from.
-pub const RUN_ID: &str = "msg:run-id";
+/// Set: the identities of the servers' memories that the lists and sets may be from.
+pub const MEMORIES: &str = "msg:memories";
 
 /// String, ms: since when Redis remembers every message. One sent before that, when Redis was away or had another
 /// memory, may be unknown to it and exist all the same.

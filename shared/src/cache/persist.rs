@@ -98,17 +98,24 @@ impl Cache {
         self.redis.batch("cache.unlock", steps).await.map(drop)
     }
 
-    /// Puts back what Redis lost of persisted messages: the detail, unless a recall got there first, and the unread
-    /// entry of those that are `unread`.
+    /// Puts back what Redis lost of persisted messages: the unread entry of those that are `unread`, then the detail,
+    /// unless a recall got there first. Whoever comes again after a failure knows by the detail that something is missing.
     pub async fn heal(&self, messages: &[&Message], unread: &HashSet<MessageId>) -> Result<(), ServerError> {
-        let mut steps: Vec<Step> = Vec::with_capacity(2 * messages.len());
+        let (mut entries, mut details): (Vec<Step>, Vec<Step>) = (Vec::new(), Vec::new());
         for message in messages {
-            steps.push(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms));
             if unread.contains(&message.id) {
-                steps.push(step!("SADD", keys::unread(message.to), message.id.get()));
+                entries.push(step!("SADD", keys::unread(message.to), message.id.get()));
             }
+            details.push(step!(
+                "SET",
+                keys::detail(message.id),
+                to_json(message)?,
+                "NX",
+                "PX",
+                self.expiry_ms
+            ));
         }
-        self.redis.batch("cache.heal", steps).await.map(drop)
+        self.in_order("cache.heal", entries, details).await.map(drop)
     }
 }
 

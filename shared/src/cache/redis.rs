@@ -3,19 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::future;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use redis::cluster::{ClusterClient, ClusterConfig};
-use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, TlsCertificates, Value};
 use secrecy::ExposeSecret;
 
+use super::cluster::Cluster;
 use super::scripts::Script;
 use crate::config::RedisConfig;
 use crate::error::{Retry, Server, ServerError};
-
-/// How many commands of one batch are under way at once in cluster mode, where each goes to its own node.
-const CLUSTER_FAN_OUT: usize = 128;
 
 /// A multiplexed connection that mends itself. Cheap to clone; opened at the first command.
 #[derive(Clone)]
@@ -27,7 +22,7 @@ pub struct Redis {
 #[derive(Clone)]
 enum Connection {
     Single(ConnectionManager),
-    Cluster(ClusterConnection),
+    Cluster(Box<Cluster>),
 }
 
 /// One command, or one script on one key.
@@ -53,7 +48,7 @@ impl From<Cmd> for Step {
 }
 
 impl Step {
-    fn command(&self, by_hash: bool) -> Cmd {
+    pub(super) fn command(&self, by_hash: bool) -> Cmd {
         match self {
             Self::Command(command) => command.clone(),
             Self::Script { script, key, arguments } => {
@@ -73,15 +68,16 @@ impl Redis {
     pub fn new(config: &RedisConfig) -> Result<Self, ServerError> {
         let failed = |source| error("cache.connect (REDIS_URL)", source);
         let url = config.url.expose_secret();
+        let authorities = config.tls_authorities.clone().filter(|_| url.starts_with("rediss:"));
+        let certificates = authorities.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
         let connection = if config.cluster {
-            let client =
-                ClusterClient::builder([url]).retries(3).max_retry_wait(200).build().map_err(failed)?;
-            let cluster_config = ClusterConfig::new()
-                .set_connection_timeout(config.timeout)
-                .set_response_timeout(config.timeout);
-            Connection::Cluster(client.get_pending_async_connection_with_config(cluster_config))
+            Connection::Cluster(Box::new(Cluster::new(url, config.timeout, certificates).map_err(failed)?))
         } else {
-            let client = ::redis::Client::open(url).map_err(failed)?;
+            let client = match certificates {
+                Some(certificates) => ::redis::Client::build_with_tls(url, certificates),
+                None => ::redis::Client::open(url),
+            }
+            .map_err(failed)?;
             // Whoever meets a broken connection tries once more (`Redis::attempt`); a server that is away is known at once.
             let manager_config = ConnectionManagerConfig::new()
                 .set_number_of_retries(0)
@@ -149,20 +145,24 @@ impl Redis {
     }
 
     /// The cluster connection, for what concerns each node.
-    pub(super) fn cluster(&self) -> Option<ClusterConnection> {
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
         match &self.connection {
             Connection::Single(_) => None,
-            Connection::Cluster(cluster) => Some(cluster.clone()),
+            Connection::Cluster(cluster) => Some(cluster),
         }
     }
 
     /// Sends the steps. A connection that broke (after a pause of the process, say) is found out by using it, so it is
-    /// tried a second time; a time-out is not, since the caller has waited enough.
+    /// tried a second time; a time-out is not, since the caller has waited enough, and in a cluster the client has tried
+    /// again itself.
     async fn attempt(&self, steps: &[Step], by_hash: bool) -> Result<Vec<Value>, RedisError> {
         match self.send(steps, by_hash).await {
             Err(failure) if failure.is_io_error() => {
                 self.breaks.fetch_add(1, Ordering::SeqCst);
-                if failure.is_timeout() { Err(failure) } else { self.send(steps, by_hash).await }
+                if failure.is_timeout() || self.is_cluster() {
+                    return Err(failure);
+                }
+                self.send(steps, by_hash).await
             }
             other => other,
         }
@@ -178,31 +178,9 @@ impl Redis {
                 let mut connection = manager.clone();
                 ConnectionLike::req_packed_commands(&mut connection, &pipeline, 0, steps.len()).await
             }
-            Connection::Cluster(cluster) => {
-                let mut values = Vec::with_capacity(steps.len());
-                for chunk in steps.chunks(CLUSTER_FAN_OUT) {
-                    let sent = chunk.iter().map(|step| {
-                        let mut connection = cluster.clone();
-                        let command = step.command(by_hash);
-                        async move {
-                            match connection.req_packed_command(&command).await {
-                                Err(refusal) if is_no_script(&refusal) => {
-                                    connection.req_packed_command(&step.command(false)).await
-                                }
-                                answer => answer,
-                            }
-                        }
-                    });
-                    values.extend(future::try_join_all(sent).await?);
-                }
-                Ok(values)
-            }
+            Connection::Cluster(cluster) => cluster.send(steps, by_hash).await,
         }
     }
-}
-
-fn is_no_script(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 fn is_unknown_script(value: &Value) -> bool {

@@ -60,6 +60,8 @@ scripts! {
     LOCK = "lock.lua";
     /// Gives a lock back, if it is still this holder's.
     UNLOCK = "unlock.lua";
+    /// Reads a key together with the identity of the memory that it is in.
+    READ_WITH_IDENTITY = "read_with_identity.lua";
     /// Says that something is whole, unless that was put in doubt meanwhile.
     VOUCH = "vouch.lua";
 }

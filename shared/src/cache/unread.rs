@@ -3,6 +3,7 @@
 
 use rand::Rng as _;
 
+use super::memory::Read;
 use super::redis::typed;
 use super::{Cache, keys, scripts, step};
 use crate::error::ServerError;
@@ -31,8 +32,8 @@ pub struct Unread {
 impl Cache {
     /// How many messages this user has not read, as far as Redis knows.
     pub async fn unread(&self, user: UserId) -> Result<Unread, ServerError> {
-        let steps = vec![step!("GET", keys::unread_complete(user)), step!("SCARD", keys::unread(user))];
-        let mut values = self.untorn("cache.unread", steps).await?.into_iter();
+        let reads = [Read::new("GET", keys::unread_complete(user)), Read::new("SCARD", keys::unread(user))];
+        let mut values = self.untorn("cache.unread", &reads).await?.into_iter();
         let mut next = || values.next().unwrap_or(::redis::Value::Nil);
         let mark: Option<String> = typed("cache.unread", next())?;
         Ok(Unread { complete: mark.as_deref() == Some(COMPLETE), total: typed("cache.unread", next())? })

@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 use url::Url;
 
@@ -109,6 +111,24 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     pub(super) fn minutes(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
         Duration::from_secs(60 * self.number(name, default, least, most))
+    }
+
+    /// What is in a PEM file with the certificates of authorities.
+    pub(super) fn authorities(&mut self, name: &str) -> Option<Vec<u8>> {
+        let path = self.optional(name)?;
+        match std::fs::read(&path) {
+            Ok(pem) if CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_ok()) => {
+                Some(pem)
+            }
+            Ok(_) => {
+                self.fault(name, format!("must be a PEM file with certificates; {path} has none"));
+                None
+            }
+            Err(error) => {
+                self.fault(name, format!("must be a PEM file with certificates; {path}: {error}"));
+                None
+            }
+        }
     }
 
     pub(super) fn secret_url(&mut self, name: &str, schemes: &[&str]) -> SecretString {

@@ -1,0 +1,140 @@
+//! The connection to a Redis Cluster.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future;
+use redis::aio::ConnectionLike as _;
+use redis::cluster::{ClusterClient, ClusterConfig};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::RoutingInfo;
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value};
+
+use super::redis::Step;
+
+/// How many commands of one batch are under way at once: each goes to its own node.
+const FAN_OUT: usize = 128;
+
+/// How often the client tries a command again, at another node or by a new connection.
+const RETRIES: u32 = 3;
+
+/// The longest pause before that, ms. The least is 1.3 s by default: longer than a node that is away may hold up a send.
+const LONGEST_PAUSE_MS: u64 = 50;
+
+/// How often a connection is asked for a sign of life that has not answered in time; one of the nodes may be frozen.
+const PROBES: u32 = 3;
+
+/// A connection to all nodes that follows slots and nodes by itself, and is made anew should it stop answering. Cheap to
+/// clone.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    client: ClusterClient,
+    /// `REDIS_TIMEOUT_MS`: the longest that one batch takes.
+    timeout: Duration,
+    current: Arc<Mutex<Current>>,
+}
+
+struct Current {
+    connection: ClusterConnection,
+    /// How many there were before it.
+    number: u64,
+}
+
+impl Cluster {
+    /// Prepares a connection to the cluster of the node at `url`; nothing is sent yet.
+    pub(super) fn new(
+        url: &str,
+        timeout: Duration,
+        certificates: Option<TlsCertificates>,
+    ) -> RedisResult<Self> {
+        let mut builder =
+            ClusterClient::builder([url]).retries(RETRIES).min_retry_wait(1).max_retry_wait(LONGEST_PAUSE_MS);
+        if let Some(certificates) = certificates {
+            builder = builder.certs(certificates);
+        }
+        let client = builder.build()?;
+        let connection = connect(&client, timeout);
+        Ok(Self { client, timeout, current: Arc::new(Mutex::new(Current { connection, number: 0 })) })
+    }
+
+    /// Runs each on the node of its key, in no order. All are over when this returns, unless their time was.
+    pub(super) async fn send(&self, steps: &[Step], by_hash: bool) -> RedisResult<Vec<Value>> {
+        self.within_limit(async |connection| {
+            let mut values = Vec::with_capacity(steps.len());
+            for chunk in steps.chunks(FAN_OUT) {
+                let sent = chunk.iter().map(|step| send_one(connection.clone(), step, by_hash));
+                for value in future::join_all(sent).await {
+                    values.push(value?);
+                }
+            }
+            Ok(values)
+        })
+        .await
+    }
+
+    /// Runs one on the nodes that `routing` says.
+    pub(super) async fn route(&self, command: Cmd, routing: RoutingInfo) -> RedisResult<Value> {
+        self.within_limit(async |mut connection| connection.route_command(command, routing).await).await
+    }
+
+    /// The client's own time-outs count each try and each connection by itself. Also, redis-rs 1.8.1 may stop answering for
+    /// good when a node goes away while slots are refreshed, see `docs/decisions/0020-redis-client.md`.
+    async fn within_limit<T>(
+        &self,
+        work: impl AsyncFnOnce(ClusterConnection) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        let (connection, number) = {
+            let current = self.lock();
+            (current.connection.clone(), current.number)
+        };
+        if let Ok(done) = tokio::time::timeout(self.timeout, work(connection.clone())).await {
+            return done;
+        }
+        tokio::spawn(self.clone().replace_if_dead(connection, number));
+        Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+
+    async fn replace_if_dead(self, mut connection: ClusterConnection, number: u64) {
+        for _ in 0..PROBES {
+            if self.lock().number != number {
+                return;
+            }
+            let probe = ::redis::cmd("PING");
+            // Whatever the answer, it is one.
+            if tokio::time::timeout(self.timeout / PROBES, connection.req_packed_command(&probe))
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+        let mut current = self.lock();
+        if current.number == number {
+            *current = Current { connection: connect(&self.client, self.timeout), number: number + 1 };
+            tracing::warn!(
+                "cache.connection: the client of the Redis Cluster stopped answering; made a new one"
+            );
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connect(client: &ClusterClient, timeout: Duration) -> ClusterConnection {
+    let config = ClusterConfig::new().set_connection_timeout(timeout).set_response_timeout(timeout);
+    client.get_pending_async_connection_with_config(config)
+}
+
+/// A node that does not know the script gets it whole.
+async fn send_one(mut connection: ClusterConnection, step: &Step, by_hash: bool) -> RedisResult<Value> {
+    match connection.req_packed_command(&step.command(by_hash)).await {
+        Err(refusal) if is_no_script(&refusal) => connection.req_packed_command(&step.command(false)).await,
+        answer => answer,
+    }
+}
+
+fn is_no_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
