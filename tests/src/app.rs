@@ -62,6 +62,7 @@ pub struct TestAppBuilder {
     lambda: bool,
     redis_proxy: Option<SocketAddr>,
     redis_url: Option<String>,
+    mysql_proxy: Option<SocketAddr>,
 }
 
 impl TestAppBuilder {
@@ -83,6 +84,13 @@ impl TestAppBuilder {
     #[must_use]
     pub fn redis_by_way_of(mut self, proxy: SocketAddr) -> Self {
         self.redis_proxy = Some(proxy);
+        self
+    }
+
+    /// Reaches MySQL through a proxy that leads to it, where the test itself looks at rows directly.
+    #[must_use]
+    pub fn mysql_by_way_of(mut self, proxy: SocketAddr) -> Self {
+        self.mysql_proxy = Some(proxy);
         self
     }
 
@@ -143,10 +151,15 @@ impl TestAppBuilder {
             let server = url.rsplit_once('/').map_or(url.as_str(), |(server, _)| server);
             settings.insert("REDIS_URL", format!("{server}/{database}"));
         }
-        let redis_inside = settings["REDIS_URL"].clone();
+        let inside = Inside { redis: settings["REDIS_URL"].clone(), mysql: settings["MYSQL_URL"].clone() };
+        if let Some(proxy) = self.mysql_proxy {
+            let mut url = Url::parse(&inside.mysql).expect("a MySQL URL");
+            url.set_port(Some(proxy.port())).expect("a port");
+            settings.insert("MYSQL_URL", url.into());
+        }
         if let Some(url) = self.redis_url {
             let mut url = Url::parse(&url).expect("a Redis URL");
-            url.set_path(Url::parse(&redis_inside).expect("a Redis URL").path());
+            url.set_path(Url::parse(&inside.redis).expect("a Redis URL").path());
             settings.insert("REDIS_URL", url.into());
         }
         if let Some(proxy) = self.redis_proxy {
@@ -160,11 +173,17 @@ impl TestAppBuilder {
         stack.create_topic(&topic, partitions).await.expect("a topic for the test");
         stack.create_topic(&dead_letters, 1).await.expect("a dead-letter topic for the test");
 
-        let mut test = TestApp::prepare(config, settings, &redis_inside).await;
+        let mut test = TestApp::prepare(config, settings, &inside).await;
         (test.database, test.gateway, test.metrics) = (database, self.gateway, self.metrics);
         test.lambda = self.lambda;
         test.boot(self.trigger).await
     }
+}
+
+/// Where the test itself looks, past proxies and TLS.
+struct Inside {
+    redis: String,
+    mysql: String,
 }
 
 /// A running application, and ways to look behind it.
@@ -202,15 +221,16 @@ impl TestApp {
             lambda: lambda::wanted(),
             redis_proxy: None,
             redis_url: None,
+            mysql_proxy: None,
         }
     }
 
-    async fn prepare(config: Config, settings: BTreeMap<&'static str, String>, redis_inside: &str) -> Self {
-        let redis = RedisClient::new(redis_inside, config.redis.cluster);
+    async fn prepare(config: Config, settings: BTreeMap<&'static str, String>, inside: &Inside) -> Self {
+        let redis = RedisClient::new(&inside.redis, config.redis.cluster);
         let empty = ::redis::cmd("FLUSHDB");
         let mut connection = redis.connect().await.expect("Redis answers");
         empty.exec_async(&mut connection).await.expect("an empty database");
-        let mysql = MySqlPool::connect_lazy(&settings["MYSQL_URL"]).expect("a MySQL URL");
+        let mysql = MySqlPool::connect_lazy(&inside.mysql).expect("a MySQL URL");
         Self {
             config,
             settings,

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::Connection as _;
+use sqlx::mysql::MySqlConnectOptions;
 
 pub use background::{ServerStatus, down, installed_versions, saved_env, status};
 pub use error::StackError;
@@ -197,6 +198,11 @@ impl Stack {
     /// `REDIS_URL` for Redis over TLS, or the first node of its cluster, with [`StackOptions::with_secure_redis`].
     pub fn redis_over_tls(&self) -> String {
         redis::url_over_tls(&self.state)
+    }
+
+    /// How MySQL's administrator connects; only for one that runs as a process of this machine.
+    pub fn mysql_administrator(&self) -> MySqlConnectOptions {
+        mysql::administrator(&self.folder, &self.state)
     }
 
     /// Where Kafka is reached over TLS, with [`StackOptions::with_secure_kafka`].

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sqlx::mysql::MySqlConnectOptions;
+
 use super::Kind;
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, short_name, write_private};
@@ -20,6 +22,12 @@ pub(super) const NAME: &str = "hongyan";
 /// The application's URL.
 pub(super) fn url(state: &State) -> String {
     format!("mysql://{NAME}:{}@127.0.0.1:{}/{NAME}", state.mysql_password, state.ports.mysql)
+}
+
+/// How an administrator comes in, by the socket: the application's user may not change what concerns the whole server.
+pub(super) fn administrator(stack: &Path, state: &State) -> MySqlConnectOptions {
+    let socket = socket(&stack.join("mysql"));
+    MySqlConnectOptions::new().socket(socket).username("root").password(&state.mysql_root_password)
 }
 
 /// Makes the data folder where there is none, writes the settings, and says how to start the server.
