@@ -42,13 +42,17 @@ pub struct RedisConfig {
     pub timeout: Duration,
 }
 
-/// `MYSQL_URL`, `MYSQL_REPLICA_URL`, `MYSQL_MAX_CONNECTIONS`, `MYSQL_TIMEOUT_MS`.
+/// `MYSQL_URL`, `MYSQL_REPLICA_URL`, `MYSQL_TLS_CA`, `MYSQL_MAX_CONNECTIONS`, `MYSQL_TIMEOUT_MS`.
 #[derive(Debug, Clone)]
 pub struct MySqlConfig {
     /// `mysql://user:password@host:port/database`, the writer. Holds a password.
     pub url: SecretString,
     /// A reader for history, if there is one. Holds a password.
     pub replica_url: Option<SecretString>,
+    /// The authorities to trust, in PEM, beside the public ones: Aurora's and RDS' certificates come from an authority of
+    /// Amazon's own. With it, the server's certificate and name are checked unless the URL's `ssl-mode` says otherwise.
+    /// `MYSQL_TLS_CA` is the file's path.
+    pub tls_authorities: Option<Vec<u8>>,
     /// The most connections one process opens (10).
     pub max_connections: u32,
     /// The longest wait for a connection (3 s).
@@ -194,6 +198,7 @@ impl MySqlConfig {
         Self {
             url: reader.secret_url("MYSQL_URL", &["mysql"]),
             replica_url: reader.optional_secret_url("MYSQL_REPLICA_URL", &["mysql"]),
+            tls_authorities: reader.authorities("MYSQL_TLS_CA"),
             max_connections: reader.number("MYSQL_MAX_CONNECTIONS", 10, 1, 1_000),
             timeout: reader.millis("MYSQL_TIMEOUT_MS", 3_000, 1, 60_000),
         }

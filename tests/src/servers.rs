@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use hongyan_local::stack::{Stack, StackOptions};
+use hongyan_local::stack::{Kind, Stack, StackOptions};
 use tokio::sync::OnceCell;
 
 /// `cluster`: every [`crate::TestApp`] on the shared servers has a Redis Cluster in place of a database of one server.
@@ -32,12 +32,12 @@ pub async fn stack() -> &'static Stack {
     STACK.get_or_init(start).await
 }
 
-/// A stack of a test's own that has the shared MySQL and Kafka, and starts only Redis.
+/// A stack of a test's own that shares two servers with the others and starts one.
 ///
 /// # Panics
 /// If the shared servers do not start.
-pub async fn beside_shared() -> StackOptions {
-    let shared = stack().await.env().into_iter().filter(|(name, _)| !name.starts_with("REDIS"));
+pub async fn beside_shared(own: Kind) -> StackOptions {
+    let shared = stack().await.env().into_iter().filter(|(name, _)| *name != own.variable());
     let given = shared.map(|(name, value)| (name.to_owned(), value));
     StackOptions::temporary().with_environment(given).expect("settings of a stack")
 }
@@ -68,7 +68,7 @@ impl RedisCluster {
         if free.is_some() {
             return Self(free);
         }
-        let options = beside_shared().await.with_redis_cluster();
+        let options = beside_shared(Kind::Redis).await.with_redis_cluster();
         let stack = Stack::start(options).await.expect("a Redis Cluster starts");
         eprintln!("one more cluster: {}", stack.versions().await[0]);
         Self(Some(stack))

@@ -26,7 +26,13 @@ async fn database() -> (String, Store) {
 }
 
 fn config(url: &str) -> MySqlConfig {
-    MySqlConfig { url: url.into(), replica_url: None, max_connections: 10, timeout: Duration::from_secs(3) }
+    MySqlConfig {
+        url: url.into(),
+        replica_url: None,
+        tls_authorities: None,
+        max_connections: 10,
+        timeout: Duration::from_secs(3),
+    }
 }
 
 async fn connect(url: &str) -> MySqlConnection {

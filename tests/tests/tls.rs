@@ -1,10 +1,13 @@
-//! Redis as ElastiCache has it: over TLS, by a user whose rights are limited, one server and a cluster.
+//! Redis as ElastiCache has it: over TLS, by a user whose rights are limited, one server and a cluster. MySQL as Aurora has
+//! it: over TLS only.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 use std::path::{Path, PathBuf};
 
-use hongyan_local::stack::{ServerCertificate, Stack, StackOptions};
+use hongyan::config::{Config, MySqlConfig};
+use hongyan::store::Store;
+use hongyan_local::stack::{Kind, ServerCertificate, Stack, StackOptions};
 use hongyan_tests::certificates::Authority;
 use hongyan_tests::{TestApp, TestAppBuilder, servers};
 use tempfile::TempDir;
@@ -21,16 +24,16 @@ fn rights() -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// Redis over TLS, with the shared MySQL and Kafka.
-struct Redis {
+/// A server that speaks TLS beside the shared two others, and PEM files of who signed its certificate and of who did not.
+struct Secure {
     stack: Stack,
     authority: PathBuf,
     stranger: PathBuf,
     _folder: TempDir,
 }
 
-impl Redis {
-    async fn start(change: impl FnOnce(StackOptions) -> StackOptions) -> Self {
+impl Secure {
+    async fn start(own: Kind, make: impl FnOnce(StackOptions, ServerCertificate) -> StackOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, authority: &Authority| {
             let path = folder.path().join(name);
@@ -40,18 +43,23 @@ impl Redis {
         let authority = Authority::new("the authority of a test");
         let (chain, key) = authority.issue("127.0.0.1");
         let certificate = ServerCertificate { chain, key, authority: authority.certificate.clone() };
-        let options = servers::beside_shared().await.with_secure_redis(certificate);
+        let options = make(servers::beside_shared(own).await, certificate);
         Self {
-            stack: Stack::start(change(options)).await.unwrap(),
+            stack: Stack::start(options).await.unwrap(),
             authority: write("authority.pem", &authority),
             stranger: write("stranger.pem", &Authority::new("another")),
             _folder: folder,
         }
     }
+}
 
+/// Redis over TLS by a user with limited rights.
+struct Redis(Secure);
+
+impl Redis {
     /// `REDIS_URL` over TLS for the user with the limited rights.
     fn url(&self) -> String {
-        let mut url = url::Url::parse(&self.stack.redis_over_tls()).unwrap();
+        let mut url = url::Url::parse(&self.0.stack.redis_over_tls()).unwrap();
         url.set_username(USER).unwrap();
         url.set_password(Some(PASSWORD)).unwrap();
         url.into()
@@ -92,7 +100,7 @@ async fn everything_works(test: &TestApp) {
 }
 
 async fn works_over_tls_by_a_limited_user(redis: &Redis) {
-    let test = redis.app(Some(&redis.authority)).start_on(&redis.stack).await;
+    let test = redis.app(Some(&redis.0.authority)).start_on(&redis.0.stack).await;
     redis.add_user(&test).await;
     everything_works(&test).await;
     test.stop().await;
@@ -100,22 +108,69 @@ async fn works_over_tls_by_a_limited_user(redis: &Redis) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_tls_by_a_limited_user() {
-    let redis = Redis::start(|options| options).await;
+    let redis = Redis(Secure::start(Kind::Redis, StackOptions::with_secure_redis).await);
     works_over_tls_by_a_limited_user(&redis).await;
 
-    // Nobody speaks to a server that an unknown authority vouches for: Redis counts as away, and Kafka carries the message.
-    for authority in [Some(redis.stranger.as_path()), None] {
-        let test = redis.app(authority).start_on(&redis.stack).await;
+    // Nobody speaks to a server that an unknown authority vouches for.
+    for authority in [Some(redis.0.stranger.as_path()), None] {
+        let test = redis.app(authority).start_on(&redis.0.stack).await;
         let error = test.app().cache.ping().await.unwrap_err();
         assert!(error.to_string().contains("certificate"), "{error}");
         test.stop().await;
     }
-    redis.stack.stop().await.unwrap();
+    redis.0.stack.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_cluster_over_tls_by_a_limited_user() {
-    let redis = Redis::start(StackOptions::with_redis_cluster).await;
+    let cluster =
+        |options: StackOptions, certificate| options.with_redis_cluster().with_secure_redis(certificate);
+    let redis = Redis(Secure::start(Kind::Redis, cluster).await);
     works_over_tls_by_a_limited_user(&redis).await;
-    redis.stack.stop().await.unwrap();
+    redis.0.stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_that_takes_tls_only() {
+    let mysql = Secure::start(Kind::Mysql, StackOptions::with_secure_mysql).await;
+    let app = |authority: &Path| TestApp::builder().set("MYSQL_TLS_CA", authority.to_str().unwrap());
+    let test = app(&mysql.authority).start_on(&mysql.stack).await;
+    everything_works(&test).await;
+
+    // What is not as it has to be is said, and is nobody's message.
+    let config = |url: &str, authority: &Path| MySqlConfig {
+        url: url.into(),
+        tls_authorities: Some(std::fs::read(authority).unwrap()),
+        ..test.config.mysql.clone()
+    };
+    let url = test.settings["MYSQL_URL"].as_str();
+    let (another_name, plain) = (url.replace("127.0.0.1", "localhost"), format!("{url}?ssl-mode=DISABLED"));
+    // MySQL and MariaDB do not refuse a plain connection in the same words.
+    let plaintext = &["insecure transport", "Access denied"][..];
+    for (url, authority, reasons) in [
+        (url, &mysql.stranger, &["certificate"][..]),
+        (&another_name, &mysql.authority, &["certificate"]),
+        (&plain, &mysql.authority, plaintext),
+    ] {
+        let error = Store::new(&config(url, authority)).unwrap().ping().await.unwrap_err();
+        let told = error.to_string();
+        assert!(reasons.iter().any(|reason| told.contains(reason)) && error.is_transient(), "{told}");
+    }
+    test.stop().await;
+    mysql.stack.stop().await.unwrap();
+}
+
+#[test]
+fn a_file_without_certificates_is_named_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (empty, missing) = (folder.path().join("empty.pem"), folder.path().join("missing.pem"));
+    std::fs::write(&empty, "no certificate").unwrap();
+    for (variable, path) in [("REDIS_TLS_CA", &empty), ("MYSQL_TLS_CA", &missing)] {
+        let faults =
+            Config::from_lookup(|name| (name == variable).then(|| path.to_str().unwrap().to_owned()))
+                .unwrap_err()
+                .faults;
+        let fault = faults.iter().find(|fault| fault.starts_with(variable)).unwrap();
+        assert!(fault.contains("must be a PEM file with certificates"), "{fault}");
+    }
 }

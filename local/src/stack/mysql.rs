@@ -11,6 +11,7 @@ use sqlx::mysql::MySqlConnectOptions;
 use super::Kind;
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, short_name, write_private};
+use super::options::StackOptions;
 use super::process::Launch;
 
 /// The settings that the native server and compose.yaml share.
@@ -31,7 +32,11 @@ pub(super) fn administrator(stack: &Path, state: &State) -> MySqlConnectOptions 
 }
 
 /// Makes the data folder where there is none, writes the settings, and says how to start the server.
-pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, StackError> {
+pub(super) async fn prepare(
+    stack: &Path,
+    state: &State,
+    options: &StackOptions,
+) -> Result<Launch, StackError> {
     let folder = stack.join("mysql");
     make_folder(&folder)?;
     let program = find_program(&["mysqld", "mariadbd"])?;
@@ -42,7 +47,7 @@ pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, Stack
     let temporary = folder.join("tmp");
     make_folder(&temporary)?;
     let settings = folder.join("my.cnf");
-    let own = format!(
+    let mut own = format!(
         "{SETTINGS}\nbind_address = 127.0.0.1\nport = {}\ntmpdir = {}\nsocket = {}\npid_file = {}\n{}",
         state.ports.mysql,
         temporary.display(),
@@ -50,6 +55,13 @@ pub(super) async fn prepare(stack: &Path, state: &State) -> Result<Launch, Stack
         folder.join("mysqld.pid").display(),
         if root { "user = root\n" } else { "" }
     );
+    if let Some(certificate) = &options.secure_mysql {
+        let [chain, key, authority] = certificate.write(&folder)?.map(|path| path.display().to_string());
+        let secure = format!(
+            "require_secure_transport = ON\nssl_cert = {chain}\nssl_key = {key}\nssl_ca = {authority}\n"
+        );
+        own.push_str(&secure);
+    }
     write_private(&settings, own.as_bytes())?;
     let accounts = folder.join("accounts.sql");
     write_private(&accounts, accounts_sql(state).as_bytes())?;

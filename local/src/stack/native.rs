@@ -225,7 +225,7 @@ async fn prepare(
             (nodes, targets)
         }
         Kind::Mysql => (
-            vec![node(mysql::prepare(folder, state).await?, state.ports.mysql)],
+            vec![node(mysql::prepare(folder, state, options).await?, state.ports.mysql)],
             vec![own_target(kind, state)],
         ),
         Kind::Kafka => (

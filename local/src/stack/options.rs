@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::StackError;
-use super::files::random_text;
+use super::files::{random_text, write_private};
 use super::{Kind, Place, SecureKafka};
 
 /// A topic that must be there before the stack counts as started.
@@ -51,6 +51,18 @@ pub struct ServerCertificate {
     pub authority: String,
 }
 
+impl ServerCertificate {
+    /// Writes the three into `folder`: the paths of the chain, the key and the authority.
+    pub(super) fn write(&self, folder: &Path) -> Result<[PathBuf; 3], StackError> {
+        let files =
+            [("server.pem", &self.chain), ("server.key", &self.key), ("authority.pem", &self.authority)];
+        for (name, pem) in files {
+            write_private(&folder.join(name), pem.as_bytes())?;
+        }
+        Ok(files.map(|(name, _)| folder.join(name)))
+    }
+}
+
 impl std::fmt::Debug for ServerCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerCertificate").field("chain", &self.chain).finish_non_exhaustive()
@@ -68,6 +80,7 @@ pub struct StackOptions {
     pub(super) remove: bool,
     pub(super) redis_cluster: bool,
     pub(super) secure_redis: Option<ServerCertificate>,
+    pub(super) secure_mysql: Option<ServerCertificate>,
     pub(super) secure_kafka: Option<SecureKafka>,
     pub(super) kafka_proxy: Option<SocketAddr>,
 }
@@ -87,6 +100,7 @@ impl StackOptions {
             remove: false,
             redis_cluster: false,
             secure_redis: None,
+            secure_mysql: None,
             secure_kafka: None,
             kafka_proxy: None,
         }
@@ -163,6 +177,13 @@ impl StackOptions {
         self
     }
 
+    /// MySQL that takes connections over TLS only, natively.
+    #[must_use]
+    pub fn with_secure_mysql(mut self, certificate: ServerCertificate) -> Self {
+        self.secure_mysql = Some(certificate);
+        self
+    }
+
     /// Kafka with a TLS and a SCRAM listener beside the plaintext one, natively: [`super::Stack::kafka_over_tls`] and
     /// [`super::Stack::kafka_with_scram`] say where.
     #[must_use]
@@ -188,7 +209,10 @@ impl StackOptions {
 
     /// Whether something was asked for that `compose.yaml` does not have.
     pub(super) fn natively_only(&self) -> bool {
-        self.redis_cluster || self.secure_redis.is_some() || self.secure_kafka.is_some()
+        self.redis_cluster
+            || self.secure_redis.is_some()
+            || self.secure_mysql.is_some()
+            || self.secure_kafka.is_some()
     }
 
     /// True if the caller named this server, so that none is started.

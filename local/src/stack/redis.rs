@@ -1,6 +1,5 @@
 //! Redis: one node, or three that form a cluster.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::Kind;
@@ -74,21 +73,15 @@ fn tls_settings(
     certificate: &ServerCertificate,
     node: usize,
 ) -> Result<String, StackError> {
-    let mut settings = String::new();
-    let files = [
-        ("tls-cert-file", "server.pem", &certificate.chain),
-        ("tls-key-file", "server.key", &certificate.key),
-        ("tls-ca-cert-file", "authority.pem", &certificate.authority),
-    ];
-    for (setting, name, pem) in files {
-        let file = folder.join(name);
-        write_private(&file, pem.as_bytes())?;
-        // Writing into a String cannot fail.
-        let _ = writeln!(settings, "{setting} \"{}\"", file.display());
-    }
+    let [chain, key, authority] = certificate.write(folder)?;
     let port = state.ports.redis_tls.get(node).copied().unwrap_or_default();
     // Clients are known by their password, not by a certificate.
-    let _ = writeln!(settings, "tls-port {port}\ntls-auth-clients no");
+    let mut settings = format!(
+        "tls-port {port}\ntls-auth-clients no\ntls-cert-file \"{}\"\ntls-key-file \"{}\"\ntls-ca-cert-file \"{}\"\n",
+        chain.display(),
+        key.display(),
+        authority.display()
+    );
     if state.redis_cluster {
         // Without it the nodes do not know each other's TLS ports, to send clients there.
         settings.push_str("tls-cluster yes\n");

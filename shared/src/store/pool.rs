@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySql, MySqlConnection, MySqlPool};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -81,11 +81,18 @@ impl Distrust {
 
 impl Pool {
     pub(super) fn new(url: &SecretString, config: &MySqlConfig) -> Result<Self, ServerError> {
-        let options = MySqlConnectOptions::from_str(url.expose_secret())
+        let url = url.expose_secret();
+        let mut options = MySqlConnectOptions::from_str(url)
             .map_err(|error| server_error("store.connect", error))?
             // The session sets its whole sql_mode itself.
             .pipes_as_concat(false)
             .no_engine_substitution(false);
+        if let Some(authorities) = &config.tls_authorities {
+            options = options.ssl_ca_from_pem(authorities.clone());
+            if !url.contains("ssl-mode=") {
+                options = options.ssl_mode(MySqlSslMode::VerifyIdentity);
+            }
+        }
         let timeout = config.timeout;
         let distrust = Distrust(Arc::new(Mutex::new(Instant::now())));
         let distrusted = distrust.clone();
