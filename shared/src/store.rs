@@ -13,27 +13,24 @@ mod history;
 mod persist;
 mod pool;
 mod recall;
+mod replica;
 mod row;
 mod unread;
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, MySqlConnection};
-use tokio::time::Instant;
 
 use crate::config::MySqlConfig;
 use crate::error::{Retry, Server, ServerError};
 
 pub use persist::Persisted;
-use pool::{Pool, Work, scoped};
+use pool::{Pool, scoped};
+use replica::Replica;
 
 /// The schema, `migrations/`, as it was when this was built.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
-
-/// How long a replica that failed is left alone.
-const REPLICA_REST: Duration = Duration::from_secs(5);
 
 /// The store. Cheap to clone; all clones share their connections.
 #[derive(Debug, Clone)]
@@ -45,23 +42,12 @@ pub struct Store {
     timeout: Duration,
 }
 
-/// A reader for history.
-#[derive(Debug, Clone)]
-struct Replica {
-    pool: Pool,
-    /// Until when the writer answers for it.
-    resting_until: Arc<Mutex<Option<Instant>>>,
-}
-
 impl Store {
     /// Prepares the connections; none is opened before it is needed, so a server that is away does not stop a start.
     /// Fails only on a URL that is none.
     pub fn new(config: &MySqlConfig) -> Result<Self, ServerError> {
-        let replica = config
-            .replica_url
-            .as_ref()
-            .map(|url| Ok(Replica { pool: Pool::new(url, config)?, resting_until: Arc::default() }))
-            .transpose()?;
+        let replica =
+            config.replica_url.as_ref().map(|url| Ok(Replica::new(Pool::new(url, config)?))).transpose()?;
         Ok(Self { writer: Pool::new(&config.url, config)?, replica, timeout: config.timeout })
     }
 
@@ -101,41 +87,10 @@ impl Store {
         }
     }
 
-    /// Runs a query on the replica, where there is one and it answers; otherwise on the writer. A replica that hangs
-    /// gets half of the time, and is then left alone for [`REPLICA_REST`].
-    async fn read_replica<'env, T>(
-        &self,
-        action: &'static str,
-        query: impl for<'c> Fn(&'c mut MySqlConnection) -> Work<'env, 'c, T>,
-    ) -> Result<T, ServerError> {
-        if let Some(replica) = self.replica.as_ref().filter(|replica| !replica.rests()) {
-            match replica.pool.run(action, self.timeout / 2, &query).await {
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, "the replica does not answer: history is read from the writer");
-                    replica.rest();
-                }
-                answer => return answer,
-            }
-        }
-        self.writer.run(action, self.timeout, query).await
-    }
-
     /// How long a call that writes `rows` may take: the timeout, and as much again for each 500 rows.
     fn limit_for(&self, rows: usize) -> Duration {
         let times = u32::try_from(rows / 500).unwrap_or(u32::MAX).saturating_add(1);
         self.timeout.saturating_mul(times)
-    }
-}
-
-impl Replica {
-    fn rests(&self) -> bool {
-        let until = *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn rest(&self) {
-        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Instant::now() + REPLICA_REST);
     }
 }
 

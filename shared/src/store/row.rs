@@ -13,7 +13,7 @@ pub(super) const COLUMNS: &str = "id, from_user_id, to_id, content, msg_type, se
 
 /// The message that a row of [`COLUMNS`] holds.
 pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
-    let status = Status::try_from(row.try_get::<u8, _>("status")?).map_err(broken)?;
+    let status = status_of(row.try_get("status")?)?;
     let persist_status = match row.try_get::<&str, _>("persist_status")? {
         "PERSISTED" => PersistStatus::Persisted,
         "PENDING" => PersistStatus::Pending,
@@ -49,6 +49,10 @@ pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
         ));
     }
     Ok(message)
+}
+
+pub(super) fn status_of(value: u8) -> Result<Status, sqlx::Error> {
+    Status::try_from(value).map_err(broken)
 }
 
 pub(super) fn message_id(value: i64) -> Result<MessageId, sqlx::Error> {
