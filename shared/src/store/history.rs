@@ -168,7 +168,7 @@ impl Store {
     }
 
     async fn page(&self, page: Page) -> Result<Vec<Message>, ServerError> {
-        match self.page_of_replica(&page).await? {
+        match Box::pin(self.page_of_replica(&page)).await? {
             Some(messages) => Ok(messages),
             None => page.read(&self.writer, self.timeout).await,
         }
