@@ -1,5 +1,8 @@
 //! The body of a request: read in bounded time, into bounded memory, its own and that of all together.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use hongyan::error::ApiError;
@@ -9,8 +12,23 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::GatewayOptions;
 
-/// What all bodies that are being worked on may take, a permit a byte.
-pub(super) struct Room(Semaphore);
+/// How often it is said that bodies were refused.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// What all bodies that are being worked on may take.
+pub(super) struct Room {
+    /// A permit a byte.
+    bytes: Semaphore,
+    refused: Mutex<Refused>,
+}
+
+/// Bodies that found no room.
+#[derive(Default)]
+struct Refused {
+    /// How many since it was last said.
+    untold: u64,
+    told: Option<Instant>,
+}
 
 /// A body, and its part of the room, which is given back when this is dropped.
 pub(super) struct Held<'a> {
@@ -20,7 +38,8 @@ pub(super) struct Held<'a> {
 
 impl Room {
     pub(super) fn new(options: &GatewayOptions) -> Self {
-        Self(Semaphore::new(options.max_bodies_bytes.min(Semaphore::MAX_PERMITS)))
+        let bytes = Semaphore::new(options.max_bodies_bytes.min(Semaphore::MAX_PERMITS));
+        Self { bytes, refused: Mutex::default() }
     }
 
     /// Reads a body: 413 above its limit, 400 if it breaks off or takes too long, 503 if there is no room for it now.
@@ -59,10 +78,23 @@ impl Room {
     }
 
     fn part(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ApiError> {
-        let part = u32::try_from(bytes).ok().and_then(|bytes| self.0.try_acquire_many(bytes).ok());
+        let part = u32::try_from(bytes).ok().and_then(|bytes| self.bytes.try_acquire_many(bytes).ok());
         part.ok_or_else(|| {
-            tracing::warn!("gateway.body: the bodies of all requests take up all the room; one refused");
+            self.note_refusal();
             ApiError::Unavailable(None)
         })
+    }
+
+    /// Whoever fills the room is refused a thousand times a second: that is not a thousand lines.
+    fn note_refusal(&self) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.untold += 1;
+        if refused.told.is_none_or(|told| told.elapsed() >= SAY_EVERY) {
+            tracing::warn!(
+                refused = refused.untold,
+                "gateway.body: the bodies of all requests take up all the room; some were refused"
+            );
+            *refused = Refused { untold: 0, told: Some(Instant::now()) };
+        }
     }
 }

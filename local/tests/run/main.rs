@@ -6,6 +6,7 @@
     reason = "helpers of tests, outside of the functions that clippy knows as such"
 )]
 
+mod attack;
 mod caller;
 mod lambda;
 mod program;
@@ -89,6 +90,7 @@ async fn what_was_accepted_is_kept_through_a_stop_a_kill_and_a_restart() {
     a_second_start_is_refused(folder, &running).await;
     assert!(alice.finds(first).await.is_some(), "the first one goes on");
     redrive::killed_in_the_middle_it_goes_on(folder, &before).await;
+    attack::takes_bounded_memory(running.pid(), &alice).await;
     let drained = sigterm_finishes_what_was_accepted(folder, running, &alice).await;
 
     let running = Running::start(folder, &[]).await;

@@ -119,6 +119,11 @@ impl Running {
         Self { child, pid, address, greeting, lines }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// `kill -SIGNAL PID`.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid, signal).unwrap();
