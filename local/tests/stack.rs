@@ -18,8 +18,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::AsyncCommands as _;
 use sqlx::Connection as _;
 
-/// The servers are heavy: one stack at a time.
-static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// The servers are heavy: two stacks at a time.
+static STACKS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
 fn setting(stack: &Stack, name: &str) -> String {
     stack.env().into_iter().find(|(key, _)| *key == name).map(|(_, value)| value).unwrap()
@@ -115,7 +115,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = STACKS.acquire().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = || StackOptions::new(folder.path()).at(Place::Native);
     let start = Instant::now();
@@ -189,7 +189,7 @@ async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
 
 #[tokio::test]
 async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = STACKS.acquire().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = || StackOptions::new(folder.path()).at(Place::Native);
     drop(Stack::start(options().in_background()).await.unwrap());
@@ -231,7 +231,7 @@ async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
 
 #[tokio::test]
 async fn servers_left_behind_with_no_guard_are_replaced_at_the_next_start() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = STACKS.acquire().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = || StackOptions::new(folder.path()).at(Place::Native);
     // Spawned: a caller may start a stack from any task.
@@ -255,7 +255,7 @@ async fn servers_left_behind_with_no_guard_are_replaced_at_the_next_start() {
 
 #[tokio::test]
 async fn a_redis_cluster_has_three_nodes_and_comes_back_as_one() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = STACKS.acquire().await.unwrap();
     // The other two servers are not this test's matter.
     let elsewhere =
         [("MYSQL_URL", "mysql://nobody@127.0.0.1:1/x"), ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];

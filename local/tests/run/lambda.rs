@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
 
 use crate::program::{Running, failure_of, hongyan};
-use crate::{ONE_AT_A_TIME, caller, no_process_is_left, settings, until};
+use crate::{STACKS, caller, no_process_is_left, settings, until};
 
 const ANY_PORT: [&str; 3] = ["lambda", "--invoke-port", "0"];
 
@@ -36,7 +36,7 @@ async fn goes_its_way(content: &str, folder: &Path, running: &Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_functions_run_behind_the_invoke_api_and_end_with_the_command() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = STACKS.acquire().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let running = Running::start_as(folder, &ANY_PORT, &[]).await;

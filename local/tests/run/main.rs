@@ -27,8 +27,8 @@ use tokio::task::JoinSet;
 use caller::{Caller, HalfSent, Outcome, id_of};
 use program::{Background, LIMIT, Running, ended, failure_of, hongyan, output_of, processes};
 
-/// The servers are heavy: one stack at a time.
-static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// The servers are heavy: two stacks at a time.
+static STACKS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
 /// Sends that are under way at the same time.
 const WORKERS: usize = 16;
@@ -70,7 +70,7 @@ fn no_process_is_left(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_accepted_is_kept_through_a_stop_a_kill_and_a_restart() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = STACKS.acquire().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let running = Running::start(folder, &[]).await;
@@ -324,7 +324,7 @@ async fn kill_in_the_middle_of_sends(folder: &Path, running: Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_one_clear_line_and_leaves_nothing_running() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = STACKS.acquire().await.unwrap();
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let run = |folder: &Path| hongyan(folder, ["run", "--listen", "127.0.0.1:0"]);
 
