@@ -13,6 +13,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySql, MySqlConnection, MySqlPool};
 use tokio::time::{Instant, sleep, timeout_at};
+use url::Url;
 
 use super::fault::{Fault, no_answer, server_error};
 use crate::config::MySqlConfig;
@@ -81,18 +82,8 @@ impl Distrust {
 
 impl Pool {
     pub(super) fn new(url: &SecretString, config: &MySqlConfig) -> Result<Self, ServerError> {
-        let url = url.expose_secret();
-        let mut options = MySqlConnectOptions::from_str(url)
-            .map_err(|error| server_error("store.connect", error))?
-            // The session sets its whole sql_mode itself.
-            .pipes_as_concat(false)
-            .no_engine_substitution(false);
-        if let Some(authorities) = &config.tls_authorities {
-            options = options.ssl_ca_from_pem(authorities.clone());
-            if !url.contains("ssl-mode=") {
-                options = options.ssl_mode(MySqlSslMode::VerifyIdentity);
-            }
-        }
+        let options =
+            options(url.expose_secret(), config).map_err(|error| server_error("store.connect", error))?;
         let timeout = config.timeout;
         let distrust = Distrust(Arc::new(Mutex::new(Instant::now())));
         let distrusted = distrust.clone();
@@ -232,6 +223,20 @@ impl fmt::Debug for Pool {
     }
 }
 
+/// Where the server is, who comes, and how it is secured.
+fn options(url: &str, config: &MySqlConfig) -> Result<MySqlConnectOptions, sqlx::Error> {
+    let options = MySqlConnectOptions::from_str(url)?
+        // The session sets its whole sql_mode itself.
+        .pipes_as_concat(false)
+        .no_engine_substitution(false);
+    let Some(authorities) = &config.tls_authorities else { return Ok(options) };
+    let options = options.ssl_ca_from_pem(authorities.clone());
+    let url = Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    // sqlx knows it by both names.
+    let has_mode = url.query_pairs().any(|(name, _)| matches!(&*name, "ssl-mode" | "sslmode"));
+    Ok(if has_mode { options } else { options.ssl_mode(MySqlSslMode::VerifyIdentity) })
+}
+
 /// What every connection must have, whatever the server's own settings are.
 async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(), sqlx::Error> {
     // Several tries fit into the time of one call.
@@ -270,5 +275,36 @@ impl Drop for Lease {
             // Not closed politely, as the server may not be listening: the socket just goes.
             drop(connection.detach());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_authorities_the_server_is_checked_unless_the_url_has_a_mode() {
+        let config = |tls_authorities: Option<Vec<u8>>| MySqlConfig {
+            url: SecretString::default(),
+            replica_url: None,
+            tls_authorities,
+            max_connections: 1,
+            timeout: Duration::from_secs(1),
+        };
+        let mode = |url: &str, config: &MySqlConfig| options(url, config).unwrap().get_ssl_mode();
+        let (with, without) = (config(Some(b"PEM".to_vec())), config(None));
+        for (url, expected) in [
+            ("mysql://u:p@h/d", MySqlSslMode::VerifyIdentity),
+            ("mysql://u:ssl-mode=@h/ssl-mode=?charset=utf8mb4", MySqlSslMode::VerifyIdentity),
+            ("mysql://u:p@h/d?ssl-mode=VERIFY_CA", MySqlSslMode::VerifyCa),
+            ("mysql://u:p@h/d?sslmode=REQUIRED", MySqlSslMode::Required),
+        ] {
+            assert!(same(mode(url, &with), expected), "{url}");
+        }
+        assert!(same(mode("mysql://u:p@h/d", &without), MySqlSslMode::Preferred));
+    }
+
+    fn same(a: MySqlSslMode, b: MySqlSslMode) -> bool {
+        std::mem::discriminant(&a) == std::mem::discriminant(&b)
     }
 }
