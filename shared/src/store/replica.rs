@@ -32,8 +32,13 @@ impl Replica {
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn rest(&self) {
-        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
+    /// Leaves it alone for a time; whether that begins only now.
+    fn rest(&self) -> bool {
+        let now = Instant::now();
+        let mut until = self.resting_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins = until.is_none_or(|until| until <= now);
+        *until = Some(now + REST);
+        begins
     }
 }
 
@@ -57,8 +62,10 @@ impl Store {
                 Ok(same.then_some(messages))
             }
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the replica does not answer: history is read from the writer");
-                replica.rest();
+                // Many calls may meet it at the same time.
+                if replica.rest() {
+                    tracing::warn!(%error, "the replica does not answer: history is read from the writer");
+                }
                 Ok(None)
             }
             Err(error) => Err(error),
