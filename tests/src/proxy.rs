@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a server, which a test can close, open again, freeze, slow down and cut: a network that fails,
+//! A TCP proxy in front of a server, which a test can close, open again, freeze, slow down, cut and turn: a network that fails,
 //! while the server behind it serves the others.
 
 use std::net::SocketAddr;
@@ -23,9 +23,10 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// What is wrong with the network.
+/// Where the network leads, and what is wrong with it.
 #[derive(Clone)]
 struct Network {
+    target: watch::Sender<(String, u16)>,
     frozen: watch::Sender<bool>,
     latency: watch::Sender<Duration>,
     /// How often all connections were cut.
@@ -42,12 +43,13 @@ impl Proxy {
     pub fn on(listener: TcpListener, url: &str) -> Self {
         let target = Url::parse(url).unwrap();
         let network = Network {
+            target: watch::Sender::new(address_of(&target)),
             frozen: watch::Sender::new(false),
             latency: watch::Sender::new(Duration::ZERO),
             cuts: watch::Sender::new(0),
         };
         let address = listener.local_addr().unwrap();
-        let accepting = tokio::spawn(accept(listener, address_of(&target), network.clone()));
+        let accepting = tokio::spawn(accept(listener, network.clone()));
         Self { target, address, network, accepting }
     }
 
@@ -74,6 +76,12 @@ impl Proxy {
         self.network.latency.send_replace(latency);
     }
 
+    /// New connections lead to the server at `url`; those that are open stay where they are.
+    pub fn lead_to(&mut self, url: &str) {
+        self.target = Url::parse(url).unwrap();
+        self.network.target.send_replace(address_of(&self.target));
+    }
+
     /// Resets all connections; new ones are accepted.
     pub fn cut(&self) {
         self.network.cuts.send_modify(|cuts| *cuts += 1);
@@ -89,7 +97,7 @@ impl Proxy {
     /// Listens again, on the same port.
     pub async fn open(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.accepting = tokio::spawn(accept(listener, address_of(&self.target), self.network.clone()));
+        self.accepting = tokio::spawn(accept(listener, self.network.clone()));
     }
 }
 
@@ -103,7 +111,7 @@ fn address_of(target: &Url) -> (String, u16) {
     (target.host_str().unwrap().to_owned(), target.port().unwrap())
 }
 
-async fn accept(listener: TcpListener, target: (String, u16), network: Network) {
+async fn accept(listener: TcpListener, network: Network) {
     // Dropped with this task, and with it all connections.
     let mut connections = JoinSet::new();
     loop {
@@ -112,7 +120,7 @@ async fn accept(listener: TcpListener, target: (String, u16), network: Network) 
             Some(_) = connections.join_next() => continue,
         };
         let Ok((client, _)) = client else { return };
-        let (target, network) = (target.clone(), network.clone());
+        let (target, network) = (network.target.borrow().clone(), network.clone());
         connections.spawn(async move {
             // A connection that ends in an error has ended: the test sees it at its own side.
             if let Ok(server) = TcpStream::connect(target).await {

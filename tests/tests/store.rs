@@ -8,14 +8,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future;
 use hongyan::config::MySqlConfig;
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::{ClientMessageId, Message, MessageType, PersistStatus, Status};
 use hongyan::store::{Persisted, Store};
+use hongyan_local::stack::{Kind, Stack};
 use hongyan_tests::proxy::Proxy;
-use hongyan_tests::servers::{stack, unique_name};
-use sqlx::{Connection as _, MySqlConnection};
+use hongyan_tests::servers::{beside_shared, stack, unique_name};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection};
 
 /// An empty database of its own, with the schema.
 async fn database() -> (String, Store) {
@@ -535,6 +537,52 @@ async fn a_call_that_is_dropped_in_the_middle_spoils_no_connection() {
         let _ = tokio::time::timeout(Duration::from_micros(step * 40), Box::pin(call)).await;
         assert_eq!(store.message(batch[7].id).await.unwrap(), Some(as_row(&batch[7])));
     }
+}
+
+/// A MySQL of the test's own with an empty database of the same name, user and password as the one at `url`.
+async fn with_the_same_database(url: &str) -> (Stack, String) {
+    let mut url = url::Url::parse(url).unwrap();
+    let stack = Stack::start(beside_shared(Kind::Mysql).await).await.unwrap();
+    let own = stack.create_database(url.path().trim_start_matches('/')).await.unwrap();
+    let (user, password) = (url.username(), url.password().unwrap());
+    let accounts = format!(
+        "CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}'; \
+         ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'; \
+         GRANT ALL PRIVILEGES ON `hongyan%`.* TO '{user}'@'%'"
+    );
+    let mut administrator = stack.mysql_administrator().connect().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(accounts)).execute(&mut administrator).await.unwrap();
+    url.set_port(url::Url::parse(&own).unwrap().port()).unwrap();
+    let url = String::from(url);
+    Store::new(&config(&url)).unwrap().migrate().await.unwrap();
+    (stack, url)
+}
+
+#[tokio::test]
+async fn connections_to_a_writer_that_was_demoted_are_replaced_within_the_call() {
+    let (new_url, new) = database().await;
+    let (old_server, old_url) = with_the_same_database(&new_url).await;
+    let old = Store::new(&config(&old_url)).unwrap();
+    let mut proxy = Proxy::to(&old_url).await;
+    let store = Store::new(&config(&proxy.url())).unwrap();
+    let all = async || future::join_all((1..=20).map(|_| store.ping())).await;
+    assert!(all().await.iter().all(Result::is_ok), "many connections to the old writer are open");
+    store.persist(&[message(1, "to the old one")]).await.unwrap();
+
+    // Aurora's name leads to the new writer; the old one is a reader, and its connections stay open.
+    let mut administrator = old_server.mysql_administrator().connect().await.unwrap();
+    execute(&mut administrator, "SET GLOBAL read_only = 1").await;
+    proxy.lead_to(&new_url);
+    let messages: Vec<Message> = (2..=20).map(|number| message(number, "to the new one")).collect();
+    let calls = future::join_all(messages.iter().map(|message| store.persist(std::slice::from_ref(message))));
+    for written in calls.await {
+        assert_eq!(written.unwrap(), [Persisted::Written]);
+    }
+    store.recall(&[recall(&messages[0], 99)]).await.unwrap();
+    assert_eq!(new.message(messages[0].id).await.unwrap().unwrap().status, Status::Recalled);
+    assert_eq!(new.page_before(conversation(), None, 100).await.unwrap().len(), messages.len());
+    assert_eq!(old.page_before(conversation(), None, 100).await.unwrap().len(), 1);
+    old_server.stop().await.unwrap();
 }
 
 /// A store whose replica is a database of its own, where the test is the replication; and a proxy in front of it.

@@ -11,6 +11,7 @@ mod ids;
 mod paging;
 mod recall;
 mod refusals;
+mod replica;
 mod retries;
 mod strangers;
 mod tokens;
