@@ -544,7 +544,7 @@ async fn with_the_same_database(url: &str) -> (Stack, String) {
     let mut url = url::Url::parse(url).unwrap();
     let stack = Stack::start(beside_shared(Kind::Mysql).await).await.unwrap();
     let own = stack.create_database(url.path().trim_start_matches('/')).await.unwrap();
-    let (user, password) = (url.username(), url.password().unwrap());
+    let (user, password) = (url.username(), url.password().unwrap_or_default());
     let accounts = format!(
         "CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}'; \
          ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'; \
