@@ -1,9 +1,10 @@
 //! A TCP proxy in front of a server, which a test can close, open again, freeze, slow down, cut and turn: a network that fails,
 //! while the server behind it serves the others.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use hongyan_local::stack::free_port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,9 +35,17 @@ struct Network {
 }
 
 impl Proxy {
-    /// Listens in front of the server at `url`, which names host and port.
+    /// Listens in front of the server at `url`, which names host and port. On a port that the system gives to nobody who
+    /// connects somewhere: while the proxy is closed for a moment, it must not be taken.
     pub async fn to(url: &str) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), url)
+        loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).await {
+                Ok(listener) => return Self::on(listener, url),
+                // Somebody else found the same one.
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                Err(error) => panic!("no port for a proxy: {error}"),
+            }
+        }
     }
 
     /// The same, where `listener` listens already.
