@@ -1,18 +1,17 @@
 //! The connections to one server: how each is set up, how it is borrowed, and how a call ends when the server does not.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult, WeakPool};
+use futures_util::future::{BoxFuture, join_all};
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
-use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySql, MySqlConnection, MySqlPool};
-use tokio::time::{Instant, sleep, timeout_at};
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection};
+use tokio::time::{sleep, timeout, timeout_at};
 use url::Url;
 
 use super::fault::{Fault, no_answer, server_error};
@@ -25,17 +24,13 @@ const ATTEMPTS: u32 = 5;
 const LONGEST_PAUSE_MS: u64 = 20;
 /// A connection idle for longer is asked whether it still works before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// Idle connections are closed after this, before the server does it ([`WAIT_TIMEOUT_SECONDS`]).
+/// A connection idle for longer is closed, before the server does it ([`WAIT_TIMEOUT_SECONDS`]).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Connections are replaced after this, so that a name that has moved to another server is noticed.
 const MAX_LIFETIME: Duration = Duration::from_mins(10);
 /// The server drops a connection that says nothing for so long. A Lambda environment that was frozen in the middle of a
 /// transaction, or a machine that vanished, then keeps its row locks for a minute instead of eight hours.
 const WAIT_TIMEOUT_SECONDS: u32 = 60;
-/// How long a call waits for a connection before it looks whether the server is there at all.
-const PATIENCE: Duration = Duration::from_millis(50);
-/// How long an answer to that question is believed.
-const REACHABLE_FOR: Duration = Duration::from_secs(1);
 
 /// What a call does with its connection, for `'c`; it may use what lives for `'env`. Boxed, because a caller of
 /// [`Pool::run`] must be able to move between threads, which the compiler cannot see of an `AsyncFn`.
@@ -54,67 +49,79 @@ pub(super) fn scoped<'env, 'c, T>(
 
 /// The connections to one server.
 #[derive(Clone)]
-pub(super) struct Pool(Arc<Inner>);
+pub(super) struct Pool(managed::Pool<Manager>);
 
-struct Inner {
-    pool: MySqlPool,
+/// How a connection is made, and whether one may be used again.
+struct Manager {
     options: MySqlConnectOptions,
+    /// The longest that a call takes.
     timeout: Duration,
-    distrust: Distrust,
-    reachable_at: tokio::sync::Mutex<Option<Instant>>,
+    /// Connections made before this moment are replaced: one of them was found broken, or led to a server that has become
+    /// a reader, so that the others have most likely met the same.
+    distrusted_before: Mutex<Instant>,
 }
 
-/// Connections made before this moment are replaced: one of them was found broken, or led to a server that has become
-/// a reader, so that the others have most likely met the same.
-#[derive(Clone)]
-struct Distrust(Arc<Mutex<Instant>>);
-
-impl Distrust {
-    fn begin(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+impl Manager {
+    fn distrust(&self) {
+        *self.distrusted_before.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn covers(&self, age: Duration) -> bool {
-        let before = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Instant::now() - age < before
+    fn trusts(&self, connection: &Metrics) -> bool {
+        connection.created >= *self.distrusted_before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = MySqlConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<MySqlConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        set_up(&mut connection, self.timeout).await?;
+        Ok(connection)
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut MySqlConnection,
+        used: &Metrics,
+    ) -> RecycleResult<sqlx::Error> {
+        if !self.trusts(used) || used.age() > MAX_LIFETIME || used.last_used() > IDLE_TIMEOUT {
+            return Err(RecycleError::message("too old"));
+        }
+        if used.last_used() <= TRUSTED_IDLE {
+            return Ok(());
+        }
+        // A server that has vanished does not answer; there must be time left for the one that has taken its place.
+        match timeout(self.timeout / 3, connection.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.distrust();
+                Err(error.into())
+            }
+            Err(_) => {
+                self.distrust();
+                Err(RecycleError::message("no answer"))
+            }
+        }
     }
 }
 
 impl Pool {
+    /// Prepares the connections; none is opened before it is needed. Must be called in a runtime.
     pub(super) fn new(url: &SecretString, config: &MySqlConfig) -> Result<Self, ServerError> {
-        let options =
-            options(url.expose_secret(), config).map_err(|error| server_error("store.connect", error))?;
-        let timeout = config.timeout;
-        let distrust = Distrust(Arc::new(Mutex::new(Instant::now())));
-        let distrusted = distrust.clone();
-        let pool = MySqlPoolOptions::new()
-            .max_connections(config.max_connections)
-            .acquire_timeout(timeout)
-            .idle_timeout(IDLE_TIMEOUT)
-            .max_lifetime(MAX_LIFETIME)
-            .after_connect(move |connection, _| Box::pin(set_up(connection, timeout)))
-            // Asking a connection before each use would cost every call a round trip.
-            .test_before_acquire(false)
-            .before_acquire(move |connection, used: PoolConnectionMetadata| {
-                let replace = distrusted.covers(used.age);
-                Box::pin(async move {
-                    if replace {
-                        return Ok(false);
-                    }
-                    if used.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.clone());
-        Ok(Self(Arc::new(Inner {
-            pool,
-            options,
-            timeout,
-            distrust,
-            reachable_at: tokio::sync::Mutex::default(),
-        })))
+        let invalid = |error: sqlx::Error| server_error("store.connect", error);
+        let options = options(url.expose_secret(), config).map_err(invalid)?;
+        let manager =
+            Manager { options, timeout: config.timeout, distrusted_before: Mutex::new(Instant::now()) };
+        let pool = managed::Pool::builder(manager)
+            .max_size(config.max_connections as usize)
+            // Those that are not needed stay unused, and are closed.
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .map_err(|error| invalid(sqlx::Error::Configuration(error.into())))?;
+        tokio::spawn(close_idle(pool.weak()));
+        Ok(Self(pool))
     }
 
     /// Runs `work` on a connection and ends within `limit`, waiting for the connection included. When the server made
@@ -126,7 +133,7 @@ impl Pool {
         limit: Duration,
         work: impl for<'c> Fn(&'c mut MySqlConnection) -> Work<'env, 'c, T>,
     ) -> Result<T, ServerError> {
-        let deadline = Instant::now() + limit;
+        let deadline = tokio::time::Instant::now() + limit;
         let mut attempt = 1;
         loop {
             let mut lease = match timeout_at(deadline, self.lease()).await {
@@ -134,7 +141,7 @@ impl Pool {
                 Err(_) => return Err(no_answer(action, limit)),
             };
             let Ok(result) = timeout_at(deadline, work(lease.connection()).future).await else {
-                self.0.distrust.begin();
+                self.0.manager().distrust();
                 return Err(no_answer(action, limit));
             };
             let error = match result {
@@ -146,14 +153,14 @@ impl Pool {
             };
             let fault = Fault::of(&error);
             match (&error, fault) {
-                (_, Fault::Connection) => self.0.distrust.begin(),
+                (_, Fault::Connection) => self.0.manager().distrust(),
                 // The server has answered, so the connection is in order.
                 (sqlx::Error::Database(_), _) => lease.give_back(),
                 // Whatever it is, the rest of an answer may still lie in the connection: it goes with the lease.
                 _ => drop(lease),
             }
             let pause = Duration::from_millis(rand::random_range(1..=LONGEST_PAUSE_MS));
-            if !fault.retry_at_once() || attempt == ATTEMPTS || Instant::now() + pause >= deadline {
+            if !fault.retry_at_once() || attempt == ATTEMPTS || tokio::time::Instant::now() + pause >= deadline {
                 return Err(server_error(action, error));
             }
             tracing::debug!(action, attempt, %error, "trying again");
@@ -164,50 +171,45 @@ impl Pool {
 
     /// One more connection, outside of the pool.
     pub(super) async fn connect(&self, action: &'static str) -> Result<MySqlConnection, ServerError> {
-        let limit = self.0.timeout;
-        let connect = async {
-            let mut connection = self.0.options.connect().await?;
-            set_up(&mut connection, limit).await?;
-            Ok(connection)
-        };
-        match tokio::time::timeout(limit, connect).await {
+        let manager = self.0.manager();
+        match timeout(manager.timeout, managed::Manager::create(manager)).await {
             Ok(connection) => connection.map_err(|error| server_error(action, error)),
-            Err(_) => Err(no_answer(action, limit)),
+            Err(_) => Err(no_answer(action, manager.timeout)),
         }
     }
 
+    /// Closes the connections that are not in use; one in use is closed when its call ends, and no call begins any more.
     pub(super) async fn close(&self) {
-        self.0.pool.close().await;
+        let idle = self.0.retain(|_, _| false).removed;
+        self.0.close();
+        close_all(idle).await;
     }
 
     async fn lease(&self) -> Result<Lease, sqlx::Error> {
-        tokio::select! {
-            connection = self.0.pool.acquire() => Ok(Lease(Some(connection?))),
-            refused = self.refused() => Err(refused),
+        match self.0.get().await {
+            Ok(connection) => Ok(Lease(Some(connection))),
+            Err(PoolError::Backend(error)) => Err(error),
+            // It has neither hooks nor limits of time that could fail.
+            Err(_) => Err(sqlx::Error::PoolClosed),
         }
     }
+}
 
-    /// Returns once it is sure that nobody listens at the server's address. The pool takes a refused connection for a
-    /// server that is starting and tries until its time is over; a caller is better off with a quick 503.
-    async fn refused(&self) -> sqlx::Error {
-        sleep(PATIENCE).await;
-        loop {
-            {
-                // One at a time asks, and the others believe it: no storm of connections when the pool is merely busy.
-                let mut reachable_at = self.0.reachable_at.lock().await;
-                if reachable_at.is_none_or(|at| at.elapsed() > REACHABLE_FOR) {
-                    match self.0.options.connect().await {
-                        Err(sqlx::Error::Io(error)) if error.kind() == ErrorKind::ConnectionRefused => {
-                            return error.into();
-                        }
-                        Ok(connection) => drop(connection.close().await),
-                        // It is for the pool to report, which meets the same.
-                        Err(_) => {}
-                    }
-                    *reachable_at = Some(Instant::now());
-                }
-            }
-            sleep(REACHABLE_FOR).await;
+/// Closes what has not been used for [`IDLE_TIMEOUT`], for as long as the pool is there.
+async fn close_idle(pool: WeakPool<Manager>) {
+    loop {
+        sleep(IDLE_TIMEOUT / 3).await;
+        let Some(pool) = pool.upgrade().filter(|pool| !pool.is_closed()) else { return };
+        close_all(pool.retain(|_, used| used.last_used() <= IDLE_TIMEOUT).removed).await;
+    }
+}
+
+/// Takes leave of the server, as far as it listens: it would count and log a connection that just ends.
+async fn close_all(connections: Vec<MySqlConnection>) {
+    let closed = connections.into_iter().map(|connection| timeout(TRUSTED_IDLE, connection.close()));
+    for closed in join_all(closed).await {
+        if let Ok(Err(error)) = closed {
+            tracing::debug!(%error, "a connection was not closed cleanly");
         }
     }
 }
@@ -216,9 +218,9 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The options hold the password.
         f.debug_struct("Pool")
-            .field("host", &self.0.options.get_host())
-            .field("port", &self.0.options.get_port())
-            .field("connections", &self.0.pool.size())
+            .field("host", &self.0.manager().options.get_host())
+            .field("port", &self.0.manager().options.get_port())
+            .field("connections", &self.0.status().size)
             .finish_non_exhaustive()
     }
 }
@@ -256,7 +258,7 @@ async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(
 /// A borrowed connection. It goes back to the pool only by [`Self::give_back`]: when a call is cut off, by its limit or
 /// because its caller is gone, the rest of the server's answer is still on its way, and the next call would read it as
 /// its own.
-struct Lease(Option<PoolConnection<MySql>>);
+struct Lease(Option<managed::Object<Manager>>);
 
 impl Lease {
     fn connection(&mut self) -> &mut MySqlConnection {
@@ -273,7 +275,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             // Not closed politely, as the server may not be listening: the socket just goes.
-            drop(connection.detach());
+            drop(managed::Object::take(connection));
         }
     }
 }

@@ -1,0 +1,213 @@
+//! A server that is away, hangs, refuses, or is not the writer any more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future;
+use hongyan::config::MySqlConfig;
+use hongyan::message::{Message, Status};
+use hongyan::store::{Persisted, Store};
+use hongyan_local::stack::{Kind, Stack};
+use hongyan_tests::app::eventually;
+use hongyan_tests::proxy::Proxy;
+use hongyan_tests::servers::beside_shared;
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
+
+use crate::{as_row, config, connect, conversation, database, execute, message, recall};
+
+/// A store whose connections lead through a proxy that a test can cut and freeze.
+async fn behind_proxy(timeout: Duration) -> (Proxy, Store) {
+    let (url, _) = database().await;
+    let proxy = Proxy::to(&url).await;
+    let store = Store::new(&MySqlConfig { timeout, ..config(&proxy.url()) }).unwrap();
+    (proxy, store)
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_noticed_at_once() {
+    let (mut proxy, store) = behind_proxy(Duration::from_secs(30)).await;
+    store.ping().await.unwrap();
+    proxy.close().await;
+    let started = Instant::now();
+    let error = store.persist(&[message(1, "x")]).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().starts_with("mysql: store.persist: "), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    // Many callers do not queue up behind each other.
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.ping().await }
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert!(task.await.unwrap().unwrap_err().is_transient());
+    }
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    proxy.open().await;
+    store.persist(&[message(1, "x")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_were_cut_are_replaced_within_the_call() {
+    let (mut proxy, store) = behind_proxy(Duration::from_secs(5)).await;
+    let store = Arc::new(store);
+    for _ in 0..5 {
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                tokio::spawn({
+                    let store = store.clone();
+                    async move { store.ping().await }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        proxy.close().await;
+        proxy.open().await;
+        store.persist(&[message(1, "x")]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_ends_in_a_transient_error_in_bounded_time() {
+    let (proxy, store) = behind_proxy(Duration::from_secs(1)).await;
+    store.persist(&[message(1, "x")]).await.unwrap();
+    proxy.freeze(true);
+    for _ in 0..3 {
+        let started = Instant::now();
+        let error = store.page_before(conversation(), None, 10).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+    proxy.freeze(false);
+    // No answer of a call that was given up is taken for that of another.
+    for number in 2..50 {
+        store.persist(&[message(number, "x")]).await.unwrap();
+        assert_eq!(
+            store.message(message(number, "x").id).await.unwrap().unwrap().id,
+            message(number, "x").id
+        );
+    }
+}
+
+/// A host that vanishes closes nothing: what was open stays silent for as long as TCP has patience.
+#[tokio::test]
+async fn a_server_that_has_vanished_keeps_no_connection_occupied() {
+    let (url, _) = database().await;
+    // Through both while the host is there; then the name leads past it.
+    let mut host = Proxy::to(&url).await;
+    let mut name = Proxy::to(&host.url()).await;
+    let timeout = Duration::from_secs(2);
+    let store =
+        Store::new(&MySqlConfig { timeout, max_connections: 3, ..config(&name.url()) }).unwrap();
+    let all = async || future::join_all((0..3).map(|_| store.ping())).await;
+    for idle in [Duration::ZERO, Duration::from_millis(1_100)] {
+        assert!(all().await.iter().all(Result::is_ok), "three connections are open");
+        // As a connection that was idle for a second is asked before it is used, its server's end costs no call.
+        tokio::time::sleep(idle).await;
+        host.freeze(true);
+        name.lead_to(&url);
+        let failed = all().await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        assert_eq!(failed.len(), if idle.is_zero() { 3 } else { 0 }, "{failed:?}");
+        let started = Instant::now();
+        assert!(all().await.iter().all(Result::is_ok));
+        assert!(started.elapsed() < timeout / 2, "{:?}", started.elapsed());
+        host = Proxy::to(&url).await;
+        name.lead_to(&host.url());
+        name.cut();
+    }
+}
+
+#[tokio::test]
+async fn calls_one_after_the_other_share_one_connection() {
+    let (url, store) = database().await;
+    let sql = "SELECT CAST(COUNT(*) AS SIGNED) FROM information_schema.processlist \
+               WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+    let open = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connect(&url).await).await.unwrap();
+    for number in 0..200 {
+        store.persist(&[message(number, "x")]).await.unwrap();
+        store.ping().await.unwrap();
+    }
+    assert_eq!(open().await, 1);
+    store.close().await;
+    assert!(store.ping().await.unwrap_err().is_transient());
+    eventually("it is closed", Duration::from_secs(5), async || open().await == 0).await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_in_the_middle_spoils_no_connection() {
+    let (_, store) = database().await;
+    let batch: Vec<Message> = (0..50).map(|number| message(number, "x")).collect();
+    store.persist(&batch).await.unwrap();
+    let ids = [batch[1].id, batch[2].id];
+    for step in 0..150_u64 {
+        let call = async { tokio::join!(store.persist(&batch), store.messages(&ids)).0 };
+        // Cut off or done: what counts is what comes after it.
+        let _ = tokio::time::timeout(Duration::from_micros(step * 40), Box::pin(call)).await;
+        assert_eq!(store.message(batch[7].id).await.unwrap(), Some(as_row(&batch[7])));
+    }
+}
+
+/// A MySQL of the test's own with an empty database of the same name, user and password as the one at `url`.
+async fn with_the_same_database(url: &str) -> (Stack, String) {
+    let mut url = url::Url::parse(url).unwrap();
+    let stack = Stack::start(beside_shared(Kind::Mysql).await).await.unwrap();
+    let own = stack.create_database(url.path().trim_start_matches('/')).await.unwrap();
+    let (user, password) = (url.username(), url.password().unwrap_or_default());
+    let accounts = format!(
+        "CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}'; \
+         ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'; \
+         GRANT ALL PRIVILEGES ON `hongyan%`.* TO '{user}'@'%'"
+    );
+    let mut administrator = stack.mysql_administrator().connect().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(accounts)).execute(&mut administrator).await.unwrap();
+    url.set_port(url::Url::parse(&own).unwrap().port()).unwrap();
+    let url = String::from(url);
+    Store::new(&config(&url)).unwrap().migrate().await.unwrap();
+    (stack, url)
+}
+
+#[tokio::test]
+async fn connections_to_a_writer_that_was_demoted_are_replaced_within_the_call() {
+    let (new_url, new) = database().await;
+    let (old_server, old_url) = with_the_same_database(&new_url).await;
+    let old = Store::new(&config(&old_url)).unwrap();
+    let mut proxy = Proxy::to(&old_url).await;
+    let store = Store::new(&config(&proxy.url())).unwrap();
+    let all = async || future::join_all((1..=20).map(|_| store.ping())).await;
+    assert!(all().await.iter().all(Result::is_ok), "many connections to the old writer are open");
+    store.persist(&[message(1, "to the old one")]).await.unwrap();
+
+    // Aurora's name leads to the new writer; the old one is a reader, and its connections stay open.
+    let mut administrator = old_server.mysql_administrator().connect().await.unwrap();
+    execute(&mut administrator, "SET GLOBAL read_only = 1").await;
+    proxy.lead_to(&new_url);
+    let messages: Vec<Message> = (2..=20).map(|number| message(number, "to the new one")).collect();
+    let calls = future::join_all(messages.iter().map(|message| store.persist(std::slice::from_ref(message))));
+    for written in calls.await {
+        assert_eq!(written.unwrap(), [Persisted::Written]);
+    }
+    store.recall(&[recall(&messages[0], 99)]).await.unwrap();
+    assert_eq!(new.message(messages[0].id).await.unwrap().unwrap().status, Status::Recalled);
+    assert_eq!(new.page_before(conversation(), None, 100).await.unwrap().len(), messages.len());
+    assert_eq!(old.page_before(conversation(), None, 100).await.unwrap().len(), 1);
+    old_server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_a_missing_table_is_said_and_is_nobodys_message() {
+    let (url, store) = database().await;
+    let mut wrong = url::Url::parse(&url).unwrap();
+    wrong.set_username("nobody_of_that_name").unwrap();
+    wrong.set_password(Some("wrong")).unwrap();
+    let error = Store::new(&config(wrong.as_str())).unwrap().ping().await.unwrap_err();
+    assert!(error.to_string().contains("Access denied") && error.is_transient(), "{error}");
+    execute(&mut connect(&url).await, "DROP TABLE message_recall").await;
+    let error = store.persist(&[message(1, "x")]).await.unwrap_err();
+    assert!(error.to_string().contains("message_recall") && error.is_transient(), "{error}");
+    assert_eq!(store.message(message(1, "x").id).await.unwrap(), None, "the transaction was rolled back");
+    assert!(Store::new(&config("mysql://h/d?ssl-mode=nonsense")).is_err());
+}
