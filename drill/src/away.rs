@@ -26,6 +26,9 @@ const RECOVERY_LIMIT: Duration = Duration::from_mins(2);
 /// What `KAFKA_WAIT_MS` (200) promises to senders while Kafka is away.
 const KAFKA_AWAY_LIMIT: Duration = Duration::from_millis(250);
 
+/// While Redis hangs, the first wait for `REDIS_TIMEOUT_MS` and the others do not: half of all are answered within this.
+const REDIS_HANGS_LIMIT: Duration = Duration::from_millis(250);
+
 /// With nothing there, everyone is told so within this time.
 const ALL_AWAY_LIMIT: Duration = Duration::from_millis(500);
 
@@ -59,6 +62,10 @@ impl Tally {
     fn p99(&self) -> Duration {
         Duration::from_millis(self.times_ms.value_at_quantile(0.99))
     }
+
+    fn median(&self) -> Duration {
+        Duration::from_millis(self.times_ms.value_at_quantile(0.5))
+    }
 }
 
 impl fmt::Display for Tally {
@@ -66,8 +73,8 @@ impl fmt::Display for Tally {
         if self.times_ms.is_empty() {
             return f.pad("–");
         }
-        let median = self.times_ms.value_at_quantile(0.5);
-        f.pad(&format!("{}/{}  {median} / {} ms", self.ok, self.failed(), self.p99().as_millis()))
+        let (median, p99) = (self.median().as_millis(), self.p99().as_millis());
+        f.pad(&format!("{}/{}  {median} / {p99} ms", self.ok, self.failed()))
     }
 }
 
@@ -108,6 +115,10 @@ impl Away {
                 }
             }
             _ => {}
+        }
+        if what == What::Freeze(Victim::Server(Kind::Redis)) {
+            let slow = kinds.iter().filter(|(_, tally)| tally.median() > REDIS_HANGS_LIMIT * slack);
+            broken.extend(slow.map(|(kind, tally)| format!("half of the {kind}s took {:?}", tally.median())));
         }
         let kafka = Victim::Server(Kind::Kafka);
         let kafka_away =

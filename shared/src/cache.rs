@@ -15,6 +15,7 @@ pub mod pending;
 pub mod persist;
 pub mod redis;
 pub mod scripts;
+mod single;
 pub mod unread;
 pub mod worker;
 

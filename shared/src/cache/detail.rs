@@ -135,13 +135,12 @@ impl Cache {
 
     /// Puts back details that are missing, of messages read from MySQL; what is there, above all a recall, stays.
     pub async fn restore(&self, messages: &[Message]) -> Result<(), ServerError> {
-        let sets = messages
-            .iter()
-            .map(|message| {
-                Ok(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms))
-            })
-            .collect::<Result<Vec<_>, ServerError>>()?;
+        let sets = messages.iter().map(|message| self.restore_step(message)).collect::<Result<_, _>>()?;
         self.redis.batch("cache.restore", sets).await.map(drop)
+    }
+
+    pub(super) fn restore_step(&self, message: &Message) -> Result<Step, ServerError> {
+        Ok(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms))
     }
 
     /// Decides a recall: sets the flag, changes the detail, then notes the recall as unconfirmed and takes the id off the
@@ -228,7 +227,7 @@ pub(super) fn unexpected_answer(action: &'static str, answer: &[String]) -> Serv
     ServerError { server: Server::Redis, action, retry: Retry::Permanent, source }
 }
 
-pub(super) fn to_json(message: &Message) -> Result<String, ServerError> {
+fn to_json(message: &Message) -> Result<String, ServerError> {
     serde_json::to_string(message).map_err(|error| ServerError {
         server: Server::Redis,
         action: "cache.detail",

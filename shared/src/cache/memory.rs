@@ -253,7 +253,7 @@ impl Cache {
         let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
         let answers = cluster.route(identity_command(), masters).await.map_err(failed)?;
         let answers: HashMap<String, (String, Value)> =
-            FromRedisValue::from_redis_value(answers).map_err(|error| failed(error.into()))?;
+            FromRedisValue::from_redis_value(answers).map_err(|error| failed(RedisError::from(error)))?;
         answers
             .into_iter()
             .map(|(node, (identity, _))| {
@@ -262,7 +262,7 @@ impl Cache {
                     .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
                 match address {
                     Some(address) => Ok(Node { address: Some(address), identity }),
-                    None => Err(unexpected(format!("a node of the cluster is called {node:?}"))),
+                    None => Err(failed(format!("a node of the cluster is called {node:?}"))),
                 }
             })
             .collect()
@@ -283,20 +283,11 @@ fn identity_command() -> Cmd {
     command
 }
 
-fn failed(source: RedisError) -> ServerError {
+fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ServerError {
     ServerError {
         server: Server::Redis,
         action: "cache.memory",
         retry: Retry::Transient,
-        source: Box::new(source),
-    }
-}
-
-fn unexpected(what: String) -> ServerError {
-    ServerError {
-        server: Server::Redis,
-        action: "cache.memory",
-        retry: Retry::Transient,
-        source: what.into(),
+        source: source.into(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::detail::{to_json, unexpected_answer};
+use super::detail::unexpected_answer;
 use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
 use crate::clock::TimestampMs;
@@ -106,14 +106,7 @@ impl Cache {
             if unread.contains(&message.id) {
                 entries.push(step!("SADD", keys::unread(message.to), message.id.get()));
             }
-            details.push(step!(
-                "SET",
-                keys::detail(message.id),
-                to_json(message)?,
-                "NX",
-                "PX",
-                self.expiry_ms
-            ));
+            details.push(self.restore_step(message)?);
         }
         self.in_order("cache.heal", entries, details).await.map(drop)
     }

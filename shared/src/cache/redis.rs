@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, TlsCertificates, Value};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, TlsCertificates, Value};
 use secrecy::ExposeSecret;
 
 use super::cluster::Cluster;
 use super::scripts::Script;
+use super::single::Single;
 use crate::config::RedisConfig;
 use crate::error::{Retry, Server, ServerError};
 
@@ -21,7 +21,7 @@ pub struct Redis {
 
 #[derive(Clone)]
 enum Connection {
-    Single(ConnectionManager),
+    Single(Box<Single>),
     Cluster(Box<Cluster>),
 }
 
@@ -70,24 +70,15 @@ impl Redis {
         let url = config.url.expose_secret();
         let authorities = config.tls_authorities.clone().filter(|_| url.starts_with("rediss:"));
         let certificates = authorities.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
+        let breaks = Arc::new(AtomicU64::new(1));
         let connection = if config.cluster {
-            Connection::Cluster(Box::new(Cluster::new(url, config.timeout, certificates).map_err(failed)?))
+            Cluster::new(url, config.timeout, certificates)
+                .map(|cluster| Connection::Cluster(Box::new(cluster)))
         } else {
-            let client = match certificates {
-                Some(certificates) => ::redis::Client::build_with_tls(url, certificates),
-                None => ::redis::Client::open(url),
-            }
-            .map_err(failed)?;
-            // Whoever meets a broken connection tries once more (`Redis::attempt`); a server that is away is known at once.
-            let manager_config = ConnectionManagerConfig::new()
-                .set_number_of_retries(0)
-                .set_connection_timeout(Some(config.timeout))
-                .set_response_timeout(Some(config.timeout));
-            Connection::Single(
-                ConnectionManager::new_lazy_with_config(client, manager_config).map_err(failed)?,
-            )
+            Single::new(url, config.timeout, certificates, breaks.clone())
+                .map(|single| Connection::Single(Box::new(single)))
         };
-        Ok(Self { connection, breaks: Arc::new(AtomicU64::new(1)) })
+        Ok(Self { connection: connection.map_err(failed)?, breaks })
     }
 
     /// Runs one command or script.
@@ -170,14 +161,7 @@ impl Redis {
 
     async fn send(&self, steps: &[Step], by_hash: bool) -> Result<Vec<Value>, RedisError> {
         match &self.connection {
-            Connection::Single(manager) => {
-                let mut pipeline = Pipeline::with_capacity(steps.len());
-                for step in steps {
-                    pipeline.add_command(step.command(by_hash));
-                }
-                let mut connection = manager.clone();
-                ConnectionLike::req_packed_commands(&mut connection, &pipeline, 0, steps.len()).await
-            }
+            Connection::Single(single) => single.send(steps, by_hash).await,
             Connection::Cluster(cluster) => cluster.send(steps, by_hash).await,
         }
     }

@@ -81,11 +81,7 @@ impl managed::Manager for Manager {
         Ok(connection)
     }
 
-    async fn recycle(
-        &self,
-        connection: &mut MySqlConnection,
-        used: &Metrics,
-    ) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, connection: &mut MySqlConnection, used: &Metrics) -> RecycleResult<sqlx::Error> {
         if !self.trusts(used) || used.age() > MAX_LIFETIME || used.last_used() > IDLE_TIMEOUT {
             return Err(RecycleError::message("too old"));
         }
@@ -160,7 +156,10 @@ impl Pool {
                 _ => drop(lease),
             }
             let pause = Duration::from_millis(rand::random_range(1..=LONGEST_PAUSE_MS));
-            if !fault.retry_at_once() || attempt == ATTEMPTS || tokio::time::Instant::now() + pause >= deadline {
+            if !fault.retry_at_once()
+                || attempt == ATTEMPTS
+                || tokio::time::Instant::now() + pause >= deadline
+            {
                 return Err(server_error(action, error));
             }
             tracing::debug!(action, attempt, %error, "trying again");

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
+mod hanging;
+
 use std::collections::HashSet;
 use std::time::Duration;
 

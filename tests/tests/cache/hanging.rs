@@ -1,0 +1,70 @@
+//! A Redis that does not answer and refuses nothing.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future;
+use hongyan::error::ServerError;
+use hongyan_tests::TestApp;
+use hongyan_tests::app::eventually;
+use hongyan_tests::proxy::Proxy;
+use hongyan_tests::servers;
+
+use crate::{accept, conversation, list, message};
+
+/// How long a call took, and whether it was answered.
+async fn timed<T>(call: impl Future<Output = Result<T, ServerError>>) -> (Duration, bool) {
+    let began = Instant::now();
+    let answered = match call.await {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(error.is_transient(), "{error}");
+            false
+        }
+    };
+    (began.elapsed(), answered)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_that_took_its_place() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let stack = servers::stack().await;
+    let redis = stack.env().into_iter().find(|(name, _)| *name == "REDIS_URL").unwrap().1;
+    // The way to its host, and its name, which may lead elsewhere.
+    let host = Proxy::to(&redis).await;
+    let mut name = Proxy::to(&host.url()).await;
+    let test = TestApp::builder()
+        .set("REDIS_TIMEOUT_MS", TIMEOUT.as_millis().to_string().as_str())
+        .redis_by_way_of(name.address())
+        .without_trigger()
+        .start()
+        .await;
+    let cache = &test.app().cache;
+    accept(cache, &message(1)).await;
+
+    // It hangs: those who wait, wait as long as they must, and those who come later do not.
+    host.freeze(true);
+    let waiting = future::join_all((0..20).map(|_| timed(cache.recent(conversation(), 10)))).await;
+    for (took, answered) in waiting {
+        assert!(!answered && took > TIMEOUT / 2 && took < TIMEOUT * 3, "{took:?}");
+    }
+    for _ in 0..100 {
+        let (took, answered) = timed(cache.recent(conversation(), 10)).await;
+        assert!(!answered && took < TIMEOUT / 4, "{took:?}");
+    }
+    // It goes on.
+    host.freeze(false);
+    eventually("it is asked again", TIMEOUT * 2, async || cache.recent(conversation(), 10).await.is_ok())
+        .await;
+    assert_eq!(list(cache).await, [1]);
+
+    // Its host is gone for good, and its name leads to another: what was open stays silent.
+    host.freeze(true);
+    name.lead_to(&redis);
+    let (took, answered) = timed(cache.recent(conversation(), 10)).await;
+    assert!(!answered && took < TIMEOUT * 3, "{took:?}");
+    eventually("the other is found", TIMEOUT * 2, async || cache.recent(conversation(), 10).await.is_ok())
+        .await;
+    accept(cache, &message(2)).await;
+    assert_eq!(list(cache).await, [2, 1]);
+    test.stop().await;
+}
