@@ -153,9 +153,7 @@ impl TestAppBuilder {
         }
         let inside = Inside { redis: settings["REDIS_URL"].clone(), mysql: settings["MYSQL_URL"].clone() };
         if let Some(proxy) = self.mysql_proxy {
-            let mut url = Url::parse(&inside.mysql).expect("a MySQL URL");
-            url.set_port(Some(proxy.port())).expect("a port");
-            settings.insert("MYSQL_URL", url.into());
+            settings.insert("MYSQL_URL", with_port(&inside.mysql, proxy.port()));
         }
         if let Some(url) = self.redis_url {
             let mut url = Url::parse(&url).expect("a Redis URL");
@@ -163,9 +161,7 @@ impl TestAppBuilder {
             settings.insert("REDIS_URL", url.into());
         }
         if let Some(proxy) = self.redis_proxy {
-            let mut url = Url::parse(&settings["REDIS_URL"]).expect("a Redis URL");
-            url.set_port(Some(proxy.port())).expect("a port");
-            settings.insert("REDIS_URL", url.into());
+            settings.insert("REDIS_URL", with_port(&settings["REDIS_URL"], proxy.port()));
         }
         settings.extend(self.settings);
         let config = Config::from_lookup(|name| settings.get(name).cloned()).expect("settings");
@@ -413,6 +409,13 @@ pub struct Row {
     pub content: String,
     /// `PERSISTED`.
     pub persist_status: String,
+}
+
+/// The same server's URL by another port.
+fn with_port(url: &str, port: u16) -> String {
+    let mut url = Url::parse(url).expect("a server's URL");
+    url.set_port(Some(port)).expect("a port");
+    url.into()
 }
 
 /// Waits until `condition` holds, looking every 10 ms; fails the test after `limit`.

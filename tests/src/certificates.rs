@@ -1,5 +1,7 @@
 //! Certificates for servers that speak TLS, made anew for each run.
 
+use std::path::{Path, PathBuf};
+
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// An authority that a test trusts, or does not.
@@ -22,6 +24,16 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// Writes its own certificate into a file of that name, for a client that trusts it; where the file is.
+    ///
+    /// # Panics
+    /// If the folder cannot be written.
+    pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, &self.certificate).unwrap();
+        path
     }
 
     /// A server's certificate for `address`, a host name or an IP address, and its key, both in PEM.

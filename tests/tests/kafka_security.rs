@@ -39,11 +39,6 @@ async fn broker() -> &'static Broker {
     static BROKER: OnceCell<Broker> = OnceCell::const_new();
     let start = || async {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, authority: &Authority| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, &authority.certificate).unwrap();
-            path
-        };
         let authority = Authority::new("the authority of a test");
         let (certificates, key) = authority.issue("127.0.0.1");
         let secure =
@@ -51,8 +46,8 @@ async fn broker() -> &'static Broker {
         let stack = Stack::start(StackOptions::temporary().with_secure_kafka(secure)).await.unwrap();
         Broker {
             stack,
-            authority: write("authority.pem", &authority),
-            stranger: write("stranger.pem", &Authority::new("another")),
+            authority: authority.write(folder.path(), "authority.pem"),
+            stranger: Authority::new("another").write(folder.path(), "stranger.pem"),
             _folder: folder,
         }
     };

@@ -35,19 +35,14 @@ struct Secure {
 impl Secure {
     async fn start(own: Kind, make: impl FnOnce(StackOptions, ServerCertificate) -> StackOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, authority: &Authority| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, &authority.certificate).unwrap();
-            path
-        };
         let authority = Authority::new("the authority of a test");
         let (chain, key) = authority.issue("127.0.0.1");
         let certificate = ServerCertificate { chain, key, authority: authority.certificate.clone() };
         let options = make(servers::beside_shared(own).await, certificate);
         Self {
             stack: Stack::start(options).await.unwrap(),
-            authority: write("authority.pem", &authority),
-            stranger: write("stranger.pem", &Authority::new("another")),
+            authority: authority.write(folder.path(), "authority.pem"),
+            stranger: Authority::new("another").write(folder.path(), "stranger.pem"),
             _folder: folder,
         }
     }

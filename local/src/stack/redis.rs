@@ -19,17 +19,19 @@ const SLOTS: usize = 16_384;
 
 /// The URL of one node.
 pub(super) fn url(state: &State, node: usize) -> String {
-    let port = state.ports.redis.get(node).copied().unwrap_or_default();
-    // A cluster has database 0 only.
-    let database = u8::from(!state.redis_cluster);
-    format!("redis://:{}@127.0.0.1:{port}/{database}", state.redis_password)
+    url_at(state, "redis", state.ports.redis.get(node))
 }
 
 /// The same for the first node over TLS.
 pub(super) fn url_over_tls(state: &State) -> String {
-    let port = state.ports.redis_tls.first().copied().unwrap_or_default();
+    url_at(state, "rediss", state.ports.redis_tls.first())
+}
+
+fn url_at(state: &State, scheme: &str, port: Option<&u16>) -> String {
+    let port = port.copied().unwrap_or_default();
+    // A cluster has database 0 only.
     let database = u8::from(!state.redis_cluster);
-    format!("rediss://:{}@127.0.0.1:{port}/{database}", state.redis_password)
+    format!("{scheme}://:{}@127.0.0.1:{port}/{database}", state.redis_password)
 }
 
 /// Finds free ports: one a node, in a cluster one more each for the nodes' own talk, and where it is wanted one for TLS.

@@ -101,8 +101,7 @@ async fn a_server_that_has_vanished_keeps_no_connection_occupied() {
     let mut host = Proxy::to(&url).await;
     let mut name = Proxy::to(&host.url()).await;
     let timeout = Duration::from_secs(2);
-    let store =
-        Store::new(&MySqlConfig { timeout, max_connections: 3, ..config(&name.url()) }).unwrap();
+    let store = Store::new(&MySqlConfig { timeout, max_connections: 3, ..config(&name.url()) }).unwrap();
     let all = async || future::join_all((0..3).map(|_| store.ping())).await;
     for idle in [Duration::ZERO, Duration::from_millis(1_100)] {
         assert!(all().await.iter().all(Result::is_ok), "three connections are open");
