@@ -26,6 +26,9 @@ pub(super) const VERSION: &str = "4.3.1";
 const JAVA: [&str; 5] =
     ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true"];
 
+/// Compiles quickly instead of well. Of what starts a server, and of all that a tool does, most runs once: it halves both.
+const COMPILE_QUICKLY: &str = "-XX:TieredStopAtLevel=1";
+
 /// The bootstrap address.
 pub(super) fn bootstrap(state: &State) -> String {
     format!("127.0.0.1:{}", state.ports.kafka)
@@ -76,13 +79,16 @@ pub(super) async fn prepare(
     write_private(&logging, LOGGING.as_bytes())?;
 
     let mut arguments: Vec<std::ffi::OsString> = JAVA.map(Into::into).to_vec();
+    if options.remove {
+        // A test's server ends before well compiled code has paid for itself.
+        arguments.push(COMPILE_QUICKLY.into());
+    }
     arguments.push(format!("-Dlog4j2.configurationFile={}", logging.display()).into());
     arguments.push("-cp".into());
     arguments.push(jars.join("*").into());
     if !folder.join("data/meta.properties").exists() {
         let mut command = Command::new(&java);
-        // Half of this tool's second would go into compiling code that runs once.
-        command.arg("-XX:TieredStopAtLevel=1").args(&arguments);
+        command.arg(COMPILE_QUICKLY).args(&arguments);
         command.args([
             "kafka.tools.StorageTool",
             "format",

@@ -110,7 +110,7 @@ async fn a_server_that_has_vanished_keeps_no_connection_occupied() {
         host.freeze(true);
         name.lead_to(&url);
         let failed = all().await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
-        assert_eq!(failed.len(), if idle.is_zero() { 3 } else { 0 }, "{failed:?}");
+        assert!(idle.is_zero() || failed.is_empty(), "{failed:?}");
         let started = Instant::now();
         assert!(all().await.iter().all(Result::is_ok));
         assert!(started.elapsed() < timeout / 2, "{:?}", started.elapsed());
