@@ -52,7 +52,7 @@ impl Pace {
             freeze: Duration::from_secs(20),
             after: Duration::from_secs(2),
             patience: Duration::from_secs(15),
-            longest_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_secs(5),
             settings: Vec::new(),
             slack: 1,
         }

@@ -16,6 +16,7 @@ pub mod persist;
 pub mod redis;
 pub mod scripts;
 mod single;
+mod slept_through;
 pub mod unread;
 pub mod worker;
 
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use self::memory::Memories;
 use self::redis::{Redis, Step};
+use self::slept_through::SleptThrough;
 use crate::clock::Clock;
 use crate::config::{ImConfig, KafkaConfig, RedisConfig};
 use crate::error::ServerError;
@@ -42,6 +44,7 @@ pub struct Cache {
     /// On a single server: up to which break of the connection the lists are known not to be torn.
     memory_checked: Arc<AtomicU64>,
     memories: Memories,
+    slept_through: SleptThrough,
     clock: Clock,
 }
 
@@ -61,6 +64,7 @@ impl Cache {
             unremembered: Arc::default(),
             memory_checked: Arc::default(),
             memories: Memories::default(),
+            slept_through: SleptThrough::default(),
             clock,
         })
     }

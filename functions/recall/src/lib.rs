@@ -117,7 +117,12 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
 
     match (produced, written) {
         // The event follows, and tells whoever does not know yet.
-        (Ok(()), Ok(())) => Ok(recall),
+        (Ok(()), Ok(())) => {
+            if marked.is_err() {
+                app.cache.note_slept_through(recall);
+            }
+            Ok(recall)
+        }
         (Ok(()), Err(_)) if in_redis => Ok(recall),
         // No event will follow, so Redis must know now; it may come back with the message as it was.
         (Err(_), Ok(())) => {

@@ -16,7 +16,7 @@ pub struct TriggerOptions {
     pub source: EventSource,
     /// The pause before the first retry of a batch (100 ms); each further one is twice as long, with jitter.
     pub first_pause: Duration,
-    /// The longest pause between two tries (30 s).
+    /// The longest pause between two tries (5 s): what Redis was not told of while it was away, it learns from the records that wait.
     pub longest_pause: Duration,
     /// How long a batch in flight may take to finish when the trigger is stopped or its partition is taken away (10 s).
     pub stop_timeout: Duration,
@@ -35,7 +35,7 @@ impl TriggerOptions {
             source: EventSource::SelfManaged { bootstrap_servers: kafka.bootstrap_servers.clone() },
             kafka,
             first_pause: Duration::from_millis(100),
-            longest_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(6),
             rebalance_timeout: Duration::from_secs(45),

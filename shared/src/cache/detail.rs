@@ -122,7 +122,10 @@ impl Cache {
     /// What Redis knows of one message.
     pub async fn detail(&self, id: MessageId) -> Result<Detail, ServerError> {
         let json = self.redis.run("cache.detail", step!("GET", keys::detail(id))).await?;
-        Detail::parse(id, json)
+        let mut detail = [Detail::parse(id, json)?];
+        self.correct(&[id], &mut detail).await?;
+        let [detail] = detail;
+        Ok(detail)
     }
 
     /// What Redis knows of each of these messages, in their order. One round trip.
@@ -130,7 +133,14 @@ impl Cache {
     pub async fn details(&self, ids: &[MessageId]) -> Result<Vec<Detail>, ServerError> {
         let gets = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
         let values = self.redis.batch("cache.details", gets).await?;
-        ids.iter().zip(values).map(|(&id, value)| Detail::parse(id, typed("cache.details", value)?)).collect()
+        let parsed = ids
+            .iter()
+            .zip(values)
+            .map(|(&id, value)| Detail::parse(id, typed("cache.details", value)?))
+            .collect::<Result<Vec<_>, _>>();
+        let mut details = parsed?;
+        self.correct(ids, &mut details).await?;
+        Ok(details)
     }
 
     /// Puts back details that are missing, of messages read from MySQL; what is there, above all a recall, stays.

@@ -1,4 +1,4 @@
-//! MySQL has what Redis was not told of any more: a deletion, a read position. What was answered 503 is done or not, but
+//! MySQL has what Redis was not told of any more: a deletion, a read position, a recall. What was answered 503 is done or not, but
 //! the same wherever one looks.
 
 use std::time::Duration;
@@ -40,11 +40,15 @@ async fn without_redis_from(
     transaction.rollback().await.unwrap();
     let refused = request.await.unwrap();
     proxy.open().await;
+    redis_answers(test).await;
+    refused
+}
+
+async fn redis_answers(test: &TestApp) {
     eventually("Redis answers again", Duration::from_secs(10), async || {
         test.app().cache.ping().await.is_ok()
     })
     .await;
-    refused
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,5 +133,35 @@ async fn a_set_that_lost_its_memory_while_it_was_changed_does_not_vouch() {
         cache.note_unread_complete(bob.id, doubt).await.unwrap();
         assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [id]}), "made anew");
     }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_that_redis_slept_through_is_shown_to_nobody() {
+    let (test, mut proxy) = behind_a_proxy().await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let ids = [alice.sent(2, "a").await, alice.sent(2, "b").await];
+    test.drain().await;
+    assert_eq!(bob.history(1, "").await.ids().len(), 2);
+
+    // The consumer does not tell it either.
+    test.hold().await;
+    proxy.close().await;
+    assert_eq!(alice.recall(&ids[0]).await.status, 200);
+    assert_eq!(bob.history(1, "").await.ids(), [ids[1].as_str()], "by MySQL");
+    proxy.open().await;
+    redis_answers(&test).await;
+    let detail = async || {
+        let json: String = test.redis().await.get(format!("msg:detail:{}", ids[0])).await.unwrap();
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()
+    };
+    assert_eq!(detail().await["status"], 1, "Redis has it as it was");
+    let (page, again) = (bob.history(1, "").await, alice.recall(&ids[0]).await);
+    assert_eq!((page.ids(), again.status), (vec![ids[1].clone()], 200));
+    assert_eq!((detail().await["status"].clone(), detail().await["content"].clone()), (json!(0), json!("")));
+    assert_eq!(bob.unread().await.body["messageIds"], json!([ids[1]]));
+    test.release();
+    test.drain().await;
+    assert_eq!(bob.history(1, "").await.ids(), [ids[1].as_str()]);
     test.stop().await;
 }
