@@ -144,13 +144,17 @@ impl Cache {
     }
 
     /// Puts back details that are missing, of messages read from MySQL; what is there, above all a recall, stays.
-    pub async fn restore(&self, messages: &[Message]) -> Result<(), ServerError> {
-        let sets = messages.iter().map(|message| self.restore_step(message)).collect::<Result<_, _>>()?;
+    pub async fn restore<'a>(
+        &self,
+        messages: impl IntoIterator<Item = &'a Message>,
+    ) -> Result<(), ServerError> {
+        let sets = messages
+            .into_iter()
+            .map(|message| {
+                Ok(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms))
+            })
+            .collect::<Result<Vec<_>, ServerError>>()?;
         self.redis.batch("cache.restore", sets).await.map(drop)
-    }
-
-    pub(super) fn restore_step(&self, message: &Message) -> Result<Step, ServerError> {
-        Ok(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms))
     }
 
     /// Decides a recall: sets the flag, changes the detail, then notes the recall as unconfirmed and takes the id off the

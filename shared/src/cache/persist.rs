@@ -1,8 +1,6 @@
 //! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
 //! (`protocol.md`, "The three checks stay", "The lock says who", "Reads").
 
-use std::collections::HashSet;
-
 use super::detail::unexpected_answer;
 use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
@@ -98,17 +96,23 @@ impl Cache {
         self.redis.batch("cache.unlock", steps).await.map(drop)
     }
 
-    /// Puts back what Redis lost of persisted messages: the unread entry of those that are `unread`, then the detail,
-    /// unless a recall got there first. Whoever comes again after a failure knows by the detail that something is missing.
-    pub async fn heal(&self, messages: &[&Message], unread: &HashSet<MessageId>) -> Result<(), ServerError> {
-        let (mut entries, mut details): (Vec<Step>, Vec<Step>) = (Vec::new(), Vec::new());
-        for message in messages {
-            if unread.contains(&message.id) {
-                entries.push(step!("SADD", keys::unread(message.to), message.id.get()));
-            }
-            details.push(self.restore_step(message)?);
-        }
-        self.in_order("cache.heal", entries, details).await.map(drop)
+    /// Puts back the unread entries of these messages.
+    pub async fn restore_unread(&self, messages: &[&Message]) -> Result<(), ServerError> {
+        self.change_unread_entries("SADD", messages).await
+    }
+
+    /// Takes the unread entries of these messages off.
+    pub async fn drop_unread(&self, messages: &[&Message]) -> Result<(), ServerError> {
+        self.change_unread_entries("SREM", messages).await
+    }
+
+    async fn change_unread_entries(&self, command: &str, messages: &[&Message]) -> Result<(), ServerError> {
+        let step = |message: &&Message| -> Step {
+            let mut change = ::redis::cmd(command);
+            change.arg(keys::unread(message.to)).arg(message.id.get());
+            change.into()
+        };
+        self.redis.batch("cache.change_unread_entries", messages.iter().map(step).collect()).await.map(drop)
     }
 }
 

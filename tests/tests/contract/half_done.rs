@@ -10,14 +10,17 @@ use hongyan_tests::{Answer, TestApp, servers};
 use redis::AsyncCommands as _;
 use serde_json::json;
 
+/// For tests that only close the way to Redis.
+const SHORT: Duration = Duration::from_millis(500);
+
 /// An application whose way to Redis can be cut.
-async fn behind_a_proxy() -> (TestApp, Proxy) {
+async fn behind_a_proxy(redis_timeout: Duration) -> (TestApp, Proxy) {
     let env = servers::stack().await.env();
     let (_, url) = env.iter().find(|(name, _)| *name == "REDIS_URL").unwrap();
     let proxy = Proxy::to(url).await;
-    let test =
-        TestApp::builder().set("REDIS_TIMEOUT_MS", "500").redis_by_way_of(proxy.address()).start().await;
-    (test, proxy)
+    let timeout = redis_timeout.as_millis().to_string();
+    let test = TestApp::builder().set("REDIS_TIMEOUT_MS", &timeout).redis_by_way_of(proxy.address());
+    (test.start().await, proxy)
 }
 
 /// Lets `request` come as far as the statement that `hold` makes wait in MySQL, takes Redis away, and lets MySQL go on.
@@ -30,18 +33,24 @@ async fn without_redis_from(
     let mut transaction = test.mysql.begin().await.unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(hold)).execute(&mut *transaction).await.unwrap();
     let request = tokio::spawn(request);
-    eventually(&format!("{statement} waits"), Duration::from_secs(10), async || {
-        let waits =
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE CONCAT('/* ', ?, '%')";
-        sqlx::query_scalar::<_, i64>(waits).bind(statement).fetch_one(&test.mysql).await.unwrap() > 0
-    })
-    .await;
+    waits_in_mysql(test, statement, true).await;
     proxy.close().await;
     transaction.rollback().await.unwrap();
     let refused = request.await.unwrap();
     proxy.open().await;
     redis_answers(test).await;
     refused
+}
+
+/// Waits until this statement waits in MySQL, or none does.
+async fn waits_in_mysql(test: &TestApp, statement: &str, waits: bool) {
+    eventually(&format!("{statement} waits: {waits}"), Duration::from_secs(10), async || {
+        let count = "SELECT COUNT(*) FROM information_schema.processlist \
+                     WHERE db = DATABASE() AND info LIKE CONCAT('/* ', ?, '%')";
+        let count: i64 = sqlx::query_scalar(count).bind(statement).fetch_one(&test.mysql).await.unwrap();
+        (count > 0) == waits
+    })
+    .await;
 }
 
 async fn redis_answers(test: &TestApp) {
@@ -53,7 +62,7 @@ async fn redis_answers(test: &TestApp) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_that_redis_did_not_hear_of_hides_all_the_same() {
-    let (test, mut proxy) = behind_a_proxy().await;
+    let (test, mut proxy) = behind_a_proxy(SHORT).await;
     let (alice, bob) = (test.user(1), test.user(2));
     let ids = [alice.sent(2, "a").await, alice.sent(2, "b").await];
     test.drain().await;
@@ -79,7 +88,7 @@ async fn a_deletion_that_redis_did_not_hear_of_hides_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_and_redis_did_not_hear_of_is_not_counted() {
-    let (test, mut proxy) = behind_a_proxy().await;
+    let (test, mut proxy) = behind_a_proxy(SHORT).await;
     let (alice, bob) = (test.user(1), test.user(2));
     let ids = [alice.sent(2, "a").await, alice.sent(2, "b").await];
     test.drain().await;
@@ -138,7 +147,7 @@ async fn a_set_that_lost_its_memory_while_it_was_changed_does_not_vouch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recall_that_redis_slept_through_is_shown_to_nobody() {
-    let (test, mut proxy) = behind_a_proxy().await;
+    let (test, mut proxy) = behind_a_proxy(SHORT).await;
     let (alice, bob) = (test.user(1), test.user(2));
     let ids = [alice.sent(2, "a").await, alice.sent(2, "b").await];
     test.drain().await;
@@ -163,5 +172,34 @@ async fn a_recall_that_redis_slept_through_is_shown_to_nobody() {
     test.release();
     test.drain().await;
     assert_eq!(bob.history(1, "").await.ids(), [ids[1].as_str()]);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_the_consumer_puts_it_back_is_not_unread() {
+    let (test, mut proxy) = behind_a_proxy(Duration::from_secs(5)).await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let first = alice.sent(2, "Redis and Kafka take it").await;
+    test.drain().await;
+    assert_eq!(bob.unread().await.body["total"], 1, "from now on Redis knows what bob has not read");
+    test.hold().await;
+    proxy.close().await;
+    let id = alice.sent(2, "Kafka alone takes it").await;
+    proxy.open().await;
+    redis_answers(&test).await;
+
+    // The consumer has asked MySQL whether it is unread, and is about to put it back.
+    let mut lock = test.mysql.acquire().await.unwrap();
+    sqlx::raw_sql("LOCK TABLES read_position WRITE").execute(&mut *lock).await.unwrap();
+    test.release();
+    waits_in_mysql(&test, "store.unread_among", true).await;
+    proxy.freeze(true);
+    sqlx::raw_sql("UNLOCK TABLES").execute(&mut *lock).await.unwrap();
+    waits_in_mysql(&test, "store.unread_among", false).await;
+    // What a deletion does in MySQL. In Redis it finds nothing yet to take off.
+    test.app().store.delete_for(bob.id, id.parse().unwrap()).await.unwrap();
+    proxy.freeze(false);
+    test.drain().await;
+    assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [first]}));
     test.stop().await;
 }
