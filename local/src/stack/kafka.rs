@@ -234,6 +234,20 @@ pub(super) async fn ensure_topics(
     }
 }
 
+/// Waits until consumer groups can join.
+pub(super) async fn ensure_groups(bootstrap: &str, topics: &[TopicSpec]) -> Result<(), StackError> {
+    let Some(topic) = topics.first() else { return Ok(()) };
+    let limit = Duration::from_secs(30);
+    let start = std::time::Instant::now();
+    while let Err(reason) = probe::group_offsets(bootstrap, &topic.name, Duration::from_secs(5)).await {
+        if start.elapsed() > limit {
+            return Err(StackError::Tool { what: "waiting for Kafka's group coordinator".into(), reason });
+        }
+        tokio::time::sleep(super::process::POLL).await;
+    }
+    Ok(())
+}
+
 async fn create_topics(bootstrap: &str, topics: &[TopicSpec], limit: Duration) -> Result<(), StackError> {
     let failed = |reason: String| StackError::Tool { what: "making Kafka's topics".into(), reason };
     let client: AdminClient<probe::Quiet> = probe::kafka_config(bootstrap)

@@ -356,10 +356,12 @@ fn given_targets(kind: Kind, options: &StackOptions) -> Vec<Target> {
     }
 }
 
-/// Makes or checks the topics.
+/// Makes or checks the topics; what is ours is ready for consumer groups then.
 async fn ensure_topics(options: &StackOptions, state: &State) -> Result<(), StackError> {
     if !options.is_given(Kind::Kafka) {
-        return kafka::ensure_topics(&kafka::bootstrap(state), &options.topics, true).await;
+        let bootstrap = kafka::bootstrap(state);
+        kafka::ensure_topics(&bootstrap, &options.topics, true).await?;
+        return kafka::ensure_groups(&bootstrap, &options.topics).await;
     }
     match given_targets(Kind::Kafka, options).first() {
         Some(Target::Kafka { bootstrap }) => kafka::ensure_topics(bootstrap, &options.topics, false).await,

@@ -6,6 +6,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
 use redis::{ErrorKind, RedisError};
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{Connection as _, MySqlConnection};
@@ -208,6 +209,23 @@ pub(super) async fn topics(bootstrap: &str, limit: Duration) -> Result<Vec<Topic
                     && topic.partitions().iter().all(|part| part.leader() >= 0 && part.error().is_none()),
             })
             .collect())
+    };
+    tokio::task::spawn_blocking(ask)
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())
+}
+
+/// Waits until a consumer group is told its offsets of `topic`: a new broker first makes the topic in which it keeps them,
+/// and whoever joins a group before that waits for seconds.
+pub(super) async fn group_offsets(bootstrap: &str, topic: &str, limit: Duration) -> Result<(), String> {
+    let mut config = kafka_config(bootstrap);
+    config.set("group.id", "hongyan-stack");
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition(topic, 0);
+    let ask = move || -> Result<(), KafkaError> {
+        let client: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
+        client.committed_offsets(partitions, limit).map(drop)
     };
     tokio::task::spawn_blocking(ask)
         .await
