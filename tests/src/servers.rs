@@ -4,10 +4,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use hongyan_local::stack::{Kind, Stack, StackOptions};
+use sqlx::mysql::MySqlConnectOptions;
 use tokio::sync::OnceCell;
 
 /// `cluster`: every [`crate::TestApp`] on the shared servers has a Redis Cluster in place of a database of one server.
 const REDIS: &str = "HONGYAN_TEST_REDIS";
+
+/// See [`stack`].
+const MYSQL: &str = "HONGYAN_TEST_MYSQL_URL";
 
 static STACK: OnceCell<Stack> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -22,7 +26,7 @@ static FREE_CLUSTERS: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
 /// If they do not start: without them there is nothing to test.
 pub async fn stack() -> &'static Stack {
     let start = || async {
-        let given = std::env::var("HONGYAN_TEST_MYSQL_URL").map(|url| ("MYSQL_URL".to_owned(), url));
+        let given = std::env::var(MYSQL).map(|url| ("MYSQL_URL".to_owned(), url));
         let options =
             StackOptions::temporary().with_environment(given).expect("HONGYAN_TEST_MYSQL_URL is a URL");
         let stack = Stack::start(options).await.expect("the three servers start");
@@ -30,6 +34,17 @@ pub async fn stack() -> &'static Stack {
         stack
     };
     STACK.get_or_init(start).await
+}
+
+/// Who may make accounts on the shared MySQL.
+///
+/// # Panics
+/// If it does not start.
+pub async fn mysql_administrator() -> MySqlConnectOptions {
+    match std::env::var(MYSQL) {
+        Ok(given) => given.parse().expect("HONGYAN_TEST_MYSQL_URL is a URL"),
+        Err(_) => stack().await.mysql_administrator(),
+    }
 }
 
 /// A stack of a test's own that shares two servers with the others and starts one.

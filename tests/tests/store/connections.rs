@@ -10,7 +10,7 @@ use hongyan::store::{Persisted, Store};
 use hongyan_local::stack::{Kind, Stack};
 use hongyan_tests::app::eventually;
 use hongyan_tests::proxy::Proxy;
-use hongyan_tests::servers::beside_shared;
+use hongyan_tests::servers::{beside_shared, mysql_administrator};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use crate::{as_row, config, connect, conversation, database, execute, message, recall};
@@ -150,29 +150,37 @@ async fn a_call_that_is_dropped_in_the_middle_spoils_no_connection() {
     }
 }
 
-/// A MySQL of the test's own with an empty database of the same name, user and password as the one at `url`.
-async fn with_the_same_database(url: &str) -> (Stack, String) {
-    let mut url = url::Url::parse(url).unwrap();
+/// A MySQL of the test's own with an empty database of the same name as the one at `url`, and the URLs of both for an
+/// account that both have. It has no rights beyond that database: who administers a server may also write to a reader.
+async fn with_the_same_database(url: &str) -> (Stack, String, String) {
+    const ACCOUNT: (&str, &str) = ("hongyan_moves", "with-the-name");
     let stack = Stack::start(beside_shared(Kind::Mysql).await).await.unwrap();
-    let own = stack.create_database(url.path().trim_start_matches('/')).await.unwrap();
-    let (user, password) = (url.username(), url.password().unwrap_or_default());
+    let (user, password) = ACCOUNT;
+    let url = url::Url::parse(url).unwrap();
+    let database = url.path().trim_start_matches('/');
+    let own = url::Url::parse(&stack.create_database(database).await.unwrap()).unwrap();
     let accounts = format!(
         "CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}'; \
-         ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'; \
-         GRANT ALL PRIVILEGES ON `hongyan%`.* TO '{user}'@'%'"
+         GRANT ALL PRIVILEGES ON `{database}`.* TO '{user}'@'%'"
     );
-    let mut administrator = stack.mysql_administrator().connect().await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(accounts)).execute(&mut administrator).await.unwrap();
-    url.set_port(url::Url::parse(&own).unwrap().port()).unwrap();
-    let url = String::from(url);
-    Store::new(&config(&url)).unwrap().migrate().await.unwrap();
-    (stack, url)
+    let [there, here] = [(mysql_administrator().await, url.clone()), (stack.mysql_administrator(), own)].map(
+        async |(administrator, mut url)| {
+            let mut administrator = administrator.connect().await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(accounts.clone())).execute(&mut administrator).await.unwrap();
+            url.set_username(user).unwrap();
+            url.set_password(Some(password)).unwrap();
+            String::from(url)
+        },
+    );
+    let (there, here) = (there.await, here.await);
+    Store::new(&config(&here)).unwrap().migrate().await.unwrap();
+    (stack, there, here)
 }
 
 #[tokio::test]
 async fn connections_to_a_writer_that_was_demoted_are_replaced_within_the_call() {
     let (new_url, new) = database().await;
-    let (old_server, old_url) = with_the_same_database(&new_url).await;
+    let (old_server, new_url, old_url) = with_the_same_database(&new_url).await;
     let old = Store::new(&config(&old_url)).unwrap();
     let mut proxy = Proxy::to(&old_url).await;
     let store = Store::new(&config(&proxy.url())).unwrap();
