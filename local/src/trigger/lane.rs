@@ -314,7 +314,7 @@ mod tests {
             _ => None,
         };
         let options = TriggerOptions::new(hongyan::config::Config::from_lookup(settings).unwrap().kafka);
-        for (tries, full_ms) in [(0, 100), (1, 200), (4, 1_600), (9, 30_000), (u32::MAX, 30_000)] {
+        for (tries, full_ms) in [(0, 100), (1, 200), (4, 1_600), (9, 5_000), (u32::MAX, 5_000)] {
             let full = Duration::from_millis(full_ms);
             for _ in 0..20 {
                 let pause = pause(&options, tries);

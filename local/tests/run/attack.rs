@@ -16,6 +16,10 @@ const CLIENTS: usize = 300;
 /// Of a mebibyte that each body announces, this much comes: all together more than all bodies may take (64 MiB).
 const PART_OF_A_BODY: usize = 400 * 1024;
 
+/// How long a refusal is waited for; a body that has room gets no answer. All send at the same time, so it takes as long
+/// as the process needs to read what it reads of them all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the process may take beyond what it took before, MiB: the bodies, as much again for what is being read, and the
 /// connections.
 const MORE_MB: u64 = 192;
@@ -48,7 +52,7 @@ async fn open(caller: &Caller, words: &str) -> TcpStream {
 async fn fill(mut socket: TcpStream) -> (TcpStream, Option<String>) {
     let mut answer = [0; 12];
     let sent = socket.write_all(&vec![b' '; PART_OF_A_BODY]).await;
-    let answered = tokio::time::timeout(Duration::from_millis(500), socket.read_exact(&mut answer)).await;
+    let answered = tokio::time::timeout(PATIENCE, socket.read_exact(&mut answer)).await;
     let refused = matches!(answered, Ok(Ok(_))).then(|| String::from_utf8_lossy(&answer).into_owned());
     assert!(sent.is_ok() || refused.is_some() || answered.is_ok(), "cut off without a word: {sent:?}");
     (socket, refused)
