@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::config::KafkaConfig;
-use hongyan::error::Retry;
+use hongyan::error::{Retry, ServerError};
 use hongyan::queue::{DeadLetter, KafkaBatchResponse, Progress, Queue};
 use hongyan_local::dlq::{self, Filter, RedriveOptions};
 use hongyan_local::stack::{SecureKafka, Stack, StackOptions};
@@ -122,6 +122,18 @@ fn has_all(text: &str, names: &[&str]) -> bool {
     names.iter().all(|name| text.contains(name))
 }
 
+/// The error of `action` once it says why, or the last one. A try may end before the broker has said anything, and one that
+/// just hangs up is believed to refuse only until something else goes wrong.
+async fn told_by<E>(names: &[&str], text: impl Fn(&E) -> String, action: impl AsyncFn() -> E) -> E {
+    let began = Instant::now();
+    loop {
+        let error = action().await;
+        if has_all(&text(&error), names) || began.elapsed() > WAIT {
+            return error;
+        }
+    }
+}
+
 /// Whatever `config` is used for ends soon, and says why in words that have all of `names`.
 async fn is_told(config: KafkaConfig, names: &[&str]) {
     let began = Instant::now();
@@ -131,27 +143,25 @@ async fn is_told(config: KafkaConfig, names: &[&str]) {
         told.lock().unwrap().push(error);
     };
     let queue = Queue::new(&config).unwrap();
-    // The first tries may end before the broker has said anything.
-    let error = loop {
-        let error = queue.send(&persist(1, 1, 2), Duration::from_millis(200)).await.unwrap_err();
-        if has_all(&error.source.to_string(), names) || began.elapsed() > WAIT {
-            break error;
-        }
-    };
+    let (event, source) = (persist(1, 1, 2), |error: &ServerError| error.source.to_string());
+    let send = async || queue.send(&event, Duration::from_millis(200)).await.unwrap_err();
+    let error = told_by(names, source, send).await;
     assert_eq!(error.retry, Retry::Transient, "it may be let in once the settings are mended: {error}");
     note("send", error.source.to_string());
+    let start = async || {
+        let invoke = |_event| async { Ok::<_, InvokeError>(KafkaBatchResponse::done()) };
+        Trigger::start(TriggerOptions::new(config.clone()), invoke).await.unwrap_err()
+    };
     let (ping, progress, list, trigger) = tokio::join!(
-        queue.ping(),
-        queue.progress(),
-        dlq::list(&config, Filter::default()),
-        Trigger::start(TriggerOptions::new(config.clone()), |_event| async {
-            Ok::<_, InvokeError>(KafkaBatchResponse::done())
-        })
+        told_by(names, source, async || queue.ping().await.unwrap_err()),
+        told_by(names, source, async || queue.progress().await.unwrap_err()),
+        told_by(names, source, async || dlq::list(&config, Filter::default()).await.unwrap_err()),
+        told_by(names, ToString::to_string, start),
     );
-    note("ping", ping.unwrap_err().source.to_string());
-    note("progress", progress.unwrap_err().source.to_string());
-    note("dlq", list.unwrap_err().source.to_string());
-    note("trigger", trigger.unwrap_err().to_string());
+    note("ping", ping.source.to_string());
+    note("progress", progress.source.to_string());
+    note("dlq", list.source.to_string());
+    note("trigger", trigger.to_string());
     assert!(began.elapsed() < 2 * WAIT, "{:?}", began.elapsed());
     eprintln!("{}", told.lock().unwrap()[0]);
 }

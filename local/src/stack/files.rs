@@ -1,10 +1,12 @@
 //! Folders, secrets, ports and programs: the small things the servers need before they start.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
@@ -147,8 +149,12 @@ pub(super) fn port_is_free(port: u16) -> bool {
 /// New ports lie below those that the system gives to outgoing connections (32768 on Linux, 49152 on macOS): while a server
 /// is down for a moment, a client that tries to reach it must not be given that very port as its own end.
 pub(super) fn settle_port(port: &mut u16) {
+    // Those that this process has found before: who is to listen there may not do so yet.
+    static FOUND: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     while *port == 0 || !port_is_free(*port) {
-        *port = rand::rng().random_range(20_000..32_000);
+        let other = rand::rng().random_range(20_000..32_000);
+        let is_new = FOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(other);
+        *port = if is_new { other } else { 0 };
     }
 }
 
