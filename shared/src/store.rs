@@ -79,7 +79,7 @@ impl Store {
         Ok(())
     }
 
-    /// Closes all connections, after what runs on them has ended.
+    /// Closes the connections that are not in use; one in use is closed when its call ends, and no call begins any more.
     pub async fn close(&self) {
         self.writer.close().await;
         if let Some(replica) = &self.replica {

@@ -1,7 +1,7 @@
 //! PERSIST records, in stages. Each stage is a function of its own, so that a test can let a recall happen between any
 //! two of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use hongyan::app::App;
@@ -175,20 +175,17 @@ pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
 /// between has left a stub, which stays. The detail comes last: by it, whoever comes again after a failure knows that
 /// something is missing.
 async fn heal(app: &App, messages: &[&Message]) -> Result<(), ServerError> {
-    let unread = unread_of(app, messages).await?;
-    app.cache.restore_unread(&unread).await?;
-    // Read or deleted since the first look: its own change of the set may have come before this one.
-    let still: HashSet<MessageId> = unread_of(app, &unread).await?.iter().map(|message| message.id).collect();
-    let gone: Vec<&Message> = unread.into_iter().filter(|message| !still.contains(&message.id)).collect();
-    app.cache.drop_unread(&gone).await?;
-    app.cache.restore(messages.iter().copied()).await
-}
-
-/// Those that their receivers have not read, as MySQL knows it.
-async fn unread_of<'a>(app: &App, messages: &[&'a Message]) -> Result<Vec<&'a Message>, ServerError> {
     let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
     let unread = app.store.unread_among(&ids).await?;
-    Ok(messages.iter().copied().filter(|message| unread.contains(&message.id)).collect())
+    let mut restored = messages.to_vec();
+    restored.retain(|message| unread.contains(&message.id));
+    app.cache.restore_unread(&restored).await?;
+    // Read or deleted since the first look: its own change of the set may have come before this one.
+    let still = app.store.unread_among(&Vec::from_iter(unread)).await?;
+    let mut gone = restored;
+    gone.retain(|message| !still.contains(&message.id));
+    app.cache.drop_unread(&gone).await?;
+    app.cache.restore(messages.iter().copied()).await
 }
 
 async fn persist_chunk(

@@ -210,10 +210,7 @@ pub(super) async fn topics(bootstrap: &str, limit: Duration) -> Result<Vec<Topic
             })
             .collect())
     };
-    tokio::task::spawn_blocking(ask)
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())
+    ask_kafka_client(ask).await
 }
 
 /// Waits until a consumer group is told its offsets of `topic`: a new broker first makes the topic in which it keeps them,
@@ -227,10 +224,15 @@ pub(super) async fn group_offsets(bootstrap: &str, topic: &str, limit: Duration)
         let client: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
         client.committed_offsets(partitions, limit).map(drop)
     };
-    tokio::task::spawn_blocking(ask)
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())
+    ask_kafka_client(ask).await
+}
+
+/// Its clients block whoever asks them.
+async fn ask_kafka_client<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, String> {
+    let answer = tokio::task::spawn_blocking(ask).await.map_err(|error| error.to_string())?;
+    answer.map_err(|error| error.to_string())
 }
 
 pub(super) fn kafka_config(bootstrap: &str) -> ClientConfig {

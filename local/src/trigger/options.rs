@@ -16,7 +16,8 @@ pub struct TriggerOptions {
     pub source: EventSource,
     /// The pause before the first retry of a batch (100 ms); each further one is twice as long, with jitter.
     pub first_pause: Duration,
-    /// The longest pause between two tries (5 s): what Redis was not told of while it was away, it learns from the records that wait.
+    /// The longest pause between two tries (5 s): what Redis was not told of while it was away, it learns from the records
+    /// that wait.
     pub longest_pause: Duration,
     /// How long a batch in flight may take to finish when the trigger is stopped or its partition is taken away (10 s).
     pub stop_timeout: Duration,

@@ -89,17 +89,11 @@ impl managed::Manager for Manager {
             return Ok(());
         }
         // A server that has vanished does not answer; there must be time left for the one that has taken its place.
-        match timeout(self.timeout / 3, connection.ping()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                self.distrust();
-                Err(error.into())
-            }
-            Err(_) => {
-                self.distrust();
-                Err(RecycleError::message("no answer"))
-            }
-        }
+        let answer = match timeout(self.timeout / 3, connection.ping()).await {
+            Ok(answer) => answer.map_err(RecycleError::from),
+            Err(_) => Err(RecycleError::message("no answer")),
+        };
+        answer.inspect_err(|_| self.distrust())
     }
 }
 

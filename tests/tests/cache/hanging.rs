@@ -40,30 +40,29 @@ async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_
         .await;
     let cache = &test.app().cache;
     accept(cache, &message(1)).await;
+    let look = async || timed(cache.recent(conversation(), 10)).await;
 
     // It hangs: those who wait, wait as long as they must, and those who come later do not.
     host.freeze(true);
-    let waiting = future::join_all((0..20).map(|_| timed(cache.recent(conversation(), 10)))).await;
+    let waiting = future::join_all((0..20).map(|_| look())).await;
     for (took, answered) in waiting {
         assert!(!answered && took > TIMEOUT / 2 && took < TIMEOUT * 3, "{took:?}");
     }
     for _ in 0..100 {
-        let (took, answered) = timed(cache.recent(conversation(), 10)).await;
+        let (took, answered) = look().await;
         assert!(!answered && took < TIMEOUT / 4, "{took:?}");
     }
     // It goes on.
     host.freeze(false);
-    eventually("it is asked again", TIMEOUT * 2, async || cache.recent(conversation(), 10).await.is_ok())
-        .await;
+    eventually("it is asked again", TIMEOUT * 2, async || look().await.1).await;
     assert_eq!(list(cache).await, [1]);
 
     // Its host is gone for good, and its name leads to another: what was open stays silent.
     host.freeze(true);
     name.lead_to(&redis);
-    let (took, answered) = timed(cache.recent(conversation(), 10)).await;
+    let (took, answered) = look().await;
     assert!(!answered && took < TIMEOUT * 3, "{took:?}");
-    eventually("the other is found", TIMEOUT * 2, async || cache.recent(conversation(), 10).await.is_ok())
-        .await;
+    eventually("the other is found", TIMEOUT * 2, async || look().await.1).await;
     accept(cache, &message(2)).await;
     assert_eq!(list(cache).await, [2, 1]);
     test.stop().await;

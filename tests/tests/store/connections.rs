@@ -1,10 +1,10 @@
 //! A server that is away, hangs, refuses, or is not the writer any more.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future;
 use hongyan::config::MySqlConfig;
+use hongyan::error::ServerError;
 use hongyan::message::{Message, Status};
 use hongyan::store::{Persisted, Store};
 use hongyan_local::stack::{Kind, Stack};
@@ -23,6 +23,15 @@ async fn behind_proxy(timeout: Duration) -> (Proxy, Store) {
     (proxy, store)
 }
 
+/// What so many callers are answered at the same time, each a task of its own.
+async fn pings(store: &Store, callers: usize) -> Vec<Result<(), ServerError>> {
+    let ping = |_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.ping().await })
+    };
+    future::join_all((0..callers).map(ping)).await.into_iter().map(Result::unwrap).collect()
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_noticed_at_once() {
     let (mut proxy, store) = behind_proxy(Duration::from_secs(30)).await;
@@ -33,16 +42,8 @@ async fn a_server_that_is_not_there_is_noticed_at_once() {
     assert!(error.is_transient() && error.to_string().starts_with("mysql: store.persist: "), "{error}");
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     // Many callers do not queue up behind each other.
-    let tasks: Vec<_> = (0..100)
-        .map(|_| {
-            tokio::spawn({
-                let store = store.clone();
-                async move { store.ping().await }
-            })
-        })
-        .collect();
-    for task in tasks {
-        assert!(task.await.unwrap().unwrap_err().is_transient());
+    for answer in pings(&store, 100).await {
+        assert!(answer.unwrap_err().is_transient());
     }
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     proxy.open().await;
@@ -52,18 +53,9 @@ async fn a_server_that_is_not_there_is_noticed_at_once() {
 #[tokio::test]
 async fn connections_that_were_cut_are_replaced_within_the_call() {
     let (mut proxy, store) = behind_proxy(Duration::from_secs(5)).await;
-    let store = Arc::new(store);
     for _ in 0..5 {
-        let tasks: Vec<_> = (0..20)
-            .map(|_| {
-                tokio::spawn({
-                    let store = store.clone();
-                    async move { store.ping().await }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap().unwrap();
+        for answer in pings(&store, 20).await {
+            answer.unwrap();
         }
         proxy.close().await;
         proxy.open().await;
@@ -102,17 +94,16 @@ async fn a_server_that_has_vanished_keeps_no_connection_occupied() {
     let mut name = Proxy::to(&host.url()).await;
     let timeout = Duration::from_secs(2);
     let store = Store::new(&MySqlConfig { timeout, max_connections: 3, ..config(&name.url()) }).unwrap();
-    let all = async || future::join_all((0..3).map(|_| store.ping())).await;
     for idle in [Duration::ZERO, Duration::from_millis(1_100)] {
-        assert!(all().await.iter().all(Result::is_ok), "three connections are open");
+        assert!(pings(&store, 3).await.iter().all(Result::is_ok), "three connections are open");
         // As a connection that was idle for a second is asked before it is used, its server's end costs no call.
         tokio::time::sleep(idle).await;
         host.freeze(true);
         name.lead_to(&url);
-        let failed = all().await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        let failed = pings(&store, 3).await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
         assert!(idle.is_zero() || failed.is_empty(), "{failed:?}");
         let started = Instant::now();
-        assert!(all().await.iter().all(Result::is_ok));
+        assert!(pings(&store, 3).await.iter().all(Result::is_ok));
         assert!(started.elapsed() < timeout / 2, "{:?}", started.elapsed());
         host = Proxy::to(&url).await;
         name.lead_to(&host.url());
@@ -184,8 +175,7 @@ async fn connections_to_a_writer_that_was_demoted_are_replaced_within_the_call()
     let old = Store::new(&config(&old_url)).unwrap();
     let mut proxy = Proxy::to(&old_url).await;
     let store = Store::new(&config(&proxy.url())).unwrap();
-    let all = async || future::join_all((1..=20).map(|_| store.ping())).await;
-    assert!(all().await.iter().all(Result::is_ok), "many connections to the old writer are open");
+    assert!(pings(&store, 20).await.iter().all(Result::is_ok), "many connections to the old writer are open");
     store.persist(&[message(1, "to the old one")]).await.unwrap();
 
     // Aurora's name leads to the new writer; the old one is a reader, and its connections stay open.
