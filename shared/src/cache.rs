@@ -17,6 +17,7 @@ pub mod redis;
 pub mod scripts;
 mod single;
 mod slept_through;
+pub mod unpersisted;
 pub mod unread;
 pub mod worker;
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hongyan::app::App;
 use hongyan::cache::client_message::{Claim, Fingerprint};
-use hongyan::cache::detail::Detail;
+use hongyan::cache::detail::{self, Detail};
 use hongyan::error::{ApiError, ServerError};
 use hongyan::event::MessageEvent;
 use hongyan::id::MessageId;
@@ -85,7 +85,9 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
     let event = MessageEvent::Persist { data: message.clone() };
     let accepted = timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, app.clock.now_ms())).await;
     match accepted {
-        Ok(()) => {
+        // An equal send was accepted first and is recalled: its words are pushed to nobody.
+        Ok(detail::Accepted::Recalled) => Ok(()),
+        Ok(detail::Accepted::Kept) => {
             let pushed = PushEvent::Message(Box::new(message.clone().into()));
             let (produced, ()) = tokio::join!(produce(app, &event), app.push.to_user(message.to, &pushed));
             if let Err(error) = produced {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::memory::Read;
 use super::redis::typed;
-use super::{Cache, keys, step};
+use super::{Cache, keys, step, unpersisted};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 
@@ -66,6 +66,7 @@ impl Cache {
             step!("SREM", keys::deleted(user), -id.get()),
             step!("PEXPIRE", keys::deleted(user), self.expiry_ms),
             step!("SREM", keys::unread(user), id.get()),
+            step!("ZREM", keys::unread_pending(user), unpersisted::member(id)),
         ];
         self.in_order("cache.note_deleted", noted, rest).await.map(drop)
     }

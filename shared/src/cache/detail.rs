@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::pending::Pending;
 use super::redis::{Step, typed};
-use super::{Cache, keys, scripts, step};
+use super::{Cache, keys, scripts, step, unpersisted};
 use crate::clock::TimestampMs;
 use crate::error::{Retry, Server, ServerError};
 use crate::event::Recall;
@@ -16,6 +16,9 @@ const CANCEL_FLAG_MS: u64 = 10 * 60 * 1_000;
 
 /// How old a message may be to begin a conversation's list: less than it takes Redis to lose a newer one.
 const FRESH_MS: TimestampMs = 2_000;
+
+/// How a detail begins whose message was taken back.
+pub(super) const RECALLED_HEAD: &str = r#"{"status":0"#;
 
 /// What Redis knows of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,35 +91,71 @@ pub enum RecallMark {
     Recalled,
 }
 
+/// What [`Cache::accept`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// Redis has the message.
+    Kept,
+    /// The message of this id was accepted before and has been recalled: nobody is to be shown it.
+    Recalled,
+}
+
 impl Cache {
-    /// Takes a new message in: pending first, so that nothing can be in Redis that the compensator does not see; then
-    /// its detail without TTL, its place in the conversation, the receiver's unread. One round trip.
+    /// Takes a new message in. One round trip.
+    ///
+    /// The indexes of what is pending come first, so that Redis can hold no message that the compensator and the pages
+    /// do not see; then the detail without TTL, its place in the conversation, the receiver's unread.
     ///
     /// A message just made begins the conversation's list where there is none. One that was held up on its way does
     /// not: newer ones may have gone past it, and a list begun with it would lack them. `now` is the time, ms.
     #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
-    pub async fn accept(&self, message: &Message, now: TimestampMs) -> Result<(), ServerError> {
+    pub async fn accept(&self, message: &Message, now: TimestampMs) -> Result<Accepted, ServerError> {
+        const ACTION: &str = "cache.send";
         self.drop_torn().await?;
         self.tell_unremembered(now).await?;
+        let (conversation, id) = (message.conversation(), message.id);
         let entry = Pending::sent(message);
         let mode = if now.saturating_sub(message.send_time) < FRESH_MS { "create" } else { "heal" };
-        let first =
-            vec![step!("ZADD", self.shard(message.conversation()), "NX", entry.score, message.id.get())];
-        let rest = vec![
-            step!("SET", keys::detail(message.id), to_json(message)?, "NX"),
-            self.insert_step(message.conversation(), message.id, mode),
-            step!("SADD", keys::unread(message.to), message.id.get()),
+        let first = vec![
+            step!("ZADD", self.shard(conversation), "NX", entry.score, id.get()),
+            step!("ZADD", keys::conversation_pending(conversation), 0, unpersisted::member(id)),
         ];
-        let accepted = self.in_order("cache.send", first, rest).await.map(drop);
-        if let (Err(_), true) = (&accepted, self.redis.is_cluster()) {
-            // One of its nodes was away. The consumer puts back what is missing of a message, but looks only for its
-            // detail. Should that be away too, it is missing.
-            let forget = step!("DEL", keys::detail(message.id));
-            if let Err(error) = self.redis.run::<i64>("cache.send", forget).await {
-                tracing::debug!(%error, "the detail of a message that was refused is away as well");
+        let rest = vec![
+            step!("SET", keys::detail(id), to_json(message)?, "NX"),
+            self.insert_step(conversation, id, mode),
+            step!("SADD", keys::unread(message.to), id.get()),
+            step!("PEXPIRE", keys::unread(message.to), self.expiry_ms),
+            step!("ZADD", keys::unread_pending(message.to), 0, unpersisted::member(id)),
+            step!("GETRANGE", keys::detail(id), 0, RECALLED_HEAD.len() - 1),
+        ];
+        match self.in_order(ACTION, first, rest).await {
+            Ok(mut answers) => {
+                let head: String = typed(ACTION, answers.pop().unwrap_or(::redis::Value::Nil))?;
+                if head != RECALLED_HEAD {
+                    return Ok(Accepted::Kept);
+                }
+                // A twin of this send was accepted and recalled before: take back what this one has just added.
+                let marks = self.take_off_steps(conversation, &[id]);
+                self.redis.batch(ACTION, marks).await?;
+                Ok(Accepted::Recalled)
+            }
+            Err(error) => {
+                if self.redis.is_cluster() {
+                    self.give_up(message).await;
+                }
+                Err(error)
             }
         }
-        accepted
+    }
+
+    /// One node of the cluster was away, so the message is not accepted here. The consumer puts back what Redis lacks of
+    /// a message, but looks only for its detail: so the detail goes. Should its node be the one that is away, the detail
+    /// is missing anyway.
+    async fn give_up(&self, message: &Message) {
+        let forget = step!("DEL", keys::detail(message.id));
+        if let Err(error) = self.redis.run::<i64>("cache.send", forget).await {
+            tracing::debug!(%error, "the detail of a message that was refused is away as well");
+        }
     }
 
     /// What Redis knows of one message.
@@ -168,10 +207,12 @@ impl Cache {
             step!("SET", keys::cancel(id), recall.recall_time, "PX", CANCEL_FLAG_MS),
             mark_recalled_step(recall),
         ];
-        let rest = vec![
+        let mut rest = vec![
             step!("ZADD", self.shard(recall.conversation_id), entry.score, id.get()),
             step!("SREM", keys::unread(receiver), id.get()),
+            step!("ZREM", keys::unread_pending(receiver), unpersisted::member(id)),
         ];
+        rest.extend(self.off_pages_steps(recall.conversation_id, id));
         let mut values = self.in_order("cache.mark_recalled", first, rest).await?;
         recall_mark(values.swap_remove(1))
     }
@@ -184,10 +225,7 @@ impl Cache {
         let confirms = recalls.iter().flat_map(|recall| {
             let id = recall.message_id;
             let confirm = scripts::CONFIRM_RECALLED.on(keys::detail(id), vec![self.expiry_ms.to_string()]);
-            // Which of the two is the receiver is not known here; own messages never count, so both may be cleared.
-            let clear =
-                recall.conversation_id.users().map(|user| step!("SREM", keys::unread(user), id.get()));
-            [confirm].into_iter().chain(clear)
+            [confirm].into_iter().chain(self.take_off_steps(recall.conversation_id, &[id]))
         });
         self.in_order("cache.confirm_recalled", marks, confirms.collect()).await?;
         self.remove_pending(recalls.iter().map(|recall| (recall.conversation_id, recall.message_id))).await
@@ -195,13 +233,32 @@ impl Cache {
 
     /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
     pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
-        let steps = vec![
-            step!("LREM", keys::conversation(message.conversation()), 0, message.id.get()),
-            step!("SREM", keys::unread(message.to), message.id.get()),
-            step!("DEL", keys::detail(message.id)),
-        ];
+        let mut steps = self.take_off_steps(message.conversation(), &[message.id]);
+        steps.push(step!("DEL", keys::detail(message.id)));
         self.redis.batch("cache.forget", steps).await?;
         self.remove_pending([(message.conversation(), message.id)]).await
+    }
+
+    /// Takes recalled or forgotten messages off everything that leads to them: the pages of their conversation, and the
+    /// unread of both users (own messages never count, so which of the two is the receiver need not be known).
+    fn take_off_steps(&self, conversation: ConversationId, ids: &[MessageId]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for &id in ids {
+            steps.extend(self.off_pages_steps(conversation, id));
+            for user in conversation.users() {
+                steps.push(step!("SREM", keys::unread(user), id.get()));
+                steps.push(step!("ZREM", keys::unread_pending(user), unpersisted::member(id)));
+            }
+        }
+        steps
+    }
+
+    /// Takes a message off the list and the pending index that pages are read from.
+    fn off_pages_steps(&self, conversation: ConversationId, id: MessageId) -> [Step; 2] {
+        [
+            step!("LREM", keys::conversation(conversation), 0, id.get()),
+            step!("ZREM", keys::conversation_pending(conversation), unpersisted::member(id)),
+        ]
     }
 
     /// The script that puts `id` in its place in the recent list.

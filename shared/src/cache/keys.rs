@@ -19,9 +19,21 @@ pub fn conversation(id: ConversationId) -> String {
 /// [`unread_complete`].
 pub const VOUCHING_PREFIXES: [&str; 3] = ["msg:conv:", "msg:deleted:", "msg:unread-complete:"];
 
-/// Set: the ids that this user has not read.
+/// Set: the ids that this user has not read. A courtesy to other readers of Redis, with the TTL of the cache: the answers
+/// of this service come from MySQL and [`unread_pending`].
 pub fn unread(user: UserId) -> String {
     format!("msg:unread:{user}")
+}
+
+/// Sorted set, all scores 0, ids of 19 digits (so that their order as text is that of the numbers): the messages of this
+/// conversation that are not rows of MySQL yet. Without TTL: for these messages Redis is the only place to read from.
+pub fn conversation_pending(id: ConversationId) -> String {
+    format!("msg:conv-pending:{id}")
+}
+
+/// Sorted set as [`conversation_pending`]: the unread messages sent to this user that are not rows of MySQL yet.
+pub fn unread_pending(user: UserId) -> String {
+    format!("msg:unread-pending:{user}")
 }
 
 /// Set: the ids that this user deleted for themselves, with the member `0` if it holds all of

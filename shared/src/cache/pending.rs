@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::redis::{Step, typed};
-use super::{Cache, keys, scripts, step};
+use super::{Cache, keys, scripts, step, unpersisted};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::event::Recall;
@@ -41,19 +41,33 @@ impl Pending {
 }
 
 impl Cache {
-    /// Takes messages off the pending set that MySQL has now, each only if its entry is still the one given: a recall
-    /// that was decided meanwhile has changed it, and waits for its own confirmation.
+    /// Takes messages off all that is pending, since MySQL has them now. An entry of the compensator's set goes only if it
+    /// is still the one given: a recall that was decided meanwhile has changed it, and waits for its own confirmation.
     pub async fn settle(
         &self,
         entries: impl IntoIterator<Item = (ConversationId, Pending)>,
     ) -> Result<(), ServerError> {
+        let entries = Vec::from_iter(entries);
+        let mut steps = self.settle_steps(&entries);
+        steps.extend(unpersisted::remove_steps(
+            entries.iter().map(|(conversation, entry)| (*conversation, entry.id)),
+        ));
+        self.redis.batch("cache.settle", steps).await.map(drop)
+    }
+
+    /// Takes a message off the compensator's set that is a dead letter now, and leaves it to a person: it is no row, so
+    /// pages go on showing it from Redis.
+    pub async fn set_aside(&self, conversation: ConversationId, entry: Pending) -> Result<(), ServerError> {
+        self.redis.batch("cache.set_aside", self.settle_steps(&[(conversation, entry)])).await.map(drop)
+    }
+
+    fn settle_steps(&self, entries: &[(ConversationId, Pending)]) -> Vec<Step> {
         let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (conversation, entry) in entries {
-            let shard = shards.entry(self.shard(conversation)).or_default();
+            let shard = shards.entry(self.shard(*conversation)).or_default();
             shard.extend([entry.id.to_string(), entry.score.to_string()]);
         }
-        let steps = shards.into_iter().map(|(shard, entries)| scripts::SETTLE.on(shard, entries)).collect();
-        self.redis.batch::<Step>("cache.settle", steps).await.map(drop)
+        shards.into_iter().map(|(shard, entries)| scripts::SETTLE.on(shard, entries)).collect()
     }
 
     /// Takes an entry off the shard of a partition, where nothing is left that would tell its conversation.

@@ -1,7 +1,7 @@
 //! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
 //! (`protocol.md`, "The three checks stay", "The lock says who", "Reads").
 
-use super::detail::unexpected_answer;
+use super::detail::{RECALLED_HEAD, unexpected_answer};
 use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
 use crate::clock::TimestampMs;
@@ -11,9 +11,6 @@ use crate::message::Message;
 
 /// How long the consumer's lock on a message lasts if it is not given back: 10 s (`mission.md`).
 const LOCK_MS: u64 = 10_000;
-
-/// How a detail begins whose message was taken back.
-const RECALLED_HEAD: &str = r#"{"status":0"#;
 
 /// What a check before the write found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use rand::Rng as _;
 
 use super::memory::Read;
 use super::redis::typed;
-use super::{Cache, keys, scripts, step};
+use super::{Cache, keys, scripts, step, unpersisted};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 
@@ -48,9 +48,19 @@ impl Cache {
         Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
     }
 
-    /// Takes ids off a user's unread set.
+    /// Takes ids off all that Redis holds of a user's unread.
     pub async fn remove_unread(&self, user: UserId, ids: &[MessageId]) -> Result<(), ServerError> {
-        self.change_unread("SREM", user, ids).await
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let (mut unread, mut pending) = (::redis::cmd("SREM"), ::redis::cmd("ZREM"));
+        unread.arg(keys::unread(user));
+        pending.arg(keys::unread_pending(user));
+        for &id in ids {
+            unread.arg(id.get());
+            pending.arg(unpersisted::member(id));
+        }
+        self.redis.batch("cache.remove_unread", vec![unread, pending]).await.map(drop)
     }
 
     /// Adds ids to a user's unread set.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 mod hanging;
+mod unpersisted;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -198,6 +199,7 @@ async fn scripts_neither_round_ids_nor_stumble_over_content() {
         "🦢鸿雁",
         "",
     ];
+    let mut sent = Vec::new();
     for (number, content) in (0..).zip(contents) {
         let client_msg_id = ClientMessageId::try_from(r#"x","content":"y\"#.to_owned()).unwrap();
         let (from, to) = (UserId::new(i64::MAX).unwrap(), UserId::new(9_007_199_254_740_993).unwrap());
@@ -209,21 +211,24 @@ async fn scripts_neither_round_ids_nor_stumble_over_content() {
         let Detail::Message(found) = cache.detail(id).await.unwrap() else { panic!("{content:?} is gone") };
         assert_eq!(found.content, content);
         assert!(found.is_same_message(&kept) && found.client_msg_id == kept.client_msg_id, "{found:?}");
-
-        cache.mark_recalled(&recall_of(&kept, 1_795_536_000_001), to).await.unwrap();
-        cache.confirm_recalled(&[recall_of(&kept, 1_795_536_000_001)]).await.unwrap();
-        let Detail::Recalled(found) = cache.detail(id).await.unwrap() else {
-            panic!("{content:?} is not recalled")
-        };
-        let found = found.message.unwrap();
-        assert_eq!((found.id, found.from, found.to), (id, from, to));
-        assert_eq!((found.recall_time, found.content.as_str()), (Some(1_795_536_000_001), ""));
-        assert_eq!(found.client_msg_id, kept.client_msg_id);
+        sent.push(kept);
     }
     let key = "msg:conv:9007199254740993_9223372036854775807";
     let ids: Vec<i64> = redis.lrange(key, 0, -1).await.unwrap();
     let rising: Vec<i64> = (0..7).rev().map(|number| 9_223_372_036_854_775_001 + 2 * number).collect();
     assert_eq!(ids, rising, "a double cannot tell these apart");
+
+    for kept in sent {
+        let (id, from, to) = (kept.id, kept.from, kept.to);
+        cache.mark_recalled(&recall_of(&kept, 1_795_536_000_001), to).await.unwrap();
+        cache.confirm_recalled(&[recall_of(&kept, 1_795_536_000_001)]).await.unwrap();
+        let Detail::Recalled(found) = cache.detail(id).await.unwrap() else { panic!("{id} is not recalled") };
+        let found = found.message.unwrap();
+        assert_eq!((found.id, found.from, found.to), (id, from, to));
+        assert_eq!((found.recall_time, found.content.as_str()), (Some(1_795_536_000_001), ""));
+        assert_eq!(found.client_msg_id, kept.client_msg_id);
+    }
+    assert!(!redis.exists::<_, bool>(key).await.unwrap(), "what is recalled leaves the list");
     test.stop().await;
 }
 

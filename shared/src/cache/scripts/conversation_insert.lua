@@ -20,30 +20,40 @@ local function is_newer(a, b)
 end
 
 local id = ARGV[1]
-local from = 0
-local window = redis.call('LRANGE', KEYS[1], 0, newest_looked_at - 1)
-if #window == 0 then
-  if ARGV[4] ~= 'create' then
-    return 0
+local head = redis.call('LINDEX', KEYS[1], 0)
+if not head and ARGV[4] ~= 'create' then
+  return 0
+end
+
+-- Newer than all, as a send is: to the head.
+if not head or is_newer(id, head) then
+  if redis.call('LPUSH', KEYS[1], id) > tonumber(ARGV[2]) then
+    redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[2]) - 1)
   end
-  redis.call('LPUSH', KEYS[1], id)
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
   return 1
 end
+
+-- There already, as the consumer finds it: nothing to do but to let the list live on.
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if id == head or redis.call('LPOS', KEYS[1], id, 'MAXLEN', newest_looked_at) then
+  return 0
+end
+
+-- Missing among the newest few dozen, which is rare: find its place, there or further down.
+local from = 0
+local window = redis.call('LRANGE', KEYS[1], 0, newest_looked_at - 1)
 repeat
   for _, other in ipairs(window) do
     if other == id then
-      redis.call('PEXPIRE', KEYS[1], ARGV[3])
       return 0
     end
     if is_newer(id, other) then
       redis.call('LINSERT', KEYS[1], 'BEFORE', other, id)
       redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[2]) - 1)
-      redis.call('PEXPIRE', KEYS[1], ARGV[3])
       return 1
     end
   end
-  -- Not among the newest few dozen, which is rare: look at the rest too.
   from = from + #window
   window = redis.call('LRANGE', KEYS[1], from, -1)
 until #window == 0
