@@ -3,7 +3,7 @@
 use crate::rules::Rules;
 use crate::state::{Blind, Compensator, Phase, Recaller, Row, State, Work};
 
-/// Who holds a transaction open: an instance, a recaller, or the compensator.
+/// The holder of an open transaction: an instance, a recaller, or the compensator.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     Instance(usize),
@@ -55,7 +55,7 @@ pub(crate) fn open_recall(s: &State, m: usize, me: Owner, rules: &Rules) -> Opti
     (!must_wait(s, me, &[m], rules)).then(|| (s.msgs[m].row != Row::Absent, s.last_seq))
 }
 
-/// Which change of a message gets a number.
+/// The two changes of a message that get numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Row,
@@ -105,9 +105,10 @@ pub(crate) fn commit_row(s: &mut State, m: usize, recalled: bool, late: bool, la
 
 /// Recalls answered 200 without a tombstone in MySQL may show while only MySQL is believed.
 pub(crate) fn excuse_recalls_without_tombstone(s: &mut State) {
-    for msg in &mut s.msgs {
+    for (m, msg) in s.msgs.iter_mut().enumerate() {
         if msg.recaller == Recaller::Ok && !msg.tombstone && msg.blind == Blind::No {
             msg.blind = Blind::UntilConfirmed;
+            s.query.after_recall[m] = false;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may take which step, and what each step does.
+//! The steps that are possible in a state, and the state after each.
 
 use stateright::{Model, Property};
 
@@ -375,7 +375,7 @@ impl Protocol {
                 s.budget.list_evictions -= 1;
                 s.msgs[0].listed = false;
             }
-            // Steps that may wait are taken by whoever they belong to.
+            // Steps that may wait are taken in `next_state`.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What must always hold, as predicates of one state.
+//! The promises, as predicates of one state.
 
 use stateright::{Model, Property};
 

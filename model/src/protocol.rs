@@ -1,4 +1,4 @@
-//! What is checked: the protocol under some rules, in a world of some bounds.
+//! The subject of a check: the protocol under some rules, in a world of some bounds.
 
 use crate::rules::{Bounds, Rules};
 use crate::state::{Asking, Compensator, Phase, QueryPhase, Recaller, Sender, State, Unconfirmed};
@@ -6,7 +6,7 @@ use crate::state::{Asking, Compensator, Phase, QueryPhase, Recaller, Sender, Sta
 /// The protocol under given rules, in a world of given bounds.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// Which rules are in force.
+    /// The rules in force.
     pub rules: Rules,
     /// How much may happen.
     pub bounds: Bounds,

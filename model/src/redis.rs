@@ -1,4 +1,4 @@
-//! What Redis' scripts do to a message, and what befalls Redis as a whole.
+//! Redis: its scripts on a message and on the list, and the loss of all its data.
 
 use crate::rules::{Bounds, Rules};
 use crate::state::{Blind, Detail, Must, Recaller, Sender, State, Unconfirmed};

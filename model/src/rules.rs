@@ -66,11 +66,11 @@ pub struct Rules {
     pub refill_checked: bool,
     /// Only a message younger than 2 s may begin a list.
     pub young_begins_list: bool,
-    /// Which message counts as unread although the read position has passed its id.
+    /// The messages that count as unread although the read position has passed their ids.
     pub late_unread: LateUnread,
 }
 
-/// Which message that becomes a row behind the read position gets an unread entry of its own.
+/// The messages that get an unread entry of their own when they become rows behind the read position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LateUnread {
     /// One that Redis does not know, or that is still in the receiver's pending unread set.

@@ -1,4 +1,4 @@
-//! What the three servers and everybody who talks to them hold at one moment.
+//! The state of the three servers, and of everybody who talks to them, at one moment.
 
 /// The longest log an exploration can hold; an append beyond it is a property of its own (`bounded log`).
 pub const LOG: usize = 10;
@@ -222,7 +222,7 @@ impl Message {
     }
 }
 
-/// What one record of a batch has come to.
+/// The fate of one record of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Work {
     /// No record.
@@ -350,7 +350,7 @@ pub enum QueryPhase {
     Refilled,
 }
 
-/// What a query found in Redis of one message.
+/// The detail of one message as a query found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
     /// No detail.
@@ -427,7 +427,7 @@ impl Query {
     }
 }
 
-/// What a client of changes has asked for, by the last step that was finished.
+/// The request of a client of changes, by the last step that was finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Asking {
     /// Nothing.
@@ -453,7 +453,7 @@ pub struct Client {
     pub highest: u8,
 }
 
-/// What may still go wrong.
+/// The trouble that may still come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "named as in Bounds")]
 pub struct Budget {
@@ -489,7 +489,7 @@ pub struct State {
     pub position: u8,
     /// MySQL: the generation.
     pub generation: u8,
-    /// What each process knows of the generation; `None`: its knowledge has expired.
+    /// The generation that each process believes to be the present one; `None`: its knowledge has expired.
     pub known: [Option<u8>; 2],
     /// Redis answers reads and refuses writes.
     pub refuses: bool,
@@ -497,7 +497,7 @@ pub struct State {
     pub demoted: Option<[(Detail, u8); 2]>,
     /// The consumer instances.
     pub inst: [Instance; 2],
-    /// Which of them owns the partition.
+    /// The instance that owns the partition.
     pub owner: u8,
     /// The compensator.
     pub comp: Compensator,
@@ -515,7 +515,7 @@ pub struct State {
     pub renumbered: bool,
     /// An append did not fit the log.
     pub overflow: bool,
-    /// What may still go wrong.
+    /// The trouble that may still come.
     pub budget: Budget,
 }
 

@@ -117,7 +117,7 @@ fn a_recall_that_kafka_refuses_writes_no_tombstone() {
 }
 
 #[test]
-fn a_pending_entry_is_removed_whoever_wrote_it() {
+fn a_pending_entry_is_removed_even_if_a_recall_wrote_it() {
     let bounds = Bounds { kafka_refusals: 1, mysql_refusals: 1, ..calm() };
     caught(|r| r.guarded_pending_removal = false, bounds, RECALL_WINS_END);
 }
