@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod client;
 pub mod dead_letter;
+pub mod envelope;
 pub mod error;
 mod events;
 mod producer;
@@ -22,6 +23,7 @@ use rdkafka::producer::FutureRecord;
 
 pub use batch::{BatchItemFailure, ItemIdentifier, KafkaBatchResponse};
 pub use dead_letter::DeadLetter;
+pub use envelope::{KafkaEvent, KafkaRecord};
 pub use progress::Progress;
 
 use crate::config::KafkaConfig;
@@ -54,6 +56,11 @@ impl Queue {
         let events = ClientEvents::new(config)?;
         let producer = Producer::new(config, events.clone())?;
         Ok(Self(Arc::new(Inner { config: config.clone(), events, producer })))
+    }
+
+    /// The topic that carries the changes: `KAFKA_TOPIC`.
+    pub fn topic(&self) -> &str {
+        &self.0.config.topic
     }
 
     /// Puts `event` on the topic, in the partition of its conversation, and waits for the acknowledgement of all

@@ -4,13 +4,12 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::kafka::KafkaEvent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::id::UserId;
 use hongyan::message::{ClientMessageId, Message, MessageType};
-use hongyan::queue::KafkaBatchResponse;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_local::dlq::{self, Filter, Letter};
 use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_tests::TestApp;

@@ -7,8 +7,7 @@ use aws_lambda_events::apigw::{
     ApiGatewayWebsocketProxyRequest,
 };
 use aws_lambda_events::encodings::Body;
-use aws_lambda_events::kafka::KafkaEvent;
-use hongyan::queue::KafkaBatchResponse;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_local::dlq::{self, Filter};
 use hongyan_tests::TestApp;
 use rdkafka::message::{Headers as _, Message as _};

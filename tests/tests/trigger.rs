@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::config::KafkaConfig;
-use hongyan::queue::{KafkaBatchResponse, Queue};
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord, Queue};
 use hongyan_local::trigger::{InvokeError, Trigger, TriggerError, TriggerOptions};
 use tokio::time::timeout;
 
@@ -27,7 +26,8 @@ impl Seen {
     fn note(&self, event: &KafkaEvent) {
         let mut seen = self.0.lock().unwrap();
         for record in event.records.values().flatten() {
-            seen.entry(record.partition).or_default().push(record.offset);
+            let (partition, offset) = place(record);
+            seen.entry(partition).or_default().push(offset);
         }
     }
 
@@ -40,11 +40,16 @@ impl Seen {
     }
 }
 
+/// Partition and offset.
+fn place(record: &KafkaRecord) -> (i64, i64) {
+    (record.partition.unwrap().into(), record.offset.unwrap())
+}
+
 /// Fails the record at `offset` of `partition` while `broken` is set, and does all others.
 fn fail_at(event: &KafkaEvent, partition: i64, offset: i64, broken: bool) -> KafkaBatchResponse {
     let mut response = KafkaBatchResponse::done();
     for (key, records) in &event.records {
-        if broken && records.iter().any(|record| (record.partition, record.offset) == (partition, offset)) {
+        if broken && records.iter().any(|record| place(record) == (partition, offset)) {
             response.fail(key.clone(), offset);
         }
     }

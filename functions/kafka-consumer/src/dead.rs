@@ -25,7 +25,7 @@ pub(crate) async fn park(app: &App, record: &mut Record, reason: &str, attempts:
         error: reason.to_owned(),
         attempts,
         topic: record.topic.clone(),
-        partition: i32::try_from(record.partition).unwrap_or(-1),
+        partition: record.partition,
         offset: record.offset,
         failed_at_ms: app.clock.now_ms(),
     };

@@ -19,11 +19,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::error::ServerError;
-use hongyan::queue::KafkaBatchResponse;
 use hongyan::queue::client::{ClientEvents, client_config, first_answer, refused};
 use hongyan::queue::error::{is_settling, kafka_error, transient};
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
