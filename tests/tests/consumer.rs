@@ -16,6 +16,7 @@ use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_tests::TestApp;
 use hongyan_tests::app::eventually;
 use hongyan_tests::kafka::{delete_topic, set_max_message_bytes};
+use hongyan_tests::proxy::Proxy;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::AsyncCommands as _;
@@ -441,7 +442,7 @@ async fn one_odd_envelope_fails_nobody_else() {
         ("a partition in words", |record| record["partition"] = json!("four"), true),
         ("a key that is a list", |record| record["key"] = json!([1]), true),
         ("a key that is no base64", |record| record["key"] = json!("%"), true),
-        ("another's key", |record| record["key"] = json!(STANDARD.encode("8_9")), true),
+        ("a key of another conversation", |record| record["key"] = json!(STANDARD.encode("8_9")), true),
         ("an offset twice", |record| record["offset"] = json!(0), true),
         ("no value", |record| record["value"] = json!(null), false),
         ("a value that is an object", |record| record["value"] = json!({"action": "PERSIST"}), false),
@@ -499,6 +500,36 @@ async fn a_message_that_says_it_is_recalled_or_says_nothing_is_never_a_row_that_
     assert_eq!(reasons.iter().filter(|reason| reason.contains("no content")).count(), 2, "{reasons:?}");
     assert_eq!(reasons.iter().filter(|reason| reason.contains("sendTime")).count(), 2, "{reasons:?}");
     assert_eq!(reasons.len(), 4, "{reasons:?}");
+    test.stop().await;
+}
+
+/// Wherever its message is known: in Redis alone, in MySQL alone, in the same batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_that_names_another_conversation_is_a_dead_letter_and_touches_nothing() {
+    let test = TestApp::builder().without_trigger().start().await;
+    let in_redis = message(&test, "in Redis").await;
+    accept(&test, &in_redis).await;
+    let in_mysql = message(&test, "in MySQL").await;
+    assert_eq!(consume(&test, &[persist(&in_mysql)]).await, KafkaBatchResponse::done());
+    test.redis().await.del::<_, ()>(format!("msg:detail:{}", in_mysql.id)).await.unwrap();
+    let in_batch = message(&test, "in the batch").await;
+    let foreign = |message: &Message| {
+        let conversation_id = hongyan::id::ConversationId::of(UserId::new(8).unwrap(), UserId::new(9).unwrap());
+        let (message_id, recall_time) = (message.id, message.send_time);
+        serde_json::to_vec(&MessageEvent::Recall(Recall { message_id, recall_time, conversation_id })).unwrap()
+    };
+    let values = [foreign(&in_redis), foreign(&in_mysql), persist(&in_batch), foreign(&in_batch)];
+    assert_eq!(consume(&test, &values).await, KafkaBatchResponse::done());
+    assert_eq!(tombstones(&test).await, 0);
+    let ids = [&in_batch, &in_mysql, &in_redis].map(|message| message.id.to_string());
+    assert_eq!(test.user(2).history(1, "").await.ids(), ids);
+    assert_eq!(test.detail(&in_redis.id.to_string()).await.unwrap()["status"], 1);
+    let letters = letters(&test).await;
+    assert_eq!(letters.len(), 3);
+    assert!(letters.iter().all(|letter| letter.error().contains("conversation 1_2, and not of 8_9")));
+    // Its own recall is one.
+    assert_eq!(consume(&test, &[recall(&in_mysql, in_mysql.send_time)]).await, KafkaBatchResponse::done());
+    assert_eq!(test.row(&in_mysql.id.to_string()).await.unwrap().status, 0);
     test.stop().await;
 }
 
@@ -582,7 +613,34 @@ async fn what_kafka_refuses_for_good_is_written_without_it_and_holds_nobody_up()
     test.stop().await;
 }
 
-/// A producer whose clock is a year ahead has written the record that the group stands at.
+/// Redis would keep it and MySQL get it without Kafka; with Redis away nothing can take it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_that_only_kafka_could_keep_and_refuses_is_503() {
+    let env = hongyan_tests::servers::stack().await.env();
+    let (_, url) = env.iter().find(|(name, _)| *name == "REDIS_URL").unwrap();
+    let mut proxy = Proxy::to(url).await;
+    let test = TestApp::builder()
+        .in_process()
+        .set("REDIS_TIMEOUT_MS", "500")
+        .redis_by_way_of(proxy.address())
+        .start()
+        .await;
+    set_max_message_bytes(&test.config.kafka, &test.config.kafka.topic, 1_000).await;
+    let (alice, large) = (test.user(1), noise(6_000));
+    let first = alice.send(2, &large).await;
+    assert_eq!(first.status, 201, "Redis has it");
+    proxy.close().await;
+    eventually("the topic has its new limit", Duration::from_secs(10), async || {
+        alice.send(2, &large).await.problem() == (503, "unavailable")
+    })
+    .await;
+    assert_eq!(alice.send(2, "small").await.status, 201, "Kafka alone has it");
+    proxy.open().await;
+    eventually("Redis is back", Duration::from_secs(20), async || alice.send(2, &large).await.status == 201).await;
+    test.stop().await;
+}
+
+/// A producer whose clock is most of an hour ahead has written the record that the group stands at.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_from_the_future_makes_no_backlog_lost() {
     let test = TestApp::builder().in_process().start().await;
@@ -591,9 +649,10 @@ async fn a_record_from_the_future_makes_no_backlog_lost() {
     let producer: FutureProducer =
         ClientConfig::new().set("bootstrap.servers", &test.config.kafka.bootstrap_servers).create().unwrap();
     let value = persist(&ahead);
-    let year_ms = 365 * 24 * 3_600_000;
+    // Kafka itself refuses what is more than an hour ahead.
+    let ahead_ms = 50 * 60_000;
     let record = FutureRecord::to(&test.config.kafka.topic).key("1_2").partition(4).payload(&value);
-    producer.send(record.timestamp(ahead.send_time + year_ms), Duration::from_secs(10)).await.unwrap();
+    producer.send(record.timestamp(ahead.send_time + ahead_ms), Duration::from_secs(10)).await.unwrap();
     let id = test.user(1).sent(2, "queued").await;
     for _ in 0..3 {
         test.pass_ms(301_000);

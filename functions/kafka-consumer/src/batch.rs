@@ -61,6 +61,8 @@ pub enum Content {
     Persist(Box<Message>),
     /// Take this message back.
     Recall(Recall),
+    /// Nothing that is done now: a store that has to be asked first is away, and the record comes again.
+    HeldUp,
     /// Nothing that could ever be done; why.
     Broken(String),
 }

@@ -6,6 +6,7 @@
 
 pub mod batch;
 mod dead;
+mod foreign;
 pub mod persist;
 mod recall;
 
@@ -48,6 +49,7 @@ pub async fn without_kafka(app: &App, partition: u16, event: &MessageEvent) -> R
 }
 
 async fn work_on(app: &App, batch: &mut Batch) {
+    foreign::find(app, batch).await;
     dead::park_broken(app, batch).await;
     let underway = persist::persist(app, batch).await;
     recall::recall(app, batch, underway).await;

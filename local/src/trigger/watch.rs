@@ -1,5 +1,5 @@
 //! Watches the topic itself: librdkafka goes on at its old offsets when a topic is deleted and made again, and says
-//! nothing; the old place may be anywhere in the new log (`docs/decisions/0038-one-record-one-fate.md`).
+//! nothing; the old place may be anywhere in the new log (`docs/decisions/0039-lost-by-offsets.md`).
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
