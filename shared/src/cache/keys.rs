@@ -76,6 +76,9 @@ pub fn resent(id: MessageId) -> String {
 /// String, the holder: the compensator's run under way.
 pub const COMPENSATOR: &str = "msg:compensator";
 
+/// Hash, partition to `offset ms`: where the partition ended when the compensator looked.
+pub const PASSED: &str = "msg:passed";
+
 /// Set: the identities of the servers' memories that the lists and sets may be from.
 pub const MEMORIES: &str = "msg:memories";
 
