@@ -52,13 +52,16 @@ impl Cache {
         steps.extend(unpersisted::remove_steps(
             entries.iter().map(|(conversation, entry)| (*conversation, entry.id)),
         ));
-        self.redis.batch("cache.settle", steps).await.map(drop)
+        self.redis.batch_that_frees("cache.settle", steps).await.map(drop)
     }
 
     /// Takes a message off the compensator's set that is a dead letter now, and leaves it to a person: it is no row, so
     /// pages go on showing it from Redis.
     pub async fn set_aside(&self, conversation: ConversationId, entry: Pending) -> Result<(), ServerError> {
-        self.redis.batch("cache.set_aside", self.settle_steps(&[(conversation, entry)])).await.map(drop)
+        self.redis
+            .batch_that_frees("cache.set_aside", self.settle_steps(&[(conversation, entry)]))
+            .await
+            .map(drop)
     }
 
     fn settle_steps(&self, entries: &[(ConversationId, Pending)]) -> Vec<Step> {
@@ -85,7 +88,7 @@ impl Cache {
             .into_iter()
             .map(|(conversation, id)| step!("ZREM", self.shard(conversation), id.get()))
             .collect();
-        self.redis.batch("cache.remove_pending", steps).await.map(drop)
+        self.redis.batch_that_frees("cache.remove_pending", steps).await.map(drop)
     }
 
     /// How many messages are unconfirmed, in all.

@@ -119,8 +119,8 @@ impl IdSource {
 
     /// Renews the present lease, or takes a number at a random free place.
     async fn lease(&self) -> Result<(), ServerError> {
-        // No id is older than the memory, unless that was lost.
-        self.cache.memory_since(self.clock.now_ms()).await?;
+        // No id is older than the epoch, unless Redis is another one later.
+        self.cache.epoch().await?;
         let present = self.lock().lease.as_ref().map(|lease| lease.worker);
         let random = || WorkerNumber::new(rand::rng().random_range(0..WorkerNumber::COUNT));
         for worker in present.into_iter().chain(std::iter::from_fn(random).take(TRIES)) {
