@@ -9,9 +9,10 @@
 //! An epoch ends when
 //! - the identity of the server changes (`epoch.lua`: its replication id and what it loaded; in a cluster those of all
 //!   nodes), or `msg:epoch` is missing, because Redis was emptied; or
+//! - `msg:epoch` has an earlier tick than this process has seen: an older data set has been put into the same server; or
 //! - MySQL's generation is higher than that of the epoch: somebody has answered a recall that Redis could not take.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
@@ -43,10 +44,12 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    fn parse(value: Value) -> Result<Self, ServerError> {
-        let (name, _identity): (String, String) = typed("cache.epoch", value)?;
+    /// Reads what `epoch.lua` answers: the epoch and its tick.
+    fn parse(value: Value) -> Result<(Self, u64), ServerError> {
+        let (name, tick): (String, String) = typed("cache.epoch", value)?;
         let since = name.rsplit_once('-').and_then(|(_, since)| since.parse().ok());
-        since.map(|since| Self { name, since }).ok_or_else(|| failed("msg:epoch has no time"))
+        let parsed = since.zip(tick.parse().ok()).map(|(since, tick)| (Self { name, since }, tick));
+        parsed.ok_or_else(|| failed("msg:epoch is not of the form that was written"))
     }
 
     /// What carries this name was made in this epoch.
@@ -65,11 +68,19 @@ impl Epoch {
 pub(super) struct Generation {
     store: Option<Store>,
     known: Arc<Mutex<Known>>,
-    /// The name of the epoch that was read last.
-    epoch: Arc<Mutex<String>>,
+    /// The epoch that this process read last.
+    seen: Arc<Mutex<Seen>>,
     /// Held while MySQL is asked, so that only one request does.
     asking: Arc<tokio::sync::Mutex<()>>,
     clock: Clock,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The name of the epoch.
+    name: String,
+    /// The latest tick, in seconds since 1970 UTC: a data set with an earlier one is older than what was seen.
+    tick: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -83,12 +94,16 @@ struct Known {
 
 impl Generation {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { store: None, known: Arc::default(), epoch: Arc::default(), asking: Arc::default(), clock }
+        Self { store: None, known: Arc::default(), seen: Arc::default(), asking: Arc::default(), clock }
     }
 
     /// The name of the epoch that this process read last.
     pub(super) fn last_epoch(&self) -> String {
-        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen().name.clone()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> Known {
@@ -181,16 +196,20 @@ impl Cache {
             reads.push(self.epoch_step(generation, String::new()));
             self.redis.each(action, reads, false).await?
         };
-        let epoch = Epoch::parse(answers.pop().unwrap_or_else(|| Err(failed("no answer")))?)?;
+        let (epoch, tick) = Epoch::parse(answers.pop().unwrap_or_else(|| Err(failed("no answer")))?)?;
         answers.remove(0)?;
-        epoch.name().clone_into(&mut self.generation.epoch.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen = self.generation.seen();
+        seen.tick = seen.tick.max(tick);
+        epoch.name().clone_into(&mut seen.name);
+        drop(seen);
         Ok((answers, epoch))
     }
 
     fn epoch_step(&self, generation: u64, identity: String) -> Step {
         let word = format!("{:016x}", rand::random::<u64>());
         let now = self.clock.now_ms().to_string();
-        scripts::EPOCH.on(keys::EPOCH.to_owned(), vec![generation.to_string(), now, word, identity])
+        let tick = self.generation.seen().tick.to_string();
+        scripts::EPOCH.on(keys::EPOCH.to_owned(), vec![generation.to_string(), now, word, identity, tick])
     }
 
     /// Since when Redis remembers every message, ms since 1970 UTC: one sent before may be unknown to it and exist all

@@ -72,7 +72,7 @@ pub fn resent(id: MessageId) -> String {
 /// String, the holder: the compensator's run under way.
 pub const COMPENSATOR: &str = "msg:compensator";
 
-/// String, `generation-word-ms identity`: the epoch, see [`super::epoch`].
+/// String, `generation-word-ms identity tick`: the epoch, see [`super::epoch`].
 pub const EPOCH: &str = "msg:epoch";
 
 /// No key has this name: a write to it that changes nothing asks whether Redis takes writes.

@@ -6,11 +6,13 @@
 -- ARGV[2]  now, ms since 1970
 -- ARGV[3]  a random word, for the name of a new epoch
 -- ARGV[4]  the identity of the servers, or "" to ask this one
--- Answers  {generation-word-ms, identity}: the name of the epoch with the time at which it was first seen, and the
---          identity that it belongs to
+-- ARGV[5]  the latest tick that the caller has seen
+-- Answers  {generation-word-ms, tick}: the name of the epoch with the time at which it was first seen, and the time of
+--          the last second in which anybody read it. A data set whose tick is behind one that was seen is an older one,
+--          whatever its identity.
 --
--- Example  first use, generation 3, at 1000, word a1b2  ->  {"3-a1b2-1000", "91ab.../0"};  again  ->  the same
---          after a restart at 2000, word c3d4           ->  {"3-c3d4-2000", "f00d.../17"}
+-- Example  first use, generation 3, at 1000, word a1b2  ->  {"3-a1b2-1000", "1"};  again at 2500  ->  {"3-a1b2-1000", "2"}
+--          after a restart at 3000, word c3d4           ->  {"3-c3d4-3000", "3"}
 local identity = ARGV[4]
 if identity == '' then
   -- A start and a failover make master_replid anew. A data set that is loaded while the server runs (DEBUG RELOAD)
@@ -21,13 +23,19 @@ end
 
 -- A key of another type is overwritten.
 local held = redis.pcall('GET', KEYS[1])
-local name, of, generation
+local name, of, tick, generation
 if type(held) == 'string' then
-  name, of = string.match(held, '^(%S+) (%S+)$')
+  name, of, tick = string.match(held, '^(%S+) (%S+) (%d+)$')
   generation = name and string.match(name, '^(%d+)-%w+-%d+$')
 end
-if generation and of == identity and tonumber(generation) >= tonumber(ARGV[1]) then
-  return {name, of}
+local second = math.max(math.floor(tonumber(ARGV[2]) / 1000), tonumber(ARGV[5]))
+if generation and of == identity and tonumber(generation) >= tonumber(ARGV[1])
+  and tonumber(tick) >= tonumber(ARGV[5]) then
+  if tonumber(tick) < second then
+    tick = string.format('%d', second)
+    redis.call('SET', KEYS[1], name .. ' ' .. identity .. ' ' .. tick)
+  end
+  return {name, tick}
 end
 
 -- A generation never goes back, also where an older data set has come back.
@@ -35,5 +43,6 @@ if not generation or tonumber(generation) < tonumber(ARGV[1]) then
   generation = ARGV[1]
 end
 name = generation .. '-' .. ARGV[3] .. '-' .. ARGV[2]
-redis.call('SET', KEYS[1], name .. ' ' .. identity)
-return {name, identity}
+tick = string.format('%d', second)
+redis.call('SET', KEYS[1], name .. ' ' .. identity .. ' ' .. tick)
+return {name, tick}
