@@ -59,17 +59,17 @@ pub fn client_message(from: UserId, client_msg_id: &ClientMessageId) -> String {
     format!("msg:client:{from}:{client_msg_id}")
 }
 
-/// String, the holder: who makes ids with this worker number.
+/// String, `holder until-ms`, no TTL: who makes ids with this worker number.
 pub fn worker(number: WorkerNumber) -> String {
     format!("msg:worker:{}", number.get())
 }
 
-/// String, ms: when the compensator last sent this message again.
+/// String, ms, no TTL: when the compensator last sent this message again. Goes when the message is settled.
 pub fn resent(id: MessageId) -> String {
     format!("msg:resent:{id}")
 }
 
-/// String, the holder: the compensator's run under way.
+/// String, `holder until-ms`, no TTL: the compensator's run under way.
 pub const COMPENSATOR: &str = "msg:compensator";
 
 /// String, `generation-word-ms identity tick`: the epoch, see [`super::epoch`].

@@ -77,7 +77,7 @@ impl Cache {
             [
                 scripts::MARK_PERSISTED.on(keys::detail(message.id), vec![self.expiry_ms.to_string()]),
                 self.insert_step(message.conversation(), message.id, "heal"),
-                scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone(), "0".to_owned()]),
+                scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone()]),
             ]
         });
         let scripts: Vec<_> =
@@ -90,7 +90,7 @@ impl Cache {
     pub async fn unlock(&self, records: &[(MessageId, String)]) -> Result<(), ServerError> {
         let steps = records
             .iter()
-            .map(|(id, holder)| scripts::UNLOCK.on(keys::lock(*id), vec![holder.clone(), "0".to_owned()]))
+            .map(|(id, holder)| scripts::UNLOCK.on(keys::lock(*id), vec![holder.clone()]))
             .collect();
         self.redis.batch_that_frees("cache.unlock", steps).await.map(drop)
     }

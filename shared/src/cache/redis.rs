@@ -112,8 +112,8 @@ impl Redis {
         self.answers(action, steps, false).await?.into_iter().collect()
     }
 
-    /// As [`Self::batch`], for steps that free memory: a server that is full gets them too, although the circuit breaker
-    /// is open.
+    /// As [`Self::batch`], for what consumer and compensator do to finish and free what is pending: a server that is full
+    /// gets these steps too, although the circuit breaker is open.
     pub(super) async fn batch_that_frees<S: Into<Step>>(
         &self,
         action: &'static str,

@@ -64,6 +64,12 @@ scripts! {
     EPOCH = "epoch.lua";
     /// Replaces a conversation's recent list that is not believed.
     CONVERSATION_REPLACE = "conversation_replace.lua";
+    /// Takes a lease for a named holder, or again for the same one.
+    LEASE = "lease.lua";
+    /// Gives a lease back, if it is still this holder's.
+    RELEASE = "release.lua";
+    /// Notes what must neither be evicted nor be refused by a Redis that is full.
+    REMEMBER = "remember.lua";
     /// Exchanges a value for another, if it is still what was read.
     EXCHANGE = "exchange.lua";
     /// Removes a key of the wrong type.

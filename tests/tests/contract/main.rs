@@ -9,6 +9,7 @@ mod epochs;
 mod half_done;
 mod health;
 mod ids;
+mod odd_keys;
 mod paging;
 mod recall;
 mod refusals;

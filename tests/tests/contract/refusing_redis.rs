@@ -56,7 +56,7 @@ const REFUSALS: [(&str, &[&[&str]], &[&[&str]]); 3] = [
     ),
     (
         "OOM",
-        &[&["CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction"]],
+        &[&["CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction"]],
         &[&["CONFIG", "SET", "maxmemory", "0"]],
     ),
 ];
@@ -177,8 +177,9 @@ async fn a_full_redis_lets_the_consumer_persist_and_free() {
     two.first.hold().await;
     let (kept, recalled) = (alice.sent(2, "kept").await, alice.sent(2, "recalled").await);
     assert_eq!(alice.recall(&recalled).await.status, 200);
-    two.command(&["CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction"]).await;
+    two.command(&["CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction"]).await;
     assert_eq!(alice.send(2, "by Kafka alone").await.status, 201);
+    assert!(two.first.app().cache.epoch().await.unwrap_err().is_transient(), "it is full");
 
     two.first.release();
     two.first.drain().await;
