@@ -84,7 +84,7 @@ async fn keys_of_the_wrong_type_hold_up_no_partition() {
 /// As Jackson writes a message: in the order of the names.
 fn in_another_order(detail: &serde_json::Value) -> String {
     let mut fields: Vec<_> = detail.as_object().unwrap().iter().collect();
-    fields.sort();
+    fields.sort_by_key(|(name, _)| name.as_str());
     let fields = fields.iter().map(|(name, value)| format!("{}:{value}", json!(name)));
     format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
 }
