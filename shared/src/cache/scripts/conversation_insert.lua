@@ -21,7 +21,10 @@ end
 
 local id = ARGV[1]
 local head = redis.call('LINDEX', KEYS[1], 0)
-if not head and ARGV[4] ~= 'create' then
+if head then
+  -- Before the list grows, so that the consumer's heal is also done in a Redis that is full: see mark_persisted.lua.
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+elseif ARGV[4] ~= 'create' then
   return 0
 end
 
@@ -30,12 +33,13 @@ if not head or is_newer(id, head) then
   if redis.call('LPUSH', KEYS[1], id) > tonumber(ARGV[2]) then
     redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[2]) - 1)
   end
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  if not head then
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  end
   return 1
 end
 
--- There already, as the consumer finds it: nothing to do but to let the list live on.
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+-- There already, as the consumer finds it.
 if id == head or redis.call('LPOS', KEYS[1], id, 'MAXLEN', newest_looked_at) then
   return 0
 end
