@@ -6,12 +6,15 @@
 //! done depends on the seed alone; when it happens depends on the machine.
 
 mod away;
+mod catch_up;
 mod check;
 mod drill;
 mod fault;
 mod footprint;
 mod kept;
 mod ledger;
+mod metadata_lock;
+mod pace;
 mod process;
 mod report;
 mod reshard;
@@ -22,7 +25,8 @@ mod site;
 mod user;
 mod workload;
 
-pub use drill::{Drill, Pace, drill};
+pub use drill::{Drill, drill};
 pub use fault::{Fault, Faults};
+pub use pace::Pace;
 pub use report::Report;
 pub use serve::{Serve, serve};

@@ -32,7 +32,7 @@ pub(crate) async fn settle(site: &Site) -> anyhow::Result<()> {
             // A server that has just come back may not answer everything yet.
             Err(error) => (error.to_string(), false),
         };
-        if let Some(ended) = site.runtime.lock().await.ended() {
+        if let Some(ended) = site.ended().await {
             bail!("{ended}");
         }
         if start.elapsed() > LIMIT {
