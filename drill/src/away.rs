@@ -124,6 +124,7 @@ impl Away {
             | What::Full
             | What::RefuseOne
             | What::RemakeTopic
+            | What::LoseTopic
             | What::LockMetadata => {
                 let failed = kinds.iter().filter(|(_, tally)| tally.failed() > 0);
                 broken.extend(failed.map(|(kind, tally)| {
@@ -158,7 +159,7 @@ impl Away {
         let kafka = Victim::Server(Kind::Kafka);
         let kafka_away = what == What::Kill(kafka)
             || what == What::Freeze(kafka)
-            || matches!(what, What::RestartKafka | What::RemakeTopic);
+            || matches!(what, What::RestartKafka | What::LoseTopic);
         if kafka_away && self.sends.p99() > KAFKA_AWAY_LIMIT * slack {
             broken.push(format!("P99 of sends was {:?}", self.sends.p99()));
         }

@@ -429,3 +429,93 @@ impl Drop for Followers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(body: Value) -> Answer {
+        Answer { status: 200, headers: HeaderMap::new(), text: body.to_string(), body }
+    }
+
+    fn message(seq: u64, id: &str, status: u8) -> Value {
+        let content = if status == 1 { "words" } else { "" };
+        let data = json!({"id": id, "conversationId": "1_2", "content": content, "status": status});
+        json!({"seq": seq, "type": "MESSAGE", "data": data})
+    }
+
+    fn view_of(changes: &[Change]) -> View {
+        let mut view = View::default();
+        changes.iter().for_each(|change| view.apply_change(&change.what));
+        view
+    }
+
+    #[test]
+    fn a_page_reaches_to_next_or_to_the_last_number() {
+        let changes = json!([message(4, "7", 1), {"seq": 6, "type": "READ", "userId": "2", "upTo": "7"}]);
+        let more = json!({"changes": changes, "next": 6, "lastSeq": 90});
+        let all = json!({"changes": changes, "next": null, "lastSeq": 9});
+
+        let more = Page::of(&answer(more), 3).unwrap();
+        let all = Page::of(&answer(all), 3).unwrap();
+
+        assert_eq!((more.up_to, more.more, all.up_to, all.more), (6, true, 9, false));
+        assert_eq!(all.changes[1].what, What::Read { user: 2, up_to: 7 });
+    }
+
+    #[test]
+    fn a_page_out_of_its_range_or_order_is_refused() {
+        for wrong in [
+            json!({"changes": [message(3, "7", 1)], "next": null, "lastSeq": 9}),
+            json!({"changes": [message(10, "7", 1)], "next": null, "lastSeq": 9}),
+            json!({"changes": [message(5, "7", 1), message(4, "8", 1)], "next": null, "lastSeq": 9}),
+            json!({"changes": [], "next": null, "lastSeq": 2}),
+            json!({"changes": [], "next": 3, "lastSeq": 9}),
+            json!({"changes": []}),
+        ] {
+            assert!(Page::of(&answer(wrong.clone()), 3).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_recalled_or_deleted_stays_away_whatever_is_pushed_later() {
+        let changes = json!([
+            message(1, "7", 1),
+            message(2, "8", 1),
+            message(3, "9", 0),
+            {"seq": 4, "type": "MESSAGE_RECALLED", "messageId": "7", "recallTime": 1},
+            {"seq": 5, "type": "MESSAGE_DELETED", "messageId": "6"},
+            {"seq": 6, "type": "OF_A_LATER_VERSION"},
+        ]);
+        let page = Page::of(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0).unwrap();
+        let mut view = view_of(&page.changes);
+
+        for late in ["6", "7", "9"] {
+            view.apply_push(&message(0, late, 1), "1_2");
+        }
+        view.apply_push(&message(0, "10", 1), "1_3");
+        view.apply_push(&message(0, "11", 1), "1_2");
+
+        assert_eq!(view.messages.keys().copied().collect::<Vec<_>>(), [8, 11]);
+        assert!(!view.confirmed.contains(&11));
+    }
+
+    #[test]
+    fn a_change_is_idle_only_by_a_later_one_of_its_page() {
+        let changes = json!([
+            {"seq": 2, "type": "READ", "userId": "2", "upTo": "7"},
+            {"seq": 4, "type": "MESSAGE_RECALLED", "messageId": "7", "recallTime": 1},
+        ]);
+        let page = Page::of(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0).unwrap();
+        let read = |seq, user| Change { seq, what: What::Read { user, up_to: 1 } };
+        let words = |id| Change { seq: 3, what: What::Message { id, words: Some("words".to_owned()) } };
+
+        assert!(page.makes_idle(&read(1, 2)) && page.makes_idle(&words(7)));
+        assert!(
+            !page.makes_idle(&read(1, 1)) && !page.makes_idle(&read(3, 2)) && !page.makes_idle(&words(8))
+        );
+    }
+}

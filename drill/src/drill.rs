@@ -175,7 +175,8 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     }
     let mut seen_by_servers = Vec::new();
     for fault in &faults.0 {
-        seen_by_servers.extend(fault.look(site).await.with_context(|| format!("{fault} lasts"))?);
+        seen_by_servers
+            .extend(fault.look(site, &workload.ledger).await.with_context(|| format!("{fault} lasts"))?);
     }
     over.get_or_init(Instant::now);
     let watching = watch.context("no fault")?;

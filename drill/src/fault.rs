@@ -8,8 +8,10 @@ use anyhow::Context as _;
 use hongyan_local::stack::Kind;
 use redis::AsyncCommands as _;
 
+use crate::ledger::Ledger;
 use crate::metadata_lock::MetadataLock;
 use crate::process::RuntimeProcess;
+use crate::refused;
 use crate::site::Site;
 
 /// How far the clock steps back.
@@ -73,6 +75,7 @@ pub(crate) enum What {
     Full,
     RefuseOne,
     RemakeTopic,
+    LoseTopic,
     LockMetadata,
 }
 
@@ -89,7 +92,7 @@ const KAFKA: Victim = Victim::Server(Kind::Kafka);
 const MYSQL: Victim = Victim::Server(Kind::Mysql);
 
 /// Every fault with its name and what it is.
-const ALL: [(What, &str, &str); 31] = [
+const ALL: [(What, &str, &str); 32] = [
     (What::Nothing, "none", "nothing: what the others are compared with"),
     (What::Kill(RUNTIME), "runtime-kill", "kill -9 of one of the two runtimes; it is started again"),
     (What::Freeze(RUNTIME), "runtime-freeze", "SIGSTOP of one of the two runtimes"),
@@ -132,7 +135,12 @@ const ALL: [(What, &str, &str); 31] = [
     (
         What::RemakeTopic,
         "kafka-topic-remade",
-        "the topic of the messages is deleted, and then made again, empty",
+        "the topic of the messages is deleted, and at once made again, empty",
+    ),
+    (
+        What::LoseTopic,
+        "kafka-topic-lost",
+        "the topic of the messages is deleted; later it is made again, empty",
     ),
     (What::Kill(MYSQL), "mysql-kill", "kill -9 of MySQL"),
     (What::Freeze(MYSQL), "mysql-freeze", "SIGSTOP of MySQL"),
@@ -249,7 +257,11 @@ impl Fault {
             What::RefuseOne => {
                 site.stack.limit_topic(&site.config.kafka.topic, Some(SMALL_BATCH)).await?;
             }
-            What::RemakeTopic => site.stack.delete_topic(&site.config.kafka.topic).await?,
+            What::RemakeTopic => {
+                site.stack.delete_topic(&site.config.kafka.topic).await?;
+                make_topic(site).await?;
+            }
+            What::LoseTopic => site.stack.delete_topic(&site.config.kafka.topic).await?,
             What::LockMetadata => {
                 *site.metadata_lock.lock().await = Some(MetadataLock::take(&site.mysql).await?);
             }
@@ -260,7 +272,7 @@ impl Fault {
     /// Undoes it, and waits until what was away is up again.
     pub(crate) async fn end(self, site: &Site) -> anyhow::Result<()> {
         match self.0 {
-            What::Nothing | What::Flush | What::OlderMemory | What::OlderRestart => {}
+            What::Nothing | What::Flush | What::OlderMemory | What::OlderRestart | What::RemakeTopic => {}
             What::Kill(Victim::Server(kind)) => site.stack.server(kind).start().await?,
             What::Kill(Victim::Runtime) => site.victim().await.start().await?,
             What::Freeze(Victim::Server(kind)) => site.stack.server(kind).resume().await?,
@@ -299,10 +311,7 @@ impl Fault {
                 }
             }
             What::RefuseOne => site.stack.limit_topic(&site.config.kafka.topic, None).await?,
-            What::RemakeTopic => {
-                let kafka = &site.config.kafka;
-                site.stack.create_topic(&kafka.topic, kafka.partitions.get().into()).await?;
-            }
+            What::LoseTopic => make_topic(site).await?,
             What::LockMetadata => {
                 if let Some(lock) = site.metadata_lock.lock().await.take() {
                     lock.release().await?;
@@ -313,12 +322,16 @@ impl Fault {
     }
 
     /// Looks at the servers at the end of the fault, before it is undone: what is not as promised.
-    pub(crate) async fn look(self, site: &Site) -> anyhow::Result<Option<String>> {
-        if self.0 != What::LockMetadata {
-            return Ok(None);
+    pub(crate) async fn look(self, site: &Site, ledger: &Ledger) -> anyhow::Result<Option<String>> {
+        match self.0 {
+            What::LockMetadata => {
+                let waiting = MetadataLock::waiting(&site.mysql).await?;
+                let pile = format!("{waiting} statements wait behind the schema change");
+                Ok((waiting > MAX_WAITING).then_some(pile))
+            }
+            What::RefuseOne => refused::look(site, ledger).await,
+            _ => Ok(None),
         }
-        let waiting = MetadataLock::waiting(&site.mysql).await?;
-        Ok((waiting > MAX_WAITING).then(|| format!("{waiting} statements wait behind the schema change")))
     }
 
     /// How long it lasts at least, whatever the pace.
@@ -374,7 +387,7 @@ impl Fault {
             | What::OlderMemory
             | What::OlderRestart
             | What::Full => kind == Kind::Redis,
-            What::RestartKafka | What::RefuseOne | What::RemakeTopic => kind == Kind::Kafka,
+            What::RestartKafka | What::RefuseOne | What::RemakeTopic | What::LoseTopic => kind == Kind::Kafka,
             What::LockMetadata => kind == Kind::Mysql,
             What::AllAway => true,
             What::Nothing
@@ -409,7 +422,7 @@ impl Fault {
         // there, must be well. A message that only Kafka held goes with the topic: Redis must be well.
         let forgets = |a: Self, b: Self| {
             (a.forgets() && (b.touches(Kind::Kafka) || b.touches_runtime()))
-                || (a.0 == What::RemakeTopic && b.touches(Kind::Redis))
+                || (matches!(a.0, What::RemakeTopic | What::LoseTopic) && b.touches(Kind::Redis))
         };
         let something = self.0 != What::Nothing && other.0 != What::Nothing;
         let in_one_place = self.needs_a_cluster() == other.needs_a_cluster();
@@ -421,6 +434,11 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.entry().0)
     }
+}
+
+async fn make_topic(site: &Site) -> anyhow::Result<()> {
+    let kafka = &site.config.kafka;
+    Ok(site.stack.create_topic(&kafka.topic, kafka.partitions.get().into()).await?)
 }
 
 async fn config_set(site: &Site, name: &str, value: &str) -> anyhow::Result<()> {
@@ -545,6 +563,7 @@ mod tests {
             "redis-flush+kafka-kill",
             "redis-older-memory+kafka-refuses-one",
             "kafka-topic-remade+redis-refuses-writes",
+            "kafka-topic-lost+redis-kill",
         ] {
             assert!(wrong.parse::<Faults>().is_err(), "{wrong}");
         }

@@ -16,6 +16,7 @@ mod ledger;
 mod metadata_lock;
 mod pace;
 mod process;
+mod refused;
 mod report;
 mod reshard;
 mod serve;
