@@ -305,16 +305,15 @@ impl Follower {
             self.view.confirmed.contains(id) || history.contains_key(id) || !retried
         });
         if &messages != history {
-            let only_here: Vec<&i64> = messages.keys().filter(|id| !history.contains_key(id)).collect();
-            let only_there: Vec<&i64> = history.keys().filter(|id| !messages.contains_key(id)).collect();
-            let pushed: Vec<&&i64> =
-                only_here.iter().filter(|id| !self.view.confirmed.contains(**id)).collect();
+            let extra: Vec<&i64> = messages.keys().filter(|id| !history.contains_key(id)).collect();
+            let missing: Vec<&i64> = history.keys().filter(|id| !messages.contains_key(id)).collect();
+            let pushed: Vec<&&i64> = extra.iter().filter(|id| !self.view.confirmed.contains(**id)).collect();
             return Some(format!(
-                "the client has {} messages where history has {}; only the client {only_here:?} (of them by a push alone \
-                 {pushed:?}), only history {only_there:?}, gone for the client {:?}",
+                "the client has {} messages where history has {}; only the client {extra:?} (of them by a push alone \
+                 {pushed:?}), only history {missing:?}, gone for the client {:?}",
                 messages.len(),
                 history.len(),
-                only_there.iter().filter(|id| self.view.gone.contains(**id)).collect::<Vec<_>>()
+                missing.iter().filter(|id| self.view.gone.contains(**id)).collect::<Vec<_>>()
             ));
         }
         let (user, peer) = (self.user.id(), self.peer);
@@ -449,7 +448,9 @@ mod tests {
 
     fn view_of(changes: &[Change]) -> View {
         let mut view = View::default();
-        changes.iter().for_each(|change| view.apply_change(&change.what));
+        for change in changes {
+            view.apply_change(&change.what);
+        }
         view
     }
 

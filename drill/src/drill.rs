@@ -158,7 +158,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     let mut workload = Workload::begin(site, number, drill.seed, pace.patience)?;
     workload.ledger.book().forgetful = faults.forget();
     let watchers = Watchers::prepare(site, watcher, &workload.ledger, pace.patience, drill.seed).await?;
-    let followers = follow(&workload, &watchers).await;
+    let followers = Box::pin(follow(&workload, &watchers)).await;
     let mut before = pace.before;
     for fault in &faults.0 {
         before = before.max(fault.prepare(site)?);
@@ -175,8 +175,9 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     }
     let mut seen_by_servers = Vec::new();
     for fault in &faults.0 {
-        seen_by_servers
-            .extend(fault.look(site, &workload.ledger).await.with_context(|| format!("{fault} lasts"))?);
+        seen_by_servers.extend(
+            Box::pin(fault.look(site, &workload.ledger)).await.with_context(|| format!("{fault} lasts"))?,
+        );
     }
     over.get_or_init(Instant::now);
     let watching = watch.context("no fault")?;
@@ -203,7 +204,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     verdict.other.extend(seen_by_servers);
     let followed = followers.is_some();
     if let Some(followers) = followers {
-        followers.compare(site, &workload.users, &range, &book, &mut verdict).await?;
+        Box::pin(followers.compare(site, &workload.users, &range, &book, &mut verdict)).await?;
     }
     let promised = faults.single().map(|what| away.broken_promises(what, pace.slack));
     verdict.other.extend(promised.unwrap_or_default());

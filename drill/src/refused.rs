@@ -1,6 +1,6 @@
 //! Whether messages that Kafka takes are persisted while it refuses others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use sqlx::{MySql, QueryBuilder};
@@ -14,7 +14,7 @@ use crate::user::in_short;
 const SHORT_BYTES: usize = 500;
 
 /// How long it may take from the compensator's run until the consumer has persisted what was sent again.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_mins(1);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -33,9 +33,8 @@ pub(crate) async fn look(site: &Site, ledger: &Ledger) -> anyhow::Result<Option<
     let start = Instant::now();
     loop {
         let kept = rows(site, waiting.values().flatten()).await?;
-        let book = ledger.book();
-        waiting.retain(|_, ids| !ids.iter().any(|id| kept.contains(id) || book.recalls.contains_key(id)));
-        drop(book);
+        let recalled: BTreeSet<String> = ledger.book().recalls.keys().cloned().collect();
+        waiting.retain(|_, ids| !ids.iter().any(|id| kept.contains(id) || recalled.contains(id)));
         if waiting.is_empty() {
             return Ok(None);
         }

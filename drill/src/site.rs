@@ -45,6 +45,9 @@ const CLOCKS_APART_MS: i64 = 2_000;
 /// The runtime that is killed, frozen, or loses its time.
 const VICTIM: usize = 0;
 
+/// How long the last slot may take, or the first if none has moved yet.
+const RESHARDING_LIMIT: Duration = Duration::from_secs(30);
+
 /// The place of one drill.
 pub(crate) struct Site {
     pub(crate) stack: Stack,
@@ -207,8 +210,8 @@ impl Site {
     pub(crate) async fn end_resharding(&self) -> anyhow::Result<()> {
         let Some(resharding) = self.resharding.lock().await.take() else { return Ok(()) };
         resharding.stop.store(true, Ordering::Relaxed);
-        let moved = resharding.moving.await??;
-        anyhow::ensure!(moved > 0, "no slot was moved");
+        let moved = tokio::time::timeout(RESHARDING_LIMIT, resharding.moving).await;
+        moved.context("no slot was moved")???;
         Ok(())
     }
 
