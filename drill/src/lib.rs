@@ -5,6 +5,9 @@
 //! the fault, undoes it, waits until everything is [settled](settle), and [checks](check) the [ledger](ledger). What is
 //! done depends on the seed alone; when it happens depends on the machine.
 
+// One round is a future of every request, fault and check in it, nested deeper than the compiler looks by default.
+#![recursion_limit = "256"]
+
 mod away;
 mod catch_up;
 mod check;

@@ -341,7 +341,8 @@ mod tests {
     fn message(content: String) -> PushEvent {
         let id = MessageId::new(9_007_199_254_740_993).unwrap();
         let (from, to) = (UserId::new(1).unwrap(), UserId::new(2).unwrap());
-        PushEvent::Message(Box::new(Message::new(id, from, to, MessageType::TEXT, content, None).into()))
+        let message = Message::new(id, from, to, MessageType::TEXT, content, None);
+        PushEvent::Message(Box::new(MessageView::of(message, to)))
     }
 
     #[test]
@@ -370,7 +371,7 @@ mod tests {
         let id = MessageId::new(9_007_199_254_740_993).unwrap();
         let (from, to) = (UserId::new(1).unwrap(), UserId::new(2).unwrap());
         let message = Message::new(id, from, to, MessageType::TEXT, "你好".to_owned(), None);
-        let event = PushEvent::Message(Box::new(message.into()));
+        let event = PushEvent::Message(Box::new(MessageView::of(message, to)));
         let json: serde_json::Value = serde_json::to_value(&event).unwrap();
         assert_eq!(json["type"], "MESSAGE");
         assert_eq!(json["data"]["id"], "9007199254740993");

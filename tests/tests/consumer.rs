@@ -515,7 +515,7 @@ async fn a_recall_that_names_another_conversation_is_a_dead_letter_and_touches_n
     let in_batch = message(&test, "in the batch").await;
     let foreign = |message: &Message| {
         let conversation_id =
-            hongyan::id::ConversationId::of(UserId::new(8).unwrap(), UserId::new(9).unwrap());
+            hongyan::id::ConversationId::between(UserId::new(8).unwrap(), UserId::new(9).unwrap()).unwrap();
         let (message_id, recall_time) = (message.id, message.send_time);
         serde_json::to_vec(&MessageEvent::Recall(Recall { message_id, recall_time, conversation_id }))
             .unwrap()

@@ -25,7 +25,7 @@ async fn queued() -> Race {
     let alice = test.user(1);
     let id = alice.sent(2, "catch me").await;
     let message: Message = serde_json::from_value(test.detail(&id).await.unwrap()).unwrap();
-    let write = Write { position: 0, holder: "im-message-private/4/0".to_owned(), message };
+    let write = Write { position: 0, holder: "im-message-private/4/0".to_owned(), message, was_shown: true };
     Race { test, alice, id, write }
 }
 
@@ -78,7 +78,7 @@ async fn a_recall_between_the_second_check_and_the_write_is_undone_by_the_write(
     let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
     race.recall().await;
     let written = persist::write(race.test.app(), locked.clear).await.unwrap();
-    assert!(matches!(written[0].1, Persisted::Recalled { .. }), "the write met the tombstone: {written:?}");
+    assert!(matches!(written[0].1.persisted, Persisted::Recalled { .. }), "the write met the tombstone: {written:?}");
     let row = race.test.row(&race.id).await.unwrap();
     assert_eq!((row.status, row.content.as_str()), (0, ""), "and undid itself");
     race.ends_recalled().await;
@@ -137,8 +137,8 @@ async fn the_lock_lets_the_same_record_pass_and_no_other() {
     let race = queued().await;
     let app = race.test.app();
     let record = |holder: &str| [(race.write.message.id, holder.to_owned())];
-    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear]);
-    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear], "redelivered");
+    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear { was_shown: true }]);
+    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear { was_shown: true }], "redelivered");
     assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Taken], "another record");
     app.cache.unlock(&record("t/0/9")).await.unwrap();
     assert_eq!(
@@ -147,7 +147,7 @@ async fn the_lock_lets_the_same_record_pass_and_no_other() {
         "not its lock to give back"
     );
     app.cache.unlock(&record("t/0/7")).await.unwrap();
-    assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Clear]);
+    assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Clear { was_shown: true }]);
     race.test.stop().await;
 }
 

@@ -435,6 +435,7 @@ async fn insert_statement(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::UserId;
     use crate::message::MessageType;
 
     fn lengths(contents: &[usize]) -> Vec<usize> {

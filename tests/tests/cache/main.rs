@@ -186,7 +186,9 @@ async fn confirm_recalled_lets_a_recalled_detail_expire_and_no_other() {
         }
     }
     assert_eq!(cache.pending_count().await.unwrap(), 0);
-    assert_eq!(cache.unread(known.to).await.unwrap().total, 0);
+    let unread = format!("msg:unread:{}", known.to);
+    assert_eq!(redis.scard::<_, u64>(unread).await.unwrap(), 0);
+    assert_eq!(cache.unread_pending(known.to).await.unwrap(), []);
     test.stop().await;
 }
 
@@ -341,7 +343,8 @@ async fn settling_takes_off_what_is_still_the_same_entry() {
 async fn a_lock_is_its_holders() {
     let (test, cache, mut redis) = prepared().await;
     let locked = |holder: &str| vec![(id(7), holder.to_owned())];
-    for (holder, found) in [("a", Check::Clear), ("a", Check::Clear), ("b", Check::Taken)] {
+    let clear = Check::Clear { was_shown: false };
+    for (holder, found) in [("a", clear), ("a", clear), ("b", Check::Taken)] {
         forget_scripts(&mut redis).await;
         assert_eq!(cache.lock_and_check(&locked(holder)).await.unwrap(), [found], "{holder}");
     }
@@ -351,7 +354,7 @@ async fn a_lock_is_its_holders() {
     cache.unlock(&locked("b")).await.unwrap();
     assert_eq!(cache.lock_and_check(&locked("b")).await.unwrap(), [Check::Taken]);
     cache.unlock(&locked("a")).await.unwrap();
-    assert_eq!(cache.lock_and_check(&locked("b")).await.unwrap(), [Check::Clear]);
+    assert_eq!(cache.lock_and_check(&locked("b")).await.unwrap(), [clear]);
 
     assert!(cache.begin_compensation("x", 50_000).await.unwrap());
     assert!(!cache.begin_compensation("y", 50_000).await.unwrap());

@@ -15,7 +15,7 @@ use hongyan_tests::proxy::Proxy;
 use hongyan_tests::servers::{beside_shared, mysql_administrator};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
-use crate::{as_row, config, connect, conversation, database, execute, message, recall};
+use crate::{as_row, config, connect, conversation, database, execute, message, recall, user};
 
 /// A store whose connections lead through a proxy that a test can cut and freeze.
 async fn behind_proxy(timeout: Duration) -> (Proxy, Store) {
@@ -72,7 +72,7 @@ async fn a_server_that_hangs_ends_in_a_transient_error_in_bounded_time() {
     proxy.freeze(true);
     for _ in 0..3 {
         let started = Instant::now();
-        let error = store.page_before(conversation(), None, 10).await.unwrap_err();
+        let error = store.visible_before(conversation(), user(1), None, 10).await.unwrap_err();
         assert!(error.is_transient(), "{error}");
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
@@ -191,8 +191,8 @@ async fn connections_to_a_writer_that_was_demoted_are_replaced_within_the_call()
     }
     store.recall(&[recall(&messages[0], 99)]).await.unwrap();
     assert_eq!(new.message(messages[0].id).await.unwrap().unwrap().status, Status::Recalled);
-    assert_eq!(new.page_before(conversation(), None, 100).await.unwrap().len(), messages.len());
-    assert_eq!(old.page_before(conversation(), None, 100).await.unwrap().len(), 1);
+    assert_eq!(new.visible_before(conversation(), user(1), None, 100).await.unwrap().len(), messages.len());
+    assert_eq!(old.visible_before(conversation(), user(1), None, 100).await.unwrap().len(), 1);
     old_server.stop().await.unwrap();
 }
 

@@ -4,7 +4,7 @@ use hongyan::config::MySqlConfig;
 use hongyan::store::Store;
 use hongyan_tests::proxy::Proxy;
 
-use crate::{between, config, conversation, database, message, recall};
+use crate::{between, config, conversation, database, message, recall, user};
 
 /// A store whose replica is a database of its own, where the test is the replication; and a proxy in front of it.
 async fn with_replica() -> (Store, Store, Proxy) {
@@ -17,7 +17,7 @@ async fn with_replica() -> (Store, Store, Proxy) {
 
 /// The words of a conversation's page, newest first.
 async fn words(store: &Store) -> Vec<String> {
-    let page = store.page_before(conversation(), None, 3).await.unwrap();
+    let page = store.visible_before(conversation(), user(1), None, 3).await.unwrap();
     page.into_iter().map(|message| message.content).collect()
 }
 
@@ -32,7 +32,7 @@ async fn a_page_comes_from_the_replica_if_it_is_what_the_writer_has() {
     }
     assert_eq!(words(&store).await, ["replica"; 3]);
     let first = between(2, 1, 1, "").id;
-    let on = store.page_after(conversation(), first, 2).await.unwrap();
+    let on = store.visible_after(conversation(), user(1), first, 2).await.unwrap();
     assert_eq!(on.iter().map(|message| message.content.as_str()).collect::<Vec<_>>(), ["replica"; 2]);
 
     // It lags by one message, and then has it.
@@ -51,11 +51,11 @@ async fn a_page_comes_from_the_replica_if_it_is_what_the_writer_has() {
 
     // By a recall: what was taken back is not shown, whatever the replica still has.
     store.recall(&[recall(&message(50, ""), 99)]).await.unwrap();
-    assert_eq!(words(&store).await, ["writer", "", "writer"]);
+    assert_eq!(words(&store).await, ["writer"; 3]);
     replica.recall(&[recall(&message(50, ""), 99)]).await.unwrap();
-    assert_eq!(words(&store).await, ["replica", "", "replica"]);
+    assert_eq!(words(&store).await, ["replica"; 3]);
 
     // By everything.
     proxy.close().await;
-    assert_eq!(words(&store).await, ["writer", "", "writer"]);
+    assert_eq!(words(&store).await, ["writer"; 3]);
 }

@@ -6,10 +6,17 @@ use std::time::Duration;
 use hongyan::event::Recall;
 use hongyan::id::MessageId;
 use hongyan::message::{ClientMessageId, Message, MessageType, PersistStatus, Status};
-use hongyan::store::Persisted;
+use hongyan::store::{Persisted, Store};
 use sqlx::Connection as _;
 
 use crate::{as_row, between, connect, conversation, database, execute, id, message, recall, user};
+
+/// The row of a message, without the number of the change that made it.
+async fn row(store: &Store, id: MessageId) -> Option<Message> {
+    let row = store.message(id).await.unwrap()?;
+    assert!(row.seq.is_some(), "every row has a number: {row:?}");
+    Some(Message { seq: None, ..row })
+}
 
 fn name(text: &str) -> ClientMessageId {
     ClientMessageId::try_from(text.to_owned()).unwrap()
@@ -31,7 +38,7 @@ async fn what_is_written_is_read_back_byte_for_byte() {
     assert_eq!(messages[3].content.len(), 65_535);
     assert_eq!(store.persist(&messages).await.unwrap(), vec![Persisted::Written; 4]);
     for message in &messages {
-        assert_eq!(store.message(message.id).await.unwrap(), Some(as_row(message)));
+        assert_eq!(row(&store, message.id).await, Some(as_row(message)));
     }
     assert_eq!(store.message(id(1)).await.unwrap(), None);
     let ids: Vec<_> = messages.iter().flat_map(|message| [message.id, message.id]).chain([id(1)]).collect();
@@ -68,7 +75,7 @@ async fn two_different_messages_under_one_id_are_a_clash_and_the_first_stays() {
     );
     let outcomes = store.persist(&[others.as_slice(), std::slice::from_ref(&first)].concat()).await.unwrap();
     assert_eq!(outcomes, [Persisted::Clash, Persisted::Clash, Persisted::Clash, Persisted::Written]);
-    assert_eq!(store.message(first.id).await.unwrap(), Some(as_row(&first)));
+    assert_eq!(row(&store, first.id).await, Some(as_row(&first)));
 }
 
 #[tokio::test]
@@ -102,7 +109,7 @@ async fn a_retry_under_the_same_client_msg_id_keeps_the_first_row() {
         assert_eq!(store.persist(&both).await.unwrap(), vec![Persisted::Written; 2]);
     }
     assert_eq!(
-        store.message(words.id).await.unwrap(),
+        row(&store, words.id).await,
         Some(Message { client_msg_id: None, ..as_row(&words) })
     );
     // It can be recalled before it is there, as any other.
@@ -167,11 +174,11 @@ async fn a_recall_wins_before_and_after_the_row_and_the_first_decides_its_time()
     let recalled = [Persisted::Recalled { recall_time: 100 }, Persisted::Recalled { recall_time: 200 }];
     assert_eq!(store.persist(&both).await.unwrap(), recalled);
     for (message, recall_time) in both.iter().zip([100, 200]) {
-        let row = store.message(message.id).await.unwrap().unwrap();
+        let row = row(&store, message.id).await.unwrap();
         assert_eq!(row, as_row(message).recalled(recall_time));
         assert_eq!((row.status, row.persist_status), (Status::Recalled, PersistStatus::Persisted));
     }
-    assert_eq!(store.message(kept.id).await.unwrap(), Some(as_row(&kept)));
+    assert_eq!(row(&store, kept.id).await, Some(as_row(&kept)));
     // A message that says itself that it is recalled brings no words.
     let said = message(4, "secret").recalled(300);
     let outcome = store.persist(&[Message { content: "secret".into(), ..said.clone() }]).await.unwrap();
@@ -212,40 +219,52 @@ async fn persist_and_recall_at_the_same_time_end_with_the_recall() {
 }
 
 #[tokio::test]
-async fn a_recall_waits_for_a_row_that_is_not_yet_committed() {
-    // The trap: a scan for an UPDATE at READ COMMITTED passes over such a row.
+async fn whoever_changes_a_conversation_waits_for_its_row() {
     let (url, store) = database().await;
-    let mut connection = connect(&url).await;
-    execute(&mut connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await;
-    let mut transaction = connection.begin().await.unwrap();
-    execute(
-        &mut transaction,
-        "INSERT INTO message (id, conv_id, from_user_id, to_id, content, msg_type, send_time) \
-         VALUES (9007199254740994, '1_2', 1, 2, 'secret', 1, 1)",
-    )
-    .await;
-    let recalling = {
-        let (store, message) = (store.clone(), message(1, "secret"));
-        tokio::spawn(async move { store.recall(&[recall(&message, 7)]).await })
-    };
+    let first = message(1, "first");
+    store.persist(std::slice::from_ref(&first)).await.unwrap();
+    let mut transaction = connect(&url).await;
+    let mut transaction = transaction.begin().await.unwrap();
+    execute(&mut transaction, "SELECT * FROM conversation WHERE conv_id = '1_2' FOR UPDATE").await;
+    let changes = [
+        tokio::spawn({
+            let store = store.clone();
+            async move { store.persist(&[message(2, "second")]).await.map(drop) }
+        }),
+        tokio::spawn({
+            let (store, recall) = (store.clone(), recall(&first, 7));
+            async move { store.recall(&[recall]).await }
+        }),
+        tokio::spawn({
+            let (store, first) = (store.clone(), first.id);
+            async move { store.delete_for(user(1), conversation(), first).await }
+        }),
+        tokio::spawn({
+            let (store, first) = (store.clone(), first.id);
+            async move { store.advance_read_position(user(2), conversation(), first).await.map(drop) }
+        }),
+    ];
     let mut other = connect(&url).await;
     loop {
         let waiting: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE '%recall: rows%UPDATE%' \
-             AND id <> CONNECTION_ID()",
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() \
+             AND info LIKE '/* store.conversation: lock */%' AND id <> CONNECTION_ID()",
         )
         .fetch_one(&mut other)
         .await
         .unwrap();
-        if waiting > 0 {
+        if waiting == 4 {
             break;
         }
-        assert!(!recalling.is_finished(), "the recall did not wait");
+        assert!(changes.iter().all(|change| !change.is_finished()), "somebody did not wait");
         tokio::task::yield_now().await;
     }
     transaction.commit().await.unwrap();
-    recalling.await.unwrap().unwrap();
-    assert_eq!(shown_or_kept(&url).await, 0);
+    for change in changes {
+        change.await.unwrap().unwrap();
+    }
+    let page = store.changes(conversation(), user(1), 0, 10).await.unwrap();
+    assert_eq!((page.changes.len(), page.last_seq), (4, 5), "a hidden message leaves a gap: {page:?}");
 }
 
 #[tokio::test]
@@ -256,12 +275,17 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
     let strangers: Vec<Message> = (0..500).map(|number| between(1, 3, number * 3 + 1, "y")).collect();
     store.persist(&all).await.unwrap();
     store.persist(&strangers).await.unwrap();
+    // A recalled message and one that the reader has hidden are passed over; one that the other has hidden is not.
     store.recall(&[recall(&all[1_200], 7)]).await.unwrap();
-    let expected: Vec<MessageId> = all.iter().map(|message| message.id).collect();
+    store.delete_for(user(1), conversation(), all[1_300].id).await.unwrap();
+    store.delete_for(user(2), conversation(), all[1_400].id).await.unwrap();
+    let gone = [all[1_200].id, all[1_300].id];
+    let expected: Vec<MessageId> =
+        all.iter().map(|message| message.id).filter(|id| !gone.contains(id)).collect();
 
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
-        let page = store.page_before(conversation(), before, 99).await.unwrap();
+        let page = store.visible_before(conversation(), user(1), before, 99).await.unwrap();
         let Some(last) = page.last() else { break };
         before = Some(last.id);
         seen.extend(page.iter().map(|message| message.id));
@@ -274,17 +298,18 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
 
     let (mut seen, mut after) = (Vec::new(), id(1));
     while seen.len() < expected.len() {
-        let page = store.page_after(conversation(), after, 100).await.unwrap();
+        let page = store.visible_after(conversation(), user(1), after, 100).await.unwrap();
         after = page.last().unwrap().id;
         seen.extend(page.iter().map(|message| message.id));
     }
     assert_eq!(seen, expected);
 
-    let between = store.ids_between(conversation(), all[10].id, Some(all[20].id)).await.unwrap();
-    assert_eq!(between, expected[11..20].iter().rev().copied().collect::<Vec<_>>());
-    assert!(store.ids_between(conversation(), all[2_499].id, None).await.unwrap().len() >= 25);
-    let page = store.page_before(conversation(), Some(all[1_201].id), 1).await.unwrap();
-    assert_eq!((page[0].id, page[0].status, page[0].content.as_str()), (all[1_200].id, Status::Recalled, ""));
+    let (above, below) = (Some(all[1_190].id), Some(all[1_210].id));
+    let listed = store.listed_ids(conversation(), above, below, 100).await.unwrap();
+    let live = all[1_191..1_210].iter().rev().map(|message| message.id).filter(|id| *id != all[1_200].id);
+    assert_eq!(listed, live.collect::<Vec<_>>());
+    let hidden = store.listed_ids(conversation(), Some(all[1_299].id), Some(all[1_301].id), 100).await.unwrap();
+    assert_eq!(hidden, [all[1_300].id], "the other one still sees it");
 
     let mut connection = connect(&url).await;
     let plan: Vec<String> = sqlx::query_scalar(
@@ -294,16 +319,16 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
     .fetch_all(&mut connection)
     .await
     .unwrap();
-    assert_eq!(plan, ["idx_inbox", "idx_persist_status", "PRIMARY", "uk_client_msg", "uk_message_id"]);
+    assert_eq!(plan, ["idx_changes", "idx_persist_status", "idx_visible", "PRIMARY", "uk_client_msg", "uk_message_id"]);
 }
 
 #[tokio::test]
 async fn deletions_are_each_users_own() {
     let (_, store) = database().await;
     for number in [5, 3, 9, 3] {
-        store.delete_for(user(1), id(number)).await.unwrap();
+        store.delete_for(user(1), conversation(), id(number)).await.unwrap();
     }
-    store.delete_for(user(2), id(4)).await.unwrap();
+    store.delete_for(user(2), conversation(), id(4)).await.unwrap();
     let many: Vec<MessageId> = (1..=350).map(id).collect();
     assert_eq!(store.deleted_among(user(1), &many).await.unwrap(), HashSet::from([id(3), id(5), id(9)]));
     assert!(store.deleted_among(user(1), &[]).await.unwrap().is_empty());
@@ -317,9 +342,9 @@ async fn a_read_position_only_grows() {
     let advance =
         async |up_to| store.advance_read_position(user(2), conversation(), id(up_to)).await.unwrap();
     assert_eq!(store.read_position(user(2), conversation()).await.unwrap(), None);
-    assert_eq!(advance(50).await, None);
-    assert_eq!(advance(20).await, Some(id(50)));
-    assert_eq!(advance(60).await, Some(id(50)));
+    assert!(advance(50).await);
+    assert!(!advance(20).await);
+    assert!(advance(60).await);
     assert_eq!(store.read_position(user(2), conversation()).await.unwrap(), Some(id(60)));
     let tasks: Vec<_> = (1..=40)
         .map(|up_to| {
@@ -359,24 +384,19 @@ async fn unread_is_what_was_received_above_the_position_and_neither_recalled_nor
         let conversation = of_sender[0].conversation();
         let up_to = of_sender[usize::try_from(sender % 10).unwrap()].id;
         store.advance_read_position(user(2), conversation, up_to).await.unwrap();
-        let read = store.received_between(user(2), conversation, None, up_to).await.unwrap();
+        let read = store.received_between(user(2), conversation, None, up_to, 100).await.unwrap();
         assert_eq!(read.len(), usize::try_from(sender % 10).unwrap() + 1);
-        assert!(store.received_between(user(2), conversation, Some(up_to), up_to).await.unwrap().is_empty());
+        assert!(store.received_between(user(2), conversation, Some(up_to), up_to, 100).await.unwrap().is_empty());
         gone.extend(read);
     }
     let (taken_back, hidden) = (&all[all.len() - 2], &all[all.len() - 4]);
-    let asked = [all[0].id, hidden.id, taken_back.id, id(999_999)];
-    let unread_among = async || store.unread_among(&asked).await.unwrap();
-    assert_eq!(
-        unread_among().await,
-        HashSet::from([hidden.id, taken_back.id]),
-        "the first is below the position"
-    );
+    let total = async || store.unread_rows(user(2), &[]).await.unwrap().total;
+    assert_eq!(total().await, (expected.len() - gone.len()) as u64);
     store.recall(&[recall(taken_back, 7)]).await.unwrap();
-    store.delete_for(user(2), hidden.id).await.unwrap();
-    assert_eq!(unread_among().await, HashSet::new());
+    store.delete_for(user(2), hidden.conversation(), hidden.id).await.unwrap();
     gone.extend([taken_back.id, hidden.id]);
     expected.retain(|id| !gone.contains(id));
+    assert_eq!(total().await, expected.len() as u64);
     assert_eq!(store.unread(user(2), 10_000).await.unwrap(), expected);
     for limit in [1, 49, 50, 51, 300] {
         assert_eq!(store.unread(user(2), limit).await.unwrap(), expected[..usize::try_from(limit).unwrap()]);
