@@ -213,7 +213,7 @@ impl Push {
         registration: Option<&Registration>,
         body: Bytes,
     ) {
-        let outcome = match registration.map(|registration| (registration, self.holder(own, registration))) {
+        let outcome = match registration.map(|registration| (registration, Self::holder(own, registration))) {
             // The registration was evicted or has ended. If the connection is open it is better closed than silently
             // skipped: its client connects again and catches up.
             None => {
@@ -239,8 +239,9 @@ impl Push {
         metrics::counter!(metric::PUSHES, "outcome" => outcome).increment(1);
     }
 
-    /// The endpoint of the gateway that holds the connection; none if the registration names one that is not called.
-    fn holder(&self, own: &Url, registration: &Registration) -> Option<Url> {
+    /// The endpoint of the gateway that holds the connection, where `own` is that of this process; none if the
+    /// registration names one that is not called.
+    fn holder(own: &Url, registration: &Registration) -> Option<Url> {
         match &registration.endpoint {
             None => Some(own.clone()),
             // Where the own endpoint is API Gateway's, nobody registers another.

@@ -83,6 +83,7 @@ struct Shared {
     options: GatewayOptions,
     behind: Behind,
     connections: Connections,
+    checks: health::Checks,
     room: body::Room,
     address: SocketAddr,
     /// Connections, WebSockets and invocations under way.
@@ -106,6 +107,7 @@ impl Gateway {
             options,
             behind,
             connections: Connections::default(),
+            checks: health::Checks::default(),
             address: listener.local_addr()?,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
