@@ -14,6 +14,7 @@ mod invoke;
 mod options;
 mod response;
 mod routes;
+mod seldom;
 mod server;
 mod socket;
 mod socket_event;
