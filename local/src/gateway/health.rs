@@ -89,32 +89,40 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::future::join_all;
+    use tokio::sync::watch;
 
     use super::*;
 
     #[tokio::test]
     async fn all_who_ask_at_the_same_time_share_one_check() {
-        let begun = Arc::new(AtomicUsize::new(0));
-        let count = begun.clone();
+        let (begun, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(watch::Sender::new(true)));
+        let (count, gate) = (begun.clone(), held.clone());
         let check: HealthCheck = Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
-            async {
-                tokio::task::yield_now().await;
+            let mut gate = gate.subscribe();
+            async move {
+                gate.wait_for(|held| !held).await.unwrap();
                 vec![ServerHealth { server: Server::Redis, answer: Ok(()) }]
             }
             .boxed()
         });
         let checks = Checks::default();
-        for report in join_all((0..50).map(|_| checks.ask(&check))).await {
-            assert_eq!((report.status, report.servers["redis"]), ("ok", "ok"));
+        let mut asked: Vec<_> = (0..50).map(|_| Box::pin(checks.ask(&check))).collect();
+        for asked in &mut asked {
+            assert!(asked.now_or_never().is_none());
         }
         assert_eq!(begun.load(Ordering::SeqCst), 1);
+        held.send_replace(false);
+        for report in join_all(asked).await {
+            assert_eq!((report.status, report.servers["redis"]), ("ok", "ok"));
+        }
         checks.ask(&check).await;
         assert_eq!(begun.load(Ordering::SeqCst), 2, "who asks later gets a newer answer");
 
-        // Nobody waits for this one any more.
+        held.send_replace(true);
         assert!(checks.ask(&check).now_or_never().is_none());
+        held.send_replace(false);
         checks.ask(&check).await;
-        assert_eq!(begun.load(Ordering::SeqCst), 4);
+        assert_eq!(begun.load(Ordering::SeqCst), 4, "nobody waited for the one before any more");
     }
 }
