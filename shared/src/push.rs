@@ -117,7 +117,8 @@ impl Push {
         self.registry.add(connection, &registration).await
     }
 
-    /// Notes a sign of life of `connection`: its registration lasts for two hours more, if there is one.
+    /// Notes a sign of life of `connection`: its registration, if there is one, lasts for two hours more. Fails only if
+    /// Redis does not say what is registered.
     pub async fn renew(&self, connection: &str) -> Result<Standing, ServerError> {
         let Some(registration) = self.registry.get(connection).await? else {
             return Ok(Standing::Unknown);
@@ -125,7 +126,10 @@ impl Push {
         if self.clock.now_ms() >= registration.ends_at {
             return Ok(Standing::Ended);
         }
-        self.registry.renew(registration.user, connection).await?;
+        // A Redis that takes no writes is no reason to turn the client away: its next ping renews.
+        if let Err(error) = self.registry.renew(registration.user, connection).await {
+            tracing::debug!(%connection, %error, "push.renew: not renewed");
+        }
         Ok(Standing::Registered)
     }
 
@@ -213,7 +217,7 @@ impl Push {
         registration: Option<&Registration>,
         body: Bytes,
     ) {
-        let outcome = match registration.map(|registration| (registration, self.holder(own, registration))) {
+        let outcome = match registration.map(|registration| (registration, Self::holder(own, registration))) {
             // The registration was evicted or has ended. If the connection is open it is better closed than silently
             // skipped: its client connects again and catches up.
             None => {
@@ -239,8 +243,9 @@ impl Push {
         metrics::counter!(metric::PUSHES, "outcome" => outcome).increment(1);
     }
 
-    /// The endpoint of the gateway that holds the connection; none if the registration names one that is not called.
-    fn holder(&self, own: &Url, registration: &Registration) -> Option<Url> {
+    /// The endpoint of the gateway that holds the connection, where `own` is that of this process; none if the
+    /// registration names one that is not called.
+    fn holder(own: &Url, registration: &Registration) -> Option<Url> {
         match &registration.endpoint {
             None => Some(own.clone()),
             // Where the own endpoint is API Gateway's, nobody registers another.

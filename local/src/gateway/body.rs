@@ -1,8 +1,5 @@
 //! The body of a request: read in bounded time, into bounded memory, its own and that of all together.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use hongyan::error::ApiError;
@@ -11,23 +8,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::GatewayOptions;
-
-/// How often it is said that bodies were refused.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+use super::seldom::Seldom;
 
 /// What all bodies that are being worked on may take.
 pub(super) struct Room {
     /// A permit a byte.
     bytes: Semaphore,
-    refused: Mutex<Refused>,
-}
-
-/// Bodies that found no room.
-#[derive(Default)]
-struct Refused {
-    /// How many since it was last said.
-    untold: u64,
-    told: Option<Instant>,
+    refused: Seldom,
 }
 
 /// A body, and its part of the room, which is given back when this is dropped.
@@ -39,7 +26,7 @@ pub(super) struct Held<'a> {
 impl Room {
     pub(super) fn new(options: &GatewayOptions) -> Self {
         let bytes = Semaphore::new(options.max_bodies_bytes.min(Semaphore::MAX_PERMITS));
-        Self { bytes, refused: Mutex::default() }
+        Self { bytes, refused: Seldom::default() }
     }
 
     /// Reads a body: 413 above its limit, 400 if it breaks off or takes too long, 503 if there is no room for it now.
@@ -80,21 +67,13 @@ impl Room {
     fn part(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ApiError> {
         let part = u32::try_from(bytes).ok().and_then(|bytes| self.bytes.try_acquire_many(bytes).ok());
         part.ok_or_else(|| {
-            self.note_refusal();
+            if let Some(refused) = self.refused.note() {
+                tracing::warn!(
+                    refused,
+                    "gateway.body: the bodies of all requests take up all the room; some were refused"
+                );
+            }
             ApiError::Unavailable(None)
         })
-    }
-
-    /// Whoever fills the room is refused a thousand times a second: that is not a thousand lines.
-    fn note_refusal(&self) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.untold += 1;
-        if refused.told.is_none_or(|told| told.elapsed() >= SAY_EVERY) {
-            tracing::warn!(
-                refused = refused.untold,
-                "gateway.body: the bodies of all requests take up all the room; some were refused"
-            );
-            *refused = Refused { untold: 0, told: Some(Instant::now()) };
-        }
     }
 }

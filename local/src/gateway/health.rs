@@ -1,12 +1,13 @@
 //! `GET /health` and `GET /metrics`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, WeakShared};
 use hongyan::error::{ApiError, Server, ServerError};
 use http::{StatusCode, header};
 use serde::Serialize;
@@ -25,7 +26,7 @@ pub struct ServerHealth {
 /// Asks all three servers, bounded in time.
 pub type HealthCheck = Arc<dyn Fn() -> BoxFuture<'static, Vec<ServerHealth>> + Send + Sync>;
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Report {
     /// `ok` or `unavailable`.
     status: &'static str,
@@ -33,9 +34,27 @@ struct Report {
     servers: BTreeMap<&'static str, &'static str>,
 }
 
-/// 200 when all answer, 503 naming which does not.
-pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    let asked = (shared.behind.health)().await;
+/// The check under way, if there is one. Anybody may ask for it as often as they like, so all who ask at the same time
+/// share one: more of them cost the servers no more.
+#[derive(Default)]
+pub(super) struct Checks(Mutex<Option<WeakShared<BoxFuture<'static, Report>>>>);
+
+impl Checks {
+    async fn ask(&self, check: &HealthCheck) -> Report {
+        let report = {
+            let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that nobody waits for any more, or that has ended, tells nothing of now.
+            let joined =
+                running.as_ref().and_then(WeakShared::upgrade).filter(|report| report.peek().is_none());
+            let report = joined.unwrap_or_else(|| check().map(report).boxed().shared());
+            *running = report.downgrade();
+            report
+        };
+        report.await
+    }
+}
+
+fn report(asked: Vec<ServerHealth>) -> Report {
     let mut servers = BTreeMap::new();
     for ServerHealth { server, answer } in asked {
         if let Err(error) = &answer {
@@ -44,9 +63,14 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
         servers.insert(server.as_str(), if answer.is_ok() { "ok" } else { "unavailable" });
     }
     let well = servers.values().all(|server| *server == "ok");
-    let (code, status) =
-        if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
-    (code, Json(Report { status, servers })).into_response()
+    Report { status: if well { "ok" } else { "unavailable" }, servers }
+}
+
+/// 200 when all answer, 503 naming which does not.
+pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    let report = shared.checks.ask(&shared.behind.health).await;
+    let code = if report.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(report)).into_response()
 }
 
 /// Prometheus' text format.
@@ -57,5 +81,48 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
                 .into_response()
         }
         None => response::problem(&ApiError::NotFound("this process keeps no metrics")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_who_ask_at_the_same_time_share_one_check() {
+        let (begun, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(watch::Sender::new(true)));
+        let (count, gate) = (begun.clone(), held.clone());
+        let check: HealthCheck = Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut gate = gate.subscribe();
+            async move {
+                gate.wait_for(|held| !held).await.unwrap();
+                vec![ServerHealth { server: Server::Redis, answer: Ok(()) }]
+            }
+            .boxed()
+        });
+        let checks = Checks::default();
+        let mut asked: Vec<_> = (0..50).map(|_| Box::pin(checks.ask(&check))).collect();
+        for asked in &mut asked {
+            assert!(asked.now_or_never().is_none());
+        }
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        held.send_replace(false);
+        for report in join_all(asked).await {
+            assert_eq!((report.status, report.servers["redis"]), ("ok", "ok"));
+        }
+        checks.ask(&check).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 2, "who asks later gets a newer answer");
+
+        held.send_replace(true);
+        assert!(checks.ask(&check).now_or_never().is_none());
+        held.send_replace(false);
+        checks.ask(&check).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 4, "nobody waited for the one before any more");
     }
 }

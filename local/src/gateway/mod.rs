@@ -14,6 +14,7 @@ mod invoke;
 mod options;
 mod response;
 mod routes;
+mod seldom;
 mod server;
 mod socket;
 mod socket_event;
@@ -83,6 +84,7 @@ struct Shared {
     options: GatewayOptions,
     behind: Behind,
     connections: Connections,
+    checks: health::Checks,
     room: body::Room,
     address: SocketAddr,
     /// Connections, WebSockets and invocations under way.
@@ -106,6 +108,7 @@ impl Gateway {
             options,
             behind,
             connections: Connections::default(),
+            checks: health::Checks::default(),
             address: listener.local_addr()?,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
+use super::seldom::Seldom;
 use super::{Shared, api, callback, health, response, socket};
 
 /// After an error of the machine's (no file descriptor left, say) the next try waits a little.
@@ -45,6 +46,7 @@ fn router(shared: Arc<Shared>) -> Router {
 /// Takes connections until the gateway stops.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let router = router(shared.clone());
+    let refusals = Seldom::default();
     let places = Arc::new(Semaphore::new(shared.options.max_connections));
     loop {
         let accepted = tokio::select! {
@@ -61,7 +63,9 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         };
         // A connection's place is given back when its last part ends, a WebSocket's too.
         let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "gateway.accept: too many connections; one refused");
+            if let Some(refused) = refusals.note() {
+                tracing::warn!(%peer, refused, "gateway.accept: too many connections; some were refused");
+            }
             shared.tasks.spawn(refuse(stream));
             continue;
         };

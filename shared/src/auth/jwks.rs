@@ -179,8 +179,8 @@ impl Inner {
     /// Takes the provider's set over. Without a set that is of use the keys known before stay: a provider that is away,
     /// or answers nonsense, must not lock everybody out.
     async fn refresh(&self) {
-        let fetched = timeout(FETCH_TIMEOUT, self.fetch()).await;
-        match fetched.unwrap_or_else(|_| Err("no answer within 3 s".into())) {
+        let answer = timeout(FETCH_TIMEOUT, self.fetch()).await;
+        match answer.unwrap_or_else(|_| Err("no answer within 3 s".into())) {
             Ok(keys) => {
                 tracing::info!(url = %self.url, keys = keys.len(), "auth.jwks: keys fetched");
                 let set = Arc::new(KeySet { keys, fetched: Instant::now() });

@@ -239,11 +239,11 @@ impl Provider {
                 gate.subscribe().wait_for(|held| !held).await.unwrap();
                 let body = answer.lock().unwrap().clone();
                 let status = if body.is_empty() { "503 No" } else { "200 OK" };
-                let head = format!(
+                let status_and_headers = format!(
                     "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
                     body.len()
                 );
-                let _ = stream.write_all((head + &body).as_bytes()).await;
+                let _ = stream.write_all((status_and_headers + &body).as_bytes()).await;
             }
         });
         Self { url: url.parse().unwrap(), set, requests, held }

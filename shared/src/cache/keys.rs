@@ -86,12 +86,12 @@ pub fn conversation_epoch(id: ConversationId) -> String {
     format!("msg:conv-epoch:{id}")
 }
 
-/// Set: the WebSocket connections of this user.
+/// Set: the WebSocket connections of this user. With a TTL that each sign of life of one renews.
 pub fn connections(user: UserId) -> String {
     format!("msg:connections:{user}")
 }
 
-/// String, the user id: whose WebSocket connection this is.
+/// String, JSON: whose WebSocket connection this is, which gateway holds it, and when its token ends. With the same TTL.
 pub fn connection(connection_id: &str) -> String {
     format!("msg:connection:{connection_id}")
 }

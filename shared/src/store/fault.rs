@@ -42,12 +42,11 @@ impl Fault {
 
     fn of_server(number: u16, sql_state: Option<&str>) -> Self {
         match number {
-            // Too many connections, of the server or of the user: another one would be refused as well.
-            1040 | 1203 | 1226 => Self::Other,
+            // Too many connections, of the server or of the user: another one would be refused as well. Or the statement
+            // took too long (MySQL's max_execution_time, MariaDB's max_statement_time): it would again.
+            1040 | 1203 | 1226 | 3024 | 1969 => Self::Other,
             // Lock wait timeout, of a row (innodb_lock_wait_timeout) or of a table's definition (lock_wait_timeout).
             1205 => Self::LockWait,
-            // The statement took too long (MySQL's max_execution_time, MariaDB's max_statement_time): it would again.
-            3024 | 1969 => Self::Other,
             // Deadlock; (MariaDB) the row changed since it was read. A duplicate is met on purpose wherever one can be;
             // one that is reported means that two writers raced.
             1213 | 1020 | 1022 | 1062 | 1586 => Self::Contention,
