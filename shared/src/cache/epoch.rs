@@ -119,7 +119,7 @@ impl Generation {
     }
 
     /// The generation, at most 1 s old; while MySQL does not answer, the last one known.
-    async fn present(&self) -> u64 {
+    pub(super) async fn present(&self) -> u64 {
         let known = self.known();
         if self.is_fresh(known) || self.store.is_none() {
             return known.value.generation;
