@@ -54,7 +54,7 @@ impl App {
             ids: Arc::new(IdSource::new(cache.clone(), clock.clone(), config.im.worker_lease)),
             queue: Queue::new(&config.kafka)?,
             store,
-            push: Push::new(&config.push, cache.redis().clone()),
+            push: Push::new(&config.push, cache.redis().clone(), clock.clone()),
             auth: Auth::new(&config.auth, clock.clone()),
             cache,
             clock,

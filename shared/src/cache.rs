@@ -11,6 +11,7 @@ pub mod deleted;
 pub mod detail;
 pub mod epoch;
 pub mod keys;
+pub mod passed;
 pub mod pending;
 pub mod persist;
 pub mod redis;

@@ -99,8 +99,9 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
         Err(error) if error.is_transient() => {
             tracing::warn!(message_id = %message.id, %error, "send.accept: Redis is away; Kafka alone decides");
             app.cache.note_unremembered(message.send_time).await;
-            produce(app, &event).await?;
-            Ok(())
+            // Refused for good, it may still be kept once Redis is back: 503, as nothing could take it now.
+            let produced = produce(app, &event).await;
+            produced.map_err(|error| ApiError::Unavailable(Some(error)))
         }
         Err(error) => Err(error.into()),
     }

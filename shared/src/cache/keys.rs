@@ -72,6 +72,9 @@ pub fn resent(id: MessageId) -> String {
 /// String, `holder until-ms`, no TTL: the compensator's run under way.
 pub const COMPENSATOR: &str = "msg:compensator";
 
+/// Hash, partition to `offset ms`: where the partition ended when the compensator looked.
+pub const PASSED: &str = "msg:passed";
+
 /// String, `generation-word-ms identity tick`: the epoch, see [`super::epoch`].
 pub const EPOCH: &str = "msg:epoch";
 
@@ -106,6 +109,7 @@ pub(super) fn type_of(key: &str) -> Option<&'static str> {
         "conv" => Some("list"),
         "unread" | "deleted" | "connections" => Some("set"),
         "pending" | "conv-pending" | "unread-pending" => Some("zset"),
+        "passed" => Some("hash"),
         "detail" | "cancel" | "lock" | "client" | "worker" | "resent" | "compensator" | "epoch"
         | "conv-epoch" | "unread-complete" | "connection" => Some("string"),
         _ => None,
