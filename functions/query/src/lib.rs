@@ -38,7 +38,7 @@ struct PageView {
 #[tracing::instrument(name = "query", skip_all)]
 pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
     let began = Instant::now();
-    let page = query(app, &event).await;
+    let page = Box::pin(query(app, &event)).await;
     metrics::histogram!(metric::HISTORY_SECONDS).record(began.elapsed().as_secs_f64());
     Ok(http::respond(page))
 }

@@ -37,7 +37,7 @@ impl Cache {
     pub async fn unread(&self, user: UserId) -> Result<Unread, ServerError> {
         const ACTION: &str = "cache.unread";
         let reads = vec![step!("GET", keys::unread_complete(user)), step!("SCARD", keys::unread(user))];
-        let (answers, epoch) = self.in_epoch(ACTION, reads).await?;
+        let (answers, epoch) = Box::pin(self.in_epoch(ACTION, reads)).await?;
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(::redis::Value::Nil));
         let mark: Option<String> = typed(ACTION, next()?)?;
@@ -79,7 +79,7 @@ impl Cache {
         const ACTION: &str = "cache.doubt_unread";
         let name = format!("{:032x}", rand::rng().random::<u128>());
         let doubt = step!("SET", keys::unread_complete(user), &name, "GET");
-        let (mut answers, epoch) = self.in_epoch(ACTION, vec![doubt]).await?;
+        let (mut answers, epoch) = Box::pin(self.in_epoch(ACTION, vec![doubt])).await?;
         let before: Option<String> = typed(ACTION, answers.swap_remove(0)?)?;
         let was_complete = before == Some(complete_in(&epoch));
         Ok(Doubt { name, epoch, was_complete })
