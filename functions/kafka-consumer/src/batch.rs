@@ -110,7 +110,8 @@ impl Record {
 }
 
 impl Content {
-    fn parse(value: &[u8]) -> Self {
+    /// What a record with this value says.
+    pub fn parse(value: &[u8]) -> Self {
         match MessageEvent::parse(value) {
             Ok(MessageEvent::Persist { data }) => Self::of_message(data),
             Ok(MessageEvent::Recall(recall)) => {

@@ -1,6 +1,7 @@
 //! One shard of the pending set: that of one partition of the topic.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use hongyan::app::App;
 use hongyan::cache::detail::Detail;
@@ -23,6 +24,9 @@ const NO_HOLDER: &str = "compensator";
 
 /// How long after a message was sent again it may be once more, at the earliest.
 const RESEND_AFTER_MS: TimestampMs = 5 * 60 * 1_000;
+
+/// How long Kafka may take to acknowledge one message that is sent again: a run must have ended before the next.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What is due in this partition, oldest first.
 pub(crate) async fn due(app: &App, partition: u16, until: TimestampMs) -> Result<Vec<Pending>, ServerError> {
@@ -176,12 +180,7 @@ async fn complete_recall(app: &App, recall: Recall) -> Result<Settled, ServerErr
 }
 
 /// MySQL has the message: Redis is told.
-async fn mark(
-    app: &App,
-    entry: Pending,
-    message: &Message,
-    row: &Message,
-) -> Result<Settled, ServerError> {
+async fn mark(app: &App, entry: Pending, message: &Message, row: &Message) -> Result<Settled, ServerError> {
     if row.is_recalled() {
         let recall_time = row.recall_time.unwrap_or_else(|| app.clock.now_ms());
         app.cache.confirm_recalled(&[Recall::of(row, recall_time)]).await?;
@@ -260,7 +259,7 @@ async fn send_again(
     let id = message.id;
     app.cache.note_resent(id, now).await?;
     let event = MessageEvent::Persist { data: message };
-    let sent = app.queue.send(&event, app.kafka_delivery_timeout).await;
+    let sent = app.queue.send(&event, app.kafka_delivery_timeout.min(LONGEST_WAIT)).await;
     match sent {
         Ok(()) => {
             tracing::warn!(message_id = %id, "compensate: the message was lost on its way to MySQL; sent again");
