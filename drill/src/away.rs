@@ -1,8 +1,7 @@
 //! What two users who watch are answered while something is away, and when all is well again.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -32,21 +31,40 @@ const REDIS_HANGS_LIMIT: Duration = Duration::from_millis(250);
 /// With nothing there, everyone is told so within this time.
 const ALL_AWAY_LIMIT: Duration = Duration::from_millis(500);
 
-/// Answers to one kind of request.
+/// Whatever is away, a request does not wait longer than this.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Answers to one kind of request. Requests count that were asked after the fault was there and answered before it went:
+/// nobody can say of the others which of the two they met.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     pub(crate) ok: u64,
     pub(crate) refused: u64,
     pub(crate) unanswered: u64,
+    /// How long the request had waited that was not answered yet when the fault went.
+    waited: Duration,
     times_ms: Histogram<u64>,
 }
 
 impl Tally {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { ok: 0, refused: 0, unanswered: 0, times_ms: Histogram::new_with_bounds(1, 600_000, 3)? })
+        let waited = Duration::ZERO;
+        Ok(Self {
+            ok: 0,
+            refused: 0,
+            unanswered: 0,
+            waited,
+            times_ms: Histogram::new_with_bounds(1, 600_000, 3)?,
+        })
     }
 
-    fn note(&mut self, outcome: &Outcome, took: Duration) {
+    /// Notes the outcome of a request that was asked at `asked`. `ended` is when the fault went, if it has.
+    fn note(&mut self, asked: Instant, outcome: &Outcome, ended: Option<Instant>) {
+        let took = asked.elapsed();
+        if let Some(ended) = ended {
+            self.waited = self.waited.max(ended.saturating_duration_since(asked));
+            return;
+        }
         match outcome.status() {
             Some(200..300) => self.ok += 1,
             Some(_) => self.refused += 1,
@@ -98,7 +116,16 @@ impl Away {
             | What::Freeze(Victim::Server(_))
             | What::RestartKafka
             | What::KillNode
-            | What::Reshard => {
+            | What::Reshard
+            | What::RefuseWrites
+            | What::PauseWrites
+            | What::OlderMemory
+            | What::OlderRestart
+            | What::Full
+            | What::RefuseOne
+            | What::RemakeTopic
+            | What::LoseTopic
+            | What::LockMetadata => {
                 let failed = kinds.iter().filter(|(_, tally)| tally.failed() > 0);
                 broken.extend(failed.map(|(kind, tally)| {
                     format!("{} of {} {kind}s failed", tally.failed(), tally.failed() + tally.ok)
@@ -116,13 +143,23 @@ impl Away {
             }
             _ => {}
         }
-        if what == What::Freeze(Victim::Server(Kind::Redis)) {
+        let limit = slack * if what == What::AllAway { ALL_AWAY_LIMIT } else { ANSWER_LIMIT };
+        let waiting = kinds.iter().filter(|(_, tally)| !what.stops_a_runtime() && tally.waited > limit);
+        broken.extend(
+            waiting.map(|(kind, tally)| format!("a {kind} still had no answer after {:?}", tally.waited)),
+        );
+        let redis_hangs = matches!(
+            what,
+            What::Freeze(Victim::Server(Kind::Redis)) | What::RefuseWrites | What::PauseWrites | What::Full
+        );
+        if redis_hangs {
             let slow = kinds.iter().filter(|(_, tally)| tally.median() > REDIS_HANGS_LIMIT * slack);
             broken.extend(slow.map(|(kind, tally)| format!("half of the {kind}s took {:?}", tally.median())));
         }
         let kafka = Victim::Server(Kind::Kafka);
-        let kafka_away =
-            what == What::Kill(kafka) || what == What::Freeze(kafka) || what == What::RestartKafka;
+        let kafka_away = what == What::Kill(kafka)
+            || what == What::Freeze(kafka)
+            || matches!(what, What::RestartKafka | What::LoseTopic);
         if kafka_away && self.sends.p99() > KAFKA_AWAY_LIMIT * slack {
             broken.push(format!("P99 of sends was {:?}", self.sends.p99()));
         }
@@ -146,8 +183,9 @@ impl Watchers {
         sender: i64,
         ledger: &Arc<Ledger>,
         patience: Duration,
+        seed: u64,
     ) -> anyhow::Result<Self> {
-        let user = |id: i64| anyhow::Ok(User { caller: site.caller(id)?, ledger: ledger.clone(), patience });
+        let user = |id: i64| User::new(site, id, ledger, patience, seed);
         let mut watchers =
             Self { sender: user(sender)?, receiver: user(sender + 1)?, stock: Vec::new(), number: 0 };
         for _ in 0..STOCK {
@@ -182,44 +220,67 @@ impl Watchers {
         self.receiver.look(self.sender.id(), 1).await
     }
 
-    /// Sends, looks and takes back until `stop`.
-    pub(crate) async fn watch(mut self, stop: Arc<AtomicBool>) -> anyhow::Result<(Self, Away)> {
+    /// Sends, looks and takes back while the fault is there, until the moment at which it goes is in `ended`.
+    pub(crate) async fn watch(mut self, ended: Arc<OnceLock<Instant>>) -> anyhow::Result<(Self, Away)> {
         let mut away = Away { sends: Tally::new()?, pages: Tally::new()?, recalls: Tally::new()? };
+        let over = || ended.get().copied();
         for turn in 0_usize.. {
-            if stop.load(Ordering::Relaxed) {
+            let asked = Instant::now();
+            let (outcome, _) = self.send().await;
+            away.sends.note(asked, &outcome, over());
+            if over().is_some() {
                 break;
             }
-            let start = Instant::now();
-            let (outcome, _) = self.send().await;
-            away.sends.note(&outcome, start.elapsed());
-            let start = Instant::now();
+            let asked = Instant::now();
             let outcome = self.look().await;
-            away.pages.note(&outcome, start.elapsed());
+            away.pages.note(asked, &outcome, over());
+            if over().is_some() {
+                break;
+            }
             if turn.is_multiple_of(3)
                 && let Some(id) = self.stock.pop()
             {
-                let start = Instant::now();
+                let asked = Instant::now();
                 let outcome = self.sender.recall(&id).await;
-                away.recalls.note(&outcome, start.elapsed());
+                away.recalls.note(asked, &outcome, over());
             }
             tokio::time::sleep(PAUSE).await;
+            if over().is_some() {
+                break;
+            }
         }
         Ok((self, away))
     }
 
-    /// How long it takes until a send and a page are answered with success.
+    /// How long it takes until each runtime answers a send and a page with success.
     pub(crate) async fn until_answered(&mut self) -> anyhow::Result<Duration> {
         let start = Instant::now();
-        let well = |outcome: &Outcome| matches!(outcome.status(), Some(200 | 201));
-        loop {
-            let sent = self.send().await.0;
-            if well(&sent) && well(&self.look().await) {
-                return Ok(start.elapsed());
+        let (senders, receivers) = (self.sender.at_each(), self.receiver.at_each());
+        for (sender, receiver) in senders.into_iter().zip(receivers) {
+            let mut at_one = Self { sender, receiver, ..self.clone() };
+            loop {
+                let sent = at_one.send().await.0;
+                let looked = at_one.look().await;
+                if is_well(&sent) && is_well(&looked) {
+                    break;
+                }
+                if start.elapsed() > RECOVERY_LIMIT {
+                    bail!("no success again after {RECOVERY_LIMIT:?}: {sent:?}, {looked:?}");
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            if start.elapsed() > RECOVERY_LIMIT {
-                bail!("no success again after {RECOVERY_LIMIT:?}: {sent:?}");
-            }
-            tokio::time::sleep(PAUSE).await;
+            // No two contents are the same.
+            self.number = at_one.number;
         }
+        Ok(start.elapsed())
     }
+
+    /// Both, each with the other as a peer.
+    pub(crate) fn users(&self) -> [(&User, i64); 2] {
+        [(&self.sender, self.receiver.id()), (&self.receiver, self.sender.id())]
+    }
+}
+
+fn is_well(outcome: &Outcome) -> bool {
+    matches!(outcome.status(), Some(200 | 201))
 }

@@ -7,6 +7,7 @@ use crate::kept::{Kept, Row, details};
 use crate::ledger::{Book, Send};
 use crate::shown::{self, Shown};
 use crate::site::Site;
+use crate::user::in_short;
 
 /// The most unread ids that the API lists.
 const MAX_LISTED: usize = 1_000;
@@ -20,6 +21,10 @@ pub(crate) struct Verdict {
     pub(crate) doubled: Vec<String>,
     /// Taken back, and yet kept or shown.
     pub(crate) resurrected: Vec<String>,
+    /// Conversations that a client of `changes` has otherwise than pages of history.
+    pub(crate) diverged: Vec<String>,
+    /// Changes that appeared at or below a number after an answer had said that all up to it were told.
+    pub(crate) late: Vec<String>,
     /// Histories out of order or not as MySQL has them, deletions that did not hold, unread counts that are off.
     pub(crate) other: Vec<String>,
     /// What is known of each message that is in [`Self::other`].
@@ -36,7 +41,8 @@ impl Verdict {
 struct Look<'a> {
     book: &'a Book,
     kept: Kept,
-    shown: BTreeMap<i64, Shown>,
+    /// By runtime and user.
+    shown: Vec<BTreeMap<i64, Shown>>,
     /// Messages that are shown and not kept, or kept and not shown.
     odd: BTreeSet<i64>,
 }
@@ -78,7 +84,8 @@ impl Look<'_> {
         let known = || {
             let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
             format!(
-                "{content:?} from {} to {}, {} tries{}, told {:?}: {}",
+                "{:?} from {} to {}, {} tries{}, told {:?}: {}",
+                in_short(content),
                 send.from,
                 send.to,
                 send.tries,
@@ -115,8 +122,10 @@ impl Look<'_> {
     }
 
     fn sees(&self, user: i64, peer: i64, id: i64) -> bool {
-        let shown = self.shown.get(&user).and_then(|shown| shown.back.get(&peer));
-        shown.is_some_and(|back| back.iter().any(|(it, _)| *it == id))
+        self.shown.iter().all(|shown| {
+            let back = shown.get(&user).and_then(|shown| shown.back.get(&peer));
+            back.is_some_and(|back| back.iter().any(|(it, _)| *it == id))
+        })
     }
 
     /// No row with words, a tombstone, no words in Redis, on nobody's page.
@@ -133,7 +142,7 @@ impl Look<'_> {
         if let Some(detail) = detail.filter(|detail| has_words(detail)) {
             faults.push(format!("Redis has {detail}"));
         }
-        for (user, shown) in &self.shown {
+        for (user, shown) in self.shown.iter().flatten() {
             let pages = shown.back.values().chain(shown.on.values());
             if pages.flatten().any(|(it, _)| *it == number) {
                 faults.push(format!("{user} sees it"));
@@ -146,9 +155,13 @@ impl Look<'_> {
 
     /// In both directions every row that the user should see, each once, in order, with its words.
     fn check_histories(&mut self, user: i64, verdict: &mut Verdict) {
-        let Some(shown) = self.shown.get(&user) else { return };
         let odd = &mut self.odd;
-        for (peer, back) in &shown.back {
+        let by_runtime = self.shown.iter().enumerate();
+        let histories = by_runtime.filter_map(|(number, shown)| Some((number, shown.get(&user)?)));
+        let histories = histories.flat_map(|(number, shown)| {
+            shown.back.iter().map(move |(peer, back)| (number, shown, peer, back))
+        });
+        for (runtime, shown, peer, back) in histories {
             let mut expected: Vec<(i64, String)> =
                 self.kept.history(user, *peer).into_iter().map(|row| (row.id, row.content.clone())).collect();
             let on = shown.on.get(peer).cloned().unwrap_or_default();
@@ -158,7 +171,8 @@ impl Look<'_> {
                     let (has, should) = (ids(pages), ids(expected));
                     odd.extend(has.symmetric_difference(&should));
                     verdict.other.push(format!(
-                        "{user} with {peer}, {how}: {} messages where MySQL has {}; only shown {:?}, only kept {:?}{}",
+                        "{user} with {peer} at runtime {}, {how}: {} messages where MySQL has {}; only shown {:?}, only kept {:?}{}",
+                        runtime + 1,
                         pages.len(),
                         expected.len(),
                         has.difference(&should).collect::<Vec<_>>(),
@@ -173,21 +187,34 @@ impl Look<'_> {
         }
     }
 
+    /// Unread is what MySQL has above the position. A message that came late, below it, may be unread or not.
     fn check_unread(&mut self, user: i64, verdict: &mut Verdict) {
-        let Some(shown) = self.shown.get(&user) else { return };
-        let expected = self.kept.unread(user);
-        let newest: Vec<i64> = expected.iter().rev().take(MAX_LISTED).copied().collect();
-        if shown.unread != (expected.len() as u64, newest) {
+        for (runtime, shown) in self.shown.iter().enumerate() {
+            let Some(shown) = shown.get(&user) else { continue };
             let listed: BTreeSet<i64> = shown.unread.1.iter().copied().collect();
+            let mut expected = self.kept.unread(user);
+            expected.extend(listed.iter().filter(|id| self.is_unread_if_listed(user, **id)));
+            let newest: Vec<i64> = expected.iter().rev().take(MAX_LISTED).copied().collect();
+            if shown.unread == (expected.len() as u64, newest) {
+                continue;
+            }
             self.odd.extend(listed.symmetric_difference(&expected));
             verdict.other.push(format!(
-                "{user} has {} unread where MySQL has {}; only listed {:?}, only kept {:?}",
+                "{user} has {} unread at runtime {} where MySQL has {}; only listed {:?}, only kept {:?}",
                 shown.unread.0,
+                runtime + 1,
                 expected.len(),
                 listed.difference(&expected).collect::<Vec<_>>(),
                 expected.difference(&listed).collect::<Vec<_>>()
             ));
         }
+    }
+
+    /// Whether a message below the read position came late, and is there for its receiver.
+    fn is_unread_if_listed(&self, user: i64, id: i64) -> bool {
+        let row = self.kept.rows.get(&id).filter(|row| row.is_shown() && row.to_id == user);
+        let deleted = self.kept.deleted.contains(&(user, id));
+        !deleted && row.is_some_and(|row| self.book.was_late(user, row.from_user_id, id))
     }
 
     /// What a user was told to have hidden is hidden from them; [`Self::check_send`] sees that the other still has it.
@@ -211,7 +238,7 @@ impl Look<'_> {
         let sent = self.book.sends.iter().find(|(_, send)| send.ids.contains(&text));
         let sent = sent.map_or_else(
             || "no answer told it".to_owned(),
-            |(content, send)| format!("{content:?}, {} tries, told {:?}", send.tries, send.ids),
+            |(content, send)| format!("{:?}, {} tries, told {:?}", in_short(content), send.tries, send.ids),
         );
         let recall = match self.book.recalls.get(&text) {
             None => "not recalled",

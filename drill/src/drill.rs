@@ -1,8 +1,7 @@
 //! A drill from its first round to its last.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -10,9 +9,12 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::away::Watchers;
+use crate::catch_up::{self, Followers};
 use crate::check::{Verdict, check};
 use crate::fault::{Fault, Faults};
 use crate::footprint::Life;
+use crate::ledger::Book;
+use crate::pace::Pace;
 use crate::report::{Report, Row};
 use crate::settle::settle;
 use crate::site::Site;
@@ -21,58 +23,6 @@ use crate::workload::{Workload, users_of};
 /// How often what looks wrong is looked at again before it counts: a record that a producer still holds may arrive late.
 const LOOKS: u32 = 6;
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
-
-/// How long the parts of a round take, and what the runtime is told.
-#[derive(Debug, Clone)]
-pub struct Pace {
-    /// The users work before the fault.
-    pub before: Duration,
-    /// The fault lasts.
-    pub hold: Duration,
-    /// The same for what is frozen.
-    pub freeze: Duration,
-    /// The users work after it.
-    pub after: Duration,
-    /// How long a user waits for an answer.
-    pub patience: Duration,
-    /// The longest pause of the consumer between two tries.
-    pub longest_pause: Duration,
-    /// Settings that differ from the defaults.
-    pub settings: Vec<(&'static str, &'static str)>,
-    /// By how much promised times may be exceeded: 1 on a machine that does nothing else.
-    pub slack: u32,
-}
-
-impl Pace {
-    /// By which a promise is judged: every setting has its default, what is frozen stays so for 20 s.
-    pub fn full() -> Self {
-        Self {
-            before: Duration::from_secs(3),
-            hold: Duration::from_secs(6),
-            freeze: Duration::from_secs(20),
-            after: Duration::from_secs(2),
-            patience: Duration::from_secs(15),
-            longest_pause: Duration::from_secs(5),
-            settings: Vec::new(),
-            slack: 1,
-        }
-    }
-
-    /// For a test of every fault within two minutes, on a machine that runs other tests too: time-outs are shorter, since
-    /// what is frozen stays so for little more than a second.
-    pub fn short() -> Self {
-        Self {
-            before: Duration::from_millis(400),
-            hold: Duration::from_secs(1),
-            freeze: Duration::from_millis(1_500),
-            after: Duration::from_millis(200),
-            patience: Duration::from_secs(2),
-            longest_pause: Duration::from_secs(1),
-            settings: vec![("REDIS_TIMEOUT_MS", "500"), ("MYSQL_TIMEOUT_MS", "500")],
-            slack: 8,
-        }
-    }
-}
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -157,7 +107,7 @@ pub async fn drill(
             worked = Box::pin(all_rounds(drill, rounds, &site, &mut report, &mut tell)) => worked,
             () = &mut interrupt => {
                 report.interrupted = true;
-                site.runtime.lock().await.kill().await
+                site.kill_runtimes().await
             }
         };
         let stopped = site.stop().await;
@@ -180,9 +130,16 @@ async fn all_rounds(
             tell(&format!("| {faults:<37} | left out: in Docker there is no proxy in front of {kind} |"));
             continue;
         }
+        if faults.need_redis_files() && !site.stack.has_redis_snapshots() {
+            tell(&format!("| {faults:<37} | left out: in Docker Redis' files are not at hand |"));
+            continue;
+        }
         let mut row =
             Box::pin(round(drill, site, number, &faults)).await.with_context(|| format!("{faults}"))?;
-        look_at_the_runtime(site, number, &faults, report, &mut row.verdict).await;
+        if !row.followed && report.rows.is_empty() {
+            tell("| nobody follows the changes of conversations: the runtime has none |");
+        }
+        look_at_the_runtimes(site, report, &mut row.verdict).await;
         tell(&row.to_string());
         report.rows.push(row);
     }
@@ -199,18 +156,30 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     let letters = site.dead_letters().await?.len();
 
     let mut workload = Workload::begin(site, number, drill.seed, pace.patience)?;
-    let watchers = Watchers::prepare(site, watcher, &workload.ledger, pace.patience).await?;
-    tokio::time::sleep(pace.before).await;
-    let stop = Arc::new(AtomicBool::new(false));
+    workload.ledger.book().forgetful = faults.forget();
+    let watchers = Watchers::prepare(site, watcher, &workload.ledger, pace.patience, drill.seed).await?;
+    let followers = Box::pin(follow(&workload, &watchers)).await;
+    let mut before = pace.before;
+    for fault in &faults.0 {
+        before = before.max(fault.prepare(site)?);
+    }
+    tokio::time::sleep(before).await;
+    let over = Arc::new(OnceLock::new());
     let (hold, mut watch) = (pace.hold_of(faults), None);
     for fault in faults.in_order_of_begin() {
         Box::pin(fault.begin(site)).await.with_context(|| format!("{fault} begins"))?;
         if watch.is_none() {
-            watch = Some(tokio::spawn(watchers.clone().watch(stop.clone())));
+            watch = Some(tokio::spawn(watchers.clone().watch(over.clone())));
         }
         tokio::time::sleep(hold / u32::try_from(faults.0.len())?).await;
     }
-    stop.store(true, Ordering::Relaxed);
+    let mut seen_by_servers = Vec::new();
+    for fault in &faults.0 {
+        seen_by_servers.extend(
+            Box::pin(fault.look(site, &workload.ledger)).await.with_context(|| format!("{fault} lasts"))?,
+        );
+    }
+    over.get_or_init(Instant::now);
     let watching = watch.context("no fault")?;
     let mend = async {
         for fault in faults.in_order_of_end() {
@@ -232,6 +201,11 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     if let Err(error) = settled {
         verdict.other.push(error.to_string());
     }
+    verdict.other.extend(seen_by_servers);
+    let followed = followers.is_some();
+    if let Some(followers) = followers {
+        Box::pin(followers.compare(site, &workload.users, &range, &book, &mut verdict)).await?;
+    }
     let promised = faults.single().map(|what| away.broken_promises(what, pace.slack));
     verdict.other.extend(promised.unwrap_or_default());
     verdict.other.extend(book.wrong.iter().cloned());
@@ -252,6 +226,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
         recalled: book.recalls.values().flatten().count(),
         deleted: book.deletions.values().flatten().count(),
         glimpsed: book.glimpsed,
+        followed,
         verdict,
         away,
         answered,
@@ -259,12 +234,21 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     })
 }
 
+/// Clients follow the conversation of those who watch, and one of those who work; none if the runtime has no changes.
+async fn follow(workload: &Workload, watchers: &Watchers) -> Option<Followers> {
+    let [(sender, receiver_id), (receiver, sender_id)] = watchers.users();
+    if !catch_up::is_served(sender, receiver_id).await {
+        return None;
+    }
+    let mut followed = vec![(sender, receiver_id), (receiver, sender_id)];
+    if let [one, other, ..] = workload.users.as_slice() {
+        followed.extend([(one, other.id()), (other, one.id())]);
+    }
+    Some(Followers::begin(followed))
+}
+
 /// What is wrong still after some time.
-async fn judged(
-    site: &Site,
-    book: &crate::ledger::Book,
-    users: &std::ops::Range<i64>,
-) -> anyhow::Result<Verdict> {
+async fn judged(site: &Site, book: &Book, users: &std::ops::Range<i64>) -> anyhow::Result<Verdict> {
     let mut verdict = Verdict::default();
     for look in 0..LOOKS {
         if look > 0 {
@@ -278,34 +262,17 @@ async fn judged(
     Ok(verdict)
 }
 
-/// Whether the runtime is back to what it was after its first round.
-async fn look_at_the_runtime(
-    site: &Site,
-    number: usize,
-    faults: &Faults,
-    report: &mut Report,
-    verdict: &mut Verdict,
-) {
-    let Some(pid) = site.runtime.lock().await.pid() else { return };
-    match report.lives.last_mut() {
-        Some(life) if life.pid == pid => {
-            for what in life.look_again().await {
-                verdict.other.push(format!("{what} of the runtime grew: {life}"));
+/// Whether each runtime is back to what it was after its first round.
+async fn look_at_the_runtimes(site: &Site, report: &mut Report, verdict: &mut Verdict) {
+    for runtime in &site.runtimes {
+        let Some(pid) = runtime.lock().await.pid() else { continue };
+        match report.lives.iter_mut().find(|life| life.pid == pid) {
+            Some(life) => {
+                for what in life.look_again().await {
+                    verdict.other.push(format!("{what} of the runtime grew: {life}"));
+                }
             }
+            None => report.lives.extend(Life::begin(pid)),
         }
-        _ => {
-            debug_assert!(number == 0 || faults.replace_the_runtime());
-            report.lives.extend(Life::begin(pid));
-        }
-    }
-}
-
-impl Pace {
-    fn hold_of(&self, faults: &Faults) -> Duration {
-        let holds = faults.0.iter().map(|fault| {
-            let hold = if fault.is_freeze() { self.freeze } else { self.hold };
-            hold.max(fault.lasts_at_least())
-        });
-        holds.max().unwrap_or_default()
     }
 }

@@ -4,10 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use hongyan_local::stack::Kind;
 use redis::AsyncCommands as _;
 
+use crate::ledger::Ledger;
+use crate::metadata_lock::MetadataLock;
 use crate::process::RuntimeProcess;
+use crate::refused;
 use crate::site::Site;
 
 /// How far the clock steps back.
@@ -22,10 +26,26 @@ const CUT_EVERY: Duration = Duration::from_millis(200);
 /// How much later everything arrives on a slow network, in either direction.
 const LATENCY: Duration = Duration::from_millis(30);
 
+/// Room that a full Redis has left when it becomes full, in bytes: some sends still go in.
+const ROOM: u64 = 64 * 1024;
+
+/// How long Redis' writes pause unless they are let go before, in ms.
+const WRITE_PAUSE_MS: u64 = 600_000;
+
+/// The largest batch that Kafka takes while it refuses larger ones: less than a long message of the users.
+const SMALL_BATCH: u32 = 4_000;
+
+/// The most statements that may wait behind a schema change: two pools of ten connections, and one more for each runtime.
+const MAX_WAITING: i64 = 22;
+
+/// How long the users go on between the moment at which Redis' state is kept aside and the one at which it comes back.
+const OLDER_BY: Duration = Duration::from_secs(1);
+
 /// What can be killed and frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
     Server(Kind),
+    /// One of the two; the other goes on.
     Runtime,
 }
 
@@ -48,6 +68,22 @@ pub(crate) enum What {
     AllAway,
     KillNode,
     Reshard,
+    RefuseWrites,
+    PauseWrites,
+    OlderMemory,
+    OlderRestart,
+    Full,
+    RefuseOne,
+    RemakeTopic,
+    LoseTopic,
+    LockMetadata,
+}
+
+impl What {
+    /// Whether one of the runtimes does not answer by it.
+    pub(crate) fn stops_a_runtime(self) -> bool {
+        matches!(self, Self::Kill(RUNTIME) | Self::Freeze(RUNTIME))
+    }
 }
 
 const RUNTIME: Victim = Victim::Runtime;
@@ -56,15 +92,32 @@ const KAFKA: Victim = Victim::Server(Kind::Kafka);
 const MYSQL: Victim = Victim::Server(Kind::Mysql);
 
 /// Every fault with its name and what it is.
-const ALL: [(What, &str, &str); 23] = [
+const ALL: [(What, &str, &str); 32] = [
     (What::Nothing, "none", "nothing: what the others are compared with"),
-    (What::Kill(RUNTIME), "runtime-kill", "kill -9 of the local runtime; it is started again"),
-    (What::Freeze(RUNTIME), "runtime-freeze", "SIGSTOP of the local runtime"),
+    (What::Kill(RUNTIME), "runtime-kill", "kill -9 of one of the two runtimes; it is started again"),
+    (What::Freeze(RUNTIME), "runtime-freeze", "SIGSTOP of one of the two runtimes"),
     (What::Kill(REDIS), "redis-kill", "kill -9 of Redis; it comes back with its append-only file"),
     (What::Freeze(REDIS), "redis-freeze", "SIGSTOP of Redis"),
     (What::Flush, "redis-flush", "FLUSHALL: Redis forgets everything"),
     (What::Cut(Kind::Redis), "redis-cut", "connections to Redis are reset five times a second"),
-    (What::Slow(Kind::Redis), "redis-slow", "30 ms between the runtime and Redis, each way"),
+    (What::Slow(Kind::Redis), "redis-slow", "30 ms between the runtimes and Redis, each way"),
+    (
+        What::RefuseWrites,
+        "redis-refuses-writes",
+        "Redis answers reads and refuses writes (min-replicas-to-write), as after a failover",
+    ),
+    (What::PauseWrites, "redis-write-pause", "Redis answers reads and lets writes wait (CLIENT PAUSE WRITE)"),
+    (
+        What::OlderMemory,
+        "redis-older-memory",
+        "Redis holds what it held some seconds ago; connections to it stay",
+    ),
+    (
+        What::OlderRestart,
+        "redis-older-restart",
+        "kill -9 of Redis; it comes back with what it held some seconds ago",
+    ),
+    (What::Full, "redis-full", "Redis' memory is full, nothing is evicted: writes are refused"),
     (What::Kill(KAFKA), "kafka-kill", "kill -9 of Kafka"),
     (What::Freeze(KAFKA), "kafka-freeze", "SIGSTOP of Kafka"),
     (
@@ -73,22 +126,46 @@ const ALL: [(What, &str, &str); 23] = [
         "the leader of all partitions is stopped in good order and started again",
     ),
     (What::Cut(Kind::Kafka), "kafka-cut", "connections to Kafka are reset five times a second"),
-    (What::Slow(Kind::Kafka), "kafka-slow", "30 ms between the runtime and Kafka, each way"),
+    (What::Slow(Kind::Kafka), "kafka-slow", "30 ms between the runtimes and Kafka, each way"),
+    (
+        What::RefuseOne,
+        "kafka-refuses-one",
+        "Kafka refuses the long messages and takes the others (max.message.bytes)",
+    ),
+    (
+        What::RemakeTopic,
+        "kafka-topic-remade",
+        "the topic of the messages is deleted, and at once made again, empty",
+    ),
+    (
+        What::LoseTopic,
+        "kafka-topic-lost",
+        "the topic of the messages is deleted; later it is made again, empty",
+    ),
     (What::Kill(MYSQL), "mysql-kill", "kill -9 of MySQL"),
     (What::Freeze(MYSQL), "mysql-freeze", "SIGSTOP of MySQL"),
     (What::Cut(Kind::Mysql), "mysql-cut", "connections to MySQL are reset five times a second"),
-    (What::Slow(Kind::Mysql), "mysql-slow", "30 ms between the runtime and MySQL, each way"),
+    (What::Slow(Kind::Mysql), "mysql-slow", "30 ms between the runtimes and MySQL, each way"),
+    (
+        What::LockMetadata,
+        "mysql-metadata-lock",
+        "ALTER TABLE waits for an open transaction, and all statements on messages behind it",
+    ),
     (
         What::Rebalance,
         "consumer-rebalance",
-        "a second runtime joins the consumer group, leaves, joins again, is killed",
+        "a third runtime joins the consumer group, leaves, joins again, is killed",
     ),
     (
         What::Zombie,
         "consumer-zombie",
-        "a second consumer freezes, loses its partitions, and then goes on with its batch",
+        "a third consumer freezes, loses its partitions, and then goes on with its batch",
     ),
-    (What::ClockBack, "clock-back", "the runtime's clock steps back by 90 s, later forward again"),
+    (
+        What::ClockBack,
+        "clock-back",
+        "the clock of one of the two runtimes steps back by 90 s, later forward again",
+    ),
     (What::AllAway, "all-away", "kill -9 of Redis, Kafka and MySQL together"),
     (What::KillNode, "cluster-node-kill", "kill -9 of one of the three nodes of a Redis Cluster"),
     (
@@ -117,28 +194,38 @@ impl Fault {
         self.entry().1
     }
 
+    /// Keeps aside what the fault needs later, while all is well. How long the users must go on at least until it begins.
+    pub(crate) fn prepare(self, site: &Site) -> anyhow::Result<Duration> {
+        if !self.brings_back() {
+            return Ok(Duration::ZERO);
+        }
+        let mut older = site.older_redis.try_lock().context("one snapshot at a time")?;
+        *older = Some(site.stack.redis_snapshot()?);
+        Ok(OLDER_BY)
+    }
+
     /// Does it.
     pub(crate) async fn begin(self, site: &Site) -> anyhow::Result<()> {
         match self.0 {
             What::Nothing => {}
             What::Kill(Victim::Server(kind)) => site.stack.server(kind).kill().await?,
-            What::Kill(Victim::Runtime) => site.runtime.lock().await.kill().await?,
+            What::Kill(Victim::Runtime) => site.victim().await.kill().await?,
             What::Freeze(Victim::Server(kind)) => site.stack.server(kind).pause().await?,
-            What::Freeze(Victim::Runtime) => site.runtime.lock().await.pause()?,
+            What::Freeze(Victim::Runtime) => site.victim().await.pause()?,
             What::Flush => site.redis().await?.flushall::<()>().await?,
             What::RestartKafka => site.stack.server(Kind::Kafka).stop().await?,
             What::Rebalance => {
-                site.begin_second().await?;
-                site.end_second().await?;
-                site.begin_second().await?;
+                site.begin_extra().await?;
+                site.end_extra().await?;
+                site.begin_extra().await?;
             }
             What::Zombie => {
-                site.begin_second().await?;
+                site.begin_extra().await?;
                 // Until it has partitions and is at work.
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                site.second.lock().await.as_ref().map_or(Ok(()), RuntimeProcess::pause)?;
+                site.extra.lock().await.as_ref().map_or(Ok(()), RuntimeProcess::pause)?;
             }
-            What::ClockBack => site.runtime.lock().await.set_clock(-STEP_BACK_MS).await?,
+            What::ClockBack => site.victim().await.shift_clock(-STEP_BACK_MS).await?,
             What::Cut(kind) => {
                 if let Some(proxy) = site.proxy(kind) {
                     site.cut_again_and_again(proxy, CUT_EVERY);
@@ -152,6 +239,32 @@ impl Fault {
             }
             What::KillNode => site.stack.server(Kind::Redis).kill_node(KILLED_NODE).await?,
             What::Reshard => site.begin_resharding().await?,
+            What::RefuseWrites => config_set(site, "min-replicas-to-write", "1").await?,
+            What::PauseWrites => {
+                let mut pause = redis::cmd("CLIENT");
+                pause.arg("PAUSE").arg(WRITE_PAUSE_MS).arg("WRITE");
+                pause.exec_async(&mut site.redis().await?).await?;
+            }
+            What::OlderMemory => {
+                let older = site.older_redis.lock().await.take().context("a snapshot")?;
+                site.stack.load_into_redis(older).await?;
+            }
+            What::OlderRestart => {
+                let older = site.older_redis.lock().await.take().context("a snapshot")?;
+                site.stack.restart_redis_with(older).await?;
+            }
+            What::Full => fill_redis(site).await?,
+            What::RefuseOne => {
+                site.stack.limit_topic(&site.config.kafka.topic, Some(SMALL_BATCH)).await?;
+            }
+            What::RemakeTopic => {
+                site.stack.delete_topic(&site.config.kafka.topic).await?;
+                make_topic(site).await?;
+            }
+            What::LoseTopic => site.stack.delete_topic(&site.config.kafka.topic).await?,
+            What::LockMetadata => {
+                *site.metadata_lock.lock().await = Some(MetadataLock::take(&site.mysql).await?);
+            }
         }
         Ok(())
     }
@@ -159,24 +272,24 @@ impl Fault {
     /// Undoes it, and waits until what was away is up again.
     pub(crate) async fn end(self, site: &Site) -> anyhow::Result<()> {
         match self.0 {
-            What::Nothing | What::Flush => {}
+            What::Nothing | What::Flush | What::OlderMemory | What::OlderRestart | What::RemakeTopic => {}
             What::Kill(Victim::Server(kind)) => site.stack.server(kind).start().await?,
-            What::Kill(Victim::Runtime) => site.runtime.lock().await.start().await?,
+            What::Kill(Victim::Runtime) => site.victim().await.start().await?,
             What::Freeze(Victim::Server(kind)) => site.stack.server(kind).resume().await?,
-            What::Freeze(Victim::Runtime) => site.runtime.lock().await.resume()?,
+            What::Freeze(Victim::Runtime) => site.victim().await.resume()?,
             What::RestartKafka => site.stack.server(Kind::Kafka).start().await?,
             What::Rebalance => {
-                if let Some(mut second) = site.second.lock().await.take() {
-                    second.kill().await?;
+                if let Some(mut extra) = site.extra.lock().await.take() {
+                    extra.kill().await?;
                 }
             }
             What::Zombie => {
-                site.second.lock().await.as_ref().map_or(Ok(()), RuntimeProcess::resume)?;
+                site.extra.lock().await.as_ref().map_or(Ok(()), RuntimeProcess::resume)?;
                 // It is to finish its batch before it goes.
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                site.end_second().await?;
+                site.end_extra().await?;
             }
-            What::ClockBack => site.runtime.lock().await.set_clock(0).await?,
+            What::ClockBack => site.victim().await.shift_clock(0).await?,
             What::Cut(_) => site.stop_cutting(),
             What::Slow(kind) => site.slow_down(kind, Duration::ZERO),
             What::AllAway => {
@@ -187,8 +300,38 @@ impl Fault {
             // Only what does not run is started.
             What::KillNode => site.stack.server(Kind::Redis).start().await?,
             What::Reshard => site.end_resharding().await?,
+            What::RefuseWrites => config_set(site, "min-replicas-to-write", "0").await?,
+            What::PauseWrites => {
+                redis::cmd("CLIENT").arg("UNPAUSE").exec_async(&mut site.redis().await?).await?;
+            }
+            What::Full => {
+                if let Some([maxmemory, policy]) = site.redis_limits.lock().await.take() {
+                    config_set(site, "maxmemory", &maxmemory).await?;
+                    config_set(site, "maxmemory-policy", &policy).await?;
+                }
+            }
+            What::RefuseOne => site.stack.limit_topic(&site.config.kafka.topic, None).await?,
+            What::LoseTopic => make_topic(site).await?,
+            What::LockMetadata => {
+                if let Some(lock) = site.metadata_lock.lock().await.take() {
+                    lock.release().await?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Looks at the servers at the end of the fault, before it is undone: what is not as promised.
+    pub(crate) async fn look(self, site: &Site, ledger: &Ledger) -> anyhow::Result<Option<String>> {
+        match self.0 {
+            What::LockMetadata => {
+                let waiting = MetadataLock::waiting(&site.mysql).await?;
+                let pile = format!("{waiting} statements wait behind the schema change");
+                Ok((waiting > MAX_WAITING).then_some(pile))
+            }
+            What::RefuseOne => refused::look(site, ledger).await,
+            _ => Ok(None),
+        }
     }
 
     /// How long it lasts at least, whatever the pace.
@@ -196,8 +339,19 @@ impl Fault {
         if self.0 == What::Zombie { BEYOND_SESSION } else { Duration::ZERO }
     }
 
+    /// Whether somebody is not answered by it: then it lasts longer than any time-out.
     pub(crate) fn is_freeze(self) -> bool {
-        matches!(self.0, What::Freeze(_))
+        matches!(self.0, What::Freeze(_) | What::PauseWrites | What::LockMetadata)
+    }
+
+    /// Whether Redis gets an older state by it.
+    fn brings_back(self) -> bool {
+        matches!(self.0, What::OlderMemory | What::OlderRestart)
+    }
+
+    /// Whether Redis loses by it what it was told last.
+    pub(crate) fn forgets(self) -> bool {
+        self.0 == What::Flush || self.brings_back()
     }
 
     /// Whether a runtime is started by its end, or stopped in good order: for either the servers must be there.
@@ -225,8 +379,16 @@ impl Fault {
             | What::Freeze(Victim::Server(it))
             | What::Cut(it)
             | What::Slow(it) => it == kind,
-            What::Flush | What::KillNode | What::Reshard => kind == Kind::Redis,
-            What::RestartKafka => kind == Kind::Kafka,
+            What::Flush
+            | What::KillNode
+            | What::Reshard
+            | What::RefuseWrites
+            | What::PauseWrites
+            | What::OlderMemory
+            | What::OlderRestart
+            | What::Full => kind == Kind::Redis,
+            What::RestartKafka | What::RefuseOne | What::RemakeTopic | What::LoseTopic => kind == Kind::Kafka,
+            What::LockMetadata => kind == Kind::Mysql,
             What::AllAway => true,
             What::Nothing
             | What::Kill(RUNTIME)
@@ -256,9 +418,12 @@ impl Fault {
             && !(self.touches_runtime() && other.touches_runtime())
             && !(self.adds_a_consumer() && (other.adds_a_consumer() || other.0 == What::AllAway))
             && !(other.adds_a_consumer() && self.0 == What::AllAway);
-        // What only Redis held goes with its memory (`docs/limits.md`): Kafka, and who brings it there, must be well.
-        let forgets =
-            |a: Self, b: Self| a.0 == What::Flush && (b.touches(Kind::Kafka) || b.touches_runtime());
+        // A message that only Redis held goes with Redis' memory (`docs/limits.md`): Kafka, and the runtimes that bring it
+        // there, must be well. A message that only Kafka held goes with the topic: Redis must be well.
+        let forgets = |a: Self, b: Self| {
+            (a.forgets() && (b.touches(Kind::Kafka) || b.touches_runtime()))
+                || (matches!(a.0, What::RemakeTopic | What::LoseTopic) && b.touches(Kind::Redis))
+        };
         let something = self.0 != What::Nothing && other.0 != What::Nothing;
         let in_one_place = self.needs_a_cluster() == other.needs_a_cluster();
         something && in_one_place && apart && !forgets(self, other) && !forgets(other, self)
@@ -269,6 +434,33 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.entry().0)
     }
+}
+
+async fn make_topic(site: &Site) -> anyhow::Result<()> {
+    let kafka = &site.config.kafka;
+    Ok(site.stack.create_topic(&kafka.topic, kafka.partitions.get().into()).await?)
+}
+
+async fn config_set(site: &Site, name: &str, value: &str) -> anyhow::Result<()> {
+    let mut set = redis::cmd("CONFIG");
+    Ok(set.arg("SET").arg(name).arg(value).exec_async(&mut site.redis().await?).await?)
+}
+
+/// Leaves Redis little more memory than it uses, and nothing that it may evict.
+async fn fill_redis(site: &Site) -> anyhow::Result<()> {
+    let mut redis = site.redis().await?;
+    let mut limits = Vec::new();
+    for name in ["maxmemory", "maxmemory-policy"] {
+        let mut get = redis::cmd("CONFIG");
+        let (_, value): (String, String) = get.arg("GET").arg(name).query_async(&mut redis).await?;
+        limits.push(value);
+    }
+    *site.redis_limits.lock().await = limits.try_into().ok();
+    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut redis).await?;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    let used: u64 = used.context("no used_memory")?.trim().parse()?;
+    config_set(site, "maxmemory-policy", "noeviction").await?;
+    config_set(site, "maxmemory", &(used + ROOM).to_string()).await
 }
 
 /// One fault, or two at the same time.
@@ -306,6 +498,16 @@ impl Faults {
         })
     }
 
+    /// Whether Redis must be a process of this machine.
+    pub(crate) fn need_redis_files(&self) -> bool {
+        self.0.iter().any(|fault| fault.brings_back())
+    }
+
+    /// Whether Redis loses by them what it was told last.
+    pub(crate) fn forget(&self) -> bool {
+        self.0.iter().any(|fault| fault.forgets())
+    }
+
     /// Whether they are done to a Redis Cluster.
     pub(crate) fn need_a_cluster(&self) -> bool {
         self.0.iter().any(|fault| fault.needs_a_cluster())
@@ -313,11 +515,6 @@ impl Faults {
 
     pub(crate) fn touch_redis(&self) -> bool {
         self.0.iter().any(|fault| fault.touches_redis())
-    }
-
-    /// Whether this process of the runtime ends with it.
-    pub(crate) fn replace_the_runtime(&self) -> bool {
-        self.0.iter().any(|fault| fault.0 == What::Kill(RUNTIME))
     }
 }
 
@@ -358,7 +555,16 @@ mod tests {
             assert!(!fault.meaning().is_empty());
         }
         assert!("redis-kill+mysql-freeze".parse::<Faults>().is_ok());
-        for wrong in ["", "redis", "redis-kill+", "redis-kill+redis-freeze", "redis-flush+kafka-kill"] {
+        for wrong in [
+            "",
+            "redis",
+            "redis-kill+",
+            "redis-kill+redis-freeze",
+            "redis-flush+kafka-kill",
+            "redis-older-memory+kafka-refuses-one",
+            "kafka-topic-remade+redis-refuses-writes",
+            "kafka-topic-lost+redis-kill",
+        ] {
             assert!(wrong.parse::<Faults>().is_err(), "{wrong}");
         }
     }

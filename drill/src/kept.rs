@@ -7,6 +7,7 @@ use std::ops::Range;
 use redis::AsyncCommands as _;
 
 use crate::site::Site;
+use crate::user::in_short;
 
 /// A row of `message`.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -32,6 +33,7 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, from_user_id: from, to_id: to, content, status, recall_time } = self;
+        let content = in_short(content);
         write!(f, "row {id} from {from} to {to}, {content:?}, status {status}, recalled {recall_time:?}")
     }
 }
@@ -43,6 +45,8 @@ pub(crate) struct Kept {
     pub(crate) deleted: BTreeSet<(i64, i64)>,
     /// By user and conversation.
     pub(crate) positions: BTreeMap<(i64, String), i64>,
+    /// By user and message: unread although the position has passed them.
+    pub(crate) unshown: BTreeSet<(i64, i64)>,
     pub(crate) tombstones: BTreeSet<i64>,
 }
 
@@ -64,13 +68,7 @@ impl Kept {
         .bind(users.end)
         .fetch_all(&site.mysql)
         .await?;
-        let positions: Vec<(i64, String, i64)> = sqlx::query_as(
-            "SELECT user_id, conv_id, up_to FROM read_position WHERE user_id >= ? AND user_id < ?",
-        )
-        .bind(users.start)
-        .bind(users.end)
-        .fetch_all(&site.mysql)
-        .await?;
+        let (positions, unshown) = read_positions(site, users).await?;
         let tombstones: Vec<(i64,)> =
             sqlx::query_as("SELECT message_id FROM message_recall").fetch_all(&site.mysql).await?;
         Ok(Self {
@@ -80,6 +78,7 @@ impl Kept {
                 .into_iter()
                 .map(|(user, conversation, up_to)| ((user, conversation), up_to))
                 .collect(),
+            unshown: unshown.into_iter().collect(),
             tombstones: tombstones.into_iter().map(|(id,)| id).collect(),
         })
     }
@@ -101,11 +100,41 @@ impl Kept {
         let received = self.rows.values().filter(|row| row.is_shown() && row.to_id == user);
         received
             .filter(|row| {
-                !self.deleted.contains(&(user, row.id)) && row.id > self.position(user, row.from_user_id)
+                let above = row.id > self.position(user, row.from_user_id);
+                !self.deleted.contains(&(user, row.id)) && (above || self.unshown.contains(&(user, row.id)))
             })
             .map(|row| row.id)
             .collect()
     }
+}
+
+/// Read positions by user and conversation, and by user the messages that are unread whatever the position.
+type Positions = (Vec<(i64, String, i64)>, Vec<(i64, i64)>);
+
+async fn read_positions(site: &Site, users: &Range<i64>) -> anyhow::Result<Positions> {
+    // Before the table `conversation` a table of its own had the positions.
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name FROM information_schema.tables \
+         WHERE table_schema = DATABASE() AND table_name IN ('read_position', 'message_unshown')",
+    )
+    .fetch_all(&site.mysql)
+    .await?;
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    let positions = if has("read_position") {
+        "SELECT user_id, conv_id, up_to FROM read_position WHERE user_id >= ? AND user_id < ?"
+    } else {
+        "SELECT * FROM (SELECT user_low AS user_id, conv_id, read_low FROM conversation \
+         UNION ALL SELECT user_high, conv_id, read_high FROM conversation) AS positions \
+         WHERE user_id >= ? AND user_id < ?"
+    };
+    let positions =
+        sqlx::query_as(positions).bind(users.start).bind(users.end).fetch_all(&site.mysql).await?;
+    if !has("message_unshown") {
+        return Ok((positions, Vec::new()));
+    }
+    let unshown = "SELECT user_id, message_id FROM message_unshown WHERE user_id >= ? AND user_id < ?";
+    let unshown = sqlx::query_as(unshown).bind(users.start).bind(users.end).fetch_all(&site.mysql).await?;
+    Ok((positions, unshown))
 }
 
 /// What Redis has of these messages.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// All of one round.
 #[derive(Debug, Default)]
@@ -16,8 +16,14 @@ pub(crate) struct Book {
     pub(crate) recalls: BTreeMap<String, Told>,
     /// By user and message.
     pub(crate) deletions: BTreeMap<(i64, String), Told>,
+    /// When a message was first answered with success.
+    pub(crate) accepted_at: BTreeMap<String, Instant>,
     /// How far a user was told to have read, by user and peer.
     pub(crate) positions: BTreeMap<(i64, i64), i64>,
+    /// The same as it came: how far, and when that was asked for.
+    pub(crate) readings: BTreeMap<(i64, i64), Vec<(i64, Instant)>>,
+    /// Redis loses in this round what it was told last.
+    pub(crate) forgetful: bool,
     pub(crate) requests: usize,
     /// Answered 503, or not in time.
     pub(crate) failed: usize,
@@ -43,7 +49,23 @@ pub(crate) struct Send {
 /// When a user was told that it is done; if never, it may be done or not.
 pub(crate) type Told = Option<Instant>;
 
+/// How long after a send its record may be on its way to MySQL, so that nobody knows a message which Redis has forgotten.
+const ON_ITS_WAY: Duration = Duration::from_secs(3);
+
 impl Book {
+    /// Whether a message may be unknown for a while: Kafka alone has it, since Redis was made to forget it.
+    pub(crate) fn may_be_unknown(&self, id: &str) -> bool {
+        self.forgetful && self.accepted_at.get(id).is_none_or(|accepted| accepted.elapsed() < ON_ITS_WAY)
+    }
+
+    /// Whether a user's position passed a message before it was answered to its sender: the clocks of two runtimes differ,
+    /// so a message may get a smaller id than one that is older. Nobody can have shown it to the user then.
+    pub(crate) fn was_late(&self, user: i64, peer: i64, id: i64) -> bool {
+        let Some(accepted) = self.accepted_at.get(&id.to_string()) else { return true };
+        let readings = self.readings.get(&(user, peer)).map_or(&[][..], Vec::as_slice);
+        !readings.iter().any(|(up_to, asked)| *up_to >= id && asked > accepted)
+    }
+
     /// Whether a recall was answered with success.
     pub(crate) fn is_recalled(&self, id: &str) -> bool {
         self.recalls.get(id).is_some_and(Option::is_some)

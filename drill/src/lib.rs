@@ -6,13 +6,17 @@
 //! done depends on the seed alone; when it happens depends on the machine.
 
 mod away;
+mod catch_up;
 mod check;
 mod drill;
 mod fault;
 mod footprint;
 mod kept;
 mod ledger;
+mod metadata_lock;
+mod pace;
 mod process;
+mod refused;
 mod report;
 mod reshard;
 mod serve;
@@ -22,7 +26,8 @@ mod site;
 mod user;
 mod workload;
 
-pub use drill::{Drill, Pace, drill};
+pub use drill::{Drill, drill};
 pub use fault::{Fault, Faults};
+pub use pace::Pace;
 pub use report::Report;
 pub use serve::{Serve, serve};

@@ -32,13 +32,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Be the runtime that the drill kills
+    /// Be one of the runtimes that the drill kills
     #[command(hide = true)]
     Runtime {
         #[arg(long)]
         listen: std::net::SocketAddr,
         #[arg(long)]
         longest_pause_ms: u64,
+        #[arg(long, allow_hyphen_values = true)]
+        clock_ms: i64,
     },
 }
 
@@ -72,10 +74,10 @@ async fn work(cli: Cli) -> anyhow::Result<ExitCode> {
     // Whatever library asks for the process's TLS provider gets this one; there is none before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
-        Some(Command::Runtime { listen, longest_pause_ms }) => {
+        Some(Command::Runtime { listen, longest_pause_ms, clock_ms }) => {
             telemetry::init(Output::Local)?;
             let longest_pause = Duration::from_millis(longest_pause_ms);
-            hongyan_drill::serve(Serve { listen, longest_pause }).await?;
+            hongyan_drill::serve(Serve { listen, longest_pause, clock_ms }).await?;
             Ok(ExitCode::SUCCESS)
         }
         None if cli.drill.list => {
@@ -99,7 +101,7 @@ async fn drill(args: DrillArgs) -> anyhow::Result<ExitCode> {
         program: std::env::current_exe()?,
         logs: logs.clone(),
     };
-    eprintln!("Seed {}. The runtime's log goes to {}", args.seed, logs.display());
+    eprintln!("Seed {}. The runtimes' logs go to {}", args.seed, logs.display());
     let interrupt = interrupted(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let report = Box::pin(hongyan_drill::drill(&drill, interrupt, |line| println!("{line}"))).await?;
     println!("\n{report}");
@@ -107,7 +109,7 @@ async fn drill(args: DrillArgs) -> anyhow::Result<ExitCode> {
         println!("{offence}");
     }
     if !report.is_clean() {
-        eprintln!("Not as promised. The log stays in {}", logs.display());
+        eprintln!("Not as promised. The logs stay in {}", logs.display());
         return Ok(ExitCode::FAILURE);
     }
     std::fs::remove_dir_all(&logs)?;

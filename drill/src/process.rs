@@ -1,6 +1,7 @@
 //! A process of the local runtime, from outside.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -52,14 +53,20 @@ impl RuntimeProcess {
         Ok(process)
     }
 
+    /// Where its gateway listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.program.serve.listen
+    }
+
     /// Starts it and waits until it serves.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.program.log)?;
-        let Serve { listen, longest_pause } = self.program.serve;
+        let Serve { listen, longest_pause, clock_ms } = self.program.serve;
         let mut child = Command::new(&self.program.path)
             .arg("runtime")
             .args(["--listen", &listen.to_string()])
             .args(["--longest-pause-ms", &longest_pause.as_millis().to_string()])
+            .args(["--clock-ms", &clock_ms.to_string()])
             .env_clear()
             .envs(self.program.settings.iter().map(|(name, value)| (name, value)))
             // Ctrl-C at the terminal is for the drill, which ends it in order.
@@ -117,8 +124,9 @@ impl RuntimeProcess {
         Ok(kill(running.pid, signal)?)
     }
 
-    /// Sets its clock to the machine's plus `offset_ms`.
-    pub(crate) async fn set_clock(&mut self, offset_ms: i64) -> anyhow::Result<()> {
+    /// Puts its clock forward by `ms` from where it is without a fault; `0` sets it right again.
+    pub(crate) async fn shift_clock(&mut self, ms: i64) -> anyhow::Result<()> {
+        let offset_ms = self.program.serve.clock_ms + ms;
         let running = self.running.as_mut().context("the runtime does not run")?;
         running.input.write_all(format!("{CLOCK}{offset_ms}\n").as_bytes()).await?;
         running.ready(START_LIMIT).await

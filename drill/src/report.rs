@@ -18,9 +18,11 @@ pub(crate) struct Row {
     pub(crate) recalled: usize,
     pub(crate) deleted: usize,
     pub(crate) glimpsed: usize,
+    /// Whether there were `changes` for clients to follow.
+    pub(crate) followed: bool,
     pub(crate) verdict: Verdict,
     pub(crate) away: Away,
-    /// From the end of the fault until a send and a page are answered with success.
+    /// From the end of the fault until each runtime answers a send and a page with success.
     pub(crate) answered: Duration,
     /// From the end of the fault until nothing is pending, with the users' work in between.
     pub(crate) settled: Duration,
@@ -29,15 +31,15 @@ pub(crate) struct Row {
 impl Row {
     /// The names of the columns.
     pub(crate) const HEAD: &'static str = "\
-| fault                                 | requests | accepted | failed | recalled | deleted | lost | doubled | resurrected | other | glimpsed | answers after ms | settled after ms |
-|---------------------------------------|---------:|---------:|-------:|---------:|--------:|-----:|--------:|------------:|------:|---------:|-----------------:|-----------------:|";
+| fault                                 | requests | accepted | failed | recalled | deleted | lost | doubled | resurrected | diverged | late | other | glimpsed | answers after ms | settled after ms |
+|---------------------------------------|---------:|---------:|-------:|---------:|--------:|-----:|--------:|------------:|---------:|-----:|------:|---------:|-----------------:|-----------------:|";
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "| {:<37} | {:>8} | {:>8} | {:>6} | {:>8} | {:>7} | {:>4} | {:>7} | {:>11} | {:>5} | {:>8} | {:>16} | {:>16} |",
+            "| {:<37} | {:>8} | {:>8} | {:>6} | {:>8} | {:>7} | {:>4} | {:>7} | {:>11} | {:>8} | {:>4} | {:>5} | {:>8} | {:>16} | {:>16} |",
             self.faults,
             self.requests,
             self.accepted,
@@ -47,6 +49,8 @@ impl fmt::Display for Row {
             self.verdict.lost.len(),
             self.verdict.doubled.len(),
             self.verdict.resurrected.len(),
+            self.verdict.diverged.len(),
+            self.verdict.late.len(),
             self.verdict.other.len(),
             self.glimpsed,
             self.answered.as_millis(),
@@ -74,11 +78,13 @@ impl Report {
     pub fn offences(&self) -> Vec<String> {
         let mut offences = Vec::new();
         for row in &self.rows {
-            let Verdict { lost, doubled, resurrected, other, known } = &row.verdict;
+            let Verdict { lost, doubled, resurrected, diverged, late, other, known } = &row.verdict;
             for (kind, lines) in [
                 ("lost", lost),
                 ("doubled", doubled),
                 ("resurrected", resurrected),
+                ("diverged", diverged),
+                ("late", late),
                 ("other", other),
                 ("known", known),
             ] {

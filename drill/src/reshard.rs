@@ -60,8 +60,8 @@ impl Masters {
         Ok(Self { nodes, password, moved: 0 })
     }
 
-    /// Moves slots in use from each node to the next, again and again, until `stop`; gives how many it moved. A slot that
-    /// is on its way arrives first.
+    /// Moves slots in use from each node to the next, again and again, until `stop`, but at least one; gives how many it
+    /// moved. A slot that is on its way arrives first.
     pub(crate) async fn move_until(mut self, stop: impl Fn() -> bool) -> anyhow::Result<usize> {
         for turn in 0.. {
             let (from, to) = (turn % self.nodes.len(), (turn + 1) % self.nodes.len());
@@ -70,13 +70,13 @@ impl Masters {
                 tokio::time::sleep(ON_ITS_WAY).await;
             }
             for slot in slots {
-                if stop() {
+                if stop() && self.moved > 0 {
                     return Ok(self.moved);
                 }
                 self.move_slot(slot, from, to).await.with_context(|| format!("slot {slot}"))?;
                 self.moved += 1;
             }
-            if stop() {
+            if stop() && self.moved > 0 {
                 return Ok(self.moved);
             }
         }

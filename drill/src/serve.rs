@@ -27,6 +27,8 @@ pub struct Serve {
     pub listen: SocketAddr,
     /// The longest pause between two tries of a batch.
     pub longest_pause: Duration,
+    /// By how much its clock is ahead of the machine's at first, in ms.
+    pub clock_ms: i64,
 }
 
 /// Serves with the settings of the environment until standard input or SIGTERM ends it. A line `clock -5000` sets its clock
@@ -34,7 +36,7 @@ pub struct Serve {
 pub async fn serve(how: Serve) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let config = Config::from_lookup(|name| std::env::var(name).ok())?;
-    let offset = Arc::new(AtomicI64::new(0));
+    let offset = Arc::new(AtomicI64::new(how.clock_ms));
     let mut options = RuntimeOptions::new(config, gateway::bind(how.listen).await?);
     options.clock = Clock::shifted(offset.clone());
     options.metrics = Some(prometheus::install()?);

@@ -16,7 +16,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const BEFORE_COMPENSATION: Duration = Duration::from_millis(500);
 
 /// More than the compensator waits, for a message and between two tries at it.
-const COMPENSATE_AFTER_MS: i64 = 301_000;
+pub(crate) const COMPENSATE_AFTER_MS: i64 = 301_000;
 
 /// Waits until the consumer group has read everything and nothing is pending. What the consumer does not settle by itself,
 /// the compensator does, for which five minutes pass each time.
@@ -32,7 +32,7 @@ pub(crate) async fn settle(site: &Site) -> anyhow::Result<()> {
             // A server that has just come back may not answer everything yet.
             Err(error) => (error.to_string(), false),
         };
-        if let Some(ended) = site.runtime.lock().await.ended() {
+        if let Some(ended) = site.ended().await {
             bail!("{ended}");
         }
         if start.elapsed() > LIMIT {

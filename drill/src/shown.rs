@@ -8,7 +8,7 @@ use hongyan_tests::{Answer, Caller};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::site::Site;
+use crate::site::{RUNTIMES, Site};
 
 /// How many pages one conversation of a drill can have at most.
 const MAX_PAGES: usize = 1_000;
@@ -24,11 +24,19 @@ pub(crate) struct Shown {
     pub(crate) unread: (u64, Vec<i64>),
 }
 
-/// Asks for everything that every user sees.
-pub(crate) async fn read(site: &Site, users: &Range<i64>) -> anyhow::Result<BTreeMap<i64, Shown>> {
+/// Asks each runtime for everything that every user sees: by runtime, what it shows by user.
+pub(crate) async fn read(site: &Site, users: &Range<i64>) -> anyhow::Result<Vec<BTreeMap<i64, Shown>>> {
+    let mut all = Vec::with_capacity(RUNTIMES);
+    for runtime in 0..RUNTIMES {
+        all.push(read_from(site, users, runtime).await?);
+    }
+    Ok(all)
+}
+
+async fn read_from(site: &Site, users: &Range<i64>, runtime: usize) -> anyhow::Result<BTreeMap<i64, Shown>> {
     let mut asking = JoinSet::new();
     for user in users.clone() {
-        let (caller, users) = (site.caller(user)?, users.clone());
+        let (caller, users) = (site.callers(user)?[runtime].clone(), users.clone());
         asking.spawn(async move { Ok::<_, anyhow::Error>((user, by(&caller, users).await?)) });
     }
     let mut all = BTreeMap::new();
@@ -42,7 +50,7 @@ pub(crate) async fn read(site: &Site, users: &Range<i64>) -> anyhow::Result<BTre
 async fn by(caller: &Caller, users: Range<i64>) -> anyhow::Result<Shown> {
     let mut shown = Shown::default();
     for peer in users.filter(|peer| *peer != caller.id.get()) {
-        shown.back.insert(peer, walk(caller, peer, "before", None).await?);
+        shown.back.insert(peer, history(caller, peer).await?);
         // The smallest id: all are newer.
         shown.on.insert(peer, walk(caller, peer, "after", Some("1".to_owned())).await?);
     }
@@ -51,6 +59,11 @@ async fn by(caller: &Caller, users: Range<i64>) -> anyhow::Result<Shown> {
     let ids = ids.iter().map(number).collect::<anyhow::Result<_>>()?;
     shown.unread = (answer.body["total"].as_u64().context("no total")?, ids);
     Ok(shown)
+}
+
+/// Ids and contents of a conversation, newest first, as pages from the newest back have them.
+pub(crate) async fn history(caller: &Caller, peer: i64) -> anyhow::Result<Vec<(i64, String)>> {
+    walk(caller, peer, "before", None).await
 }
 
 async fn walk(

@@ -1,4 +1,4 @@
-//! Where a drill takes place: three servers of its own, a proxy in front of each, and the runtime that reaches them through
+//! Where a drill takes place: three servers of its own, a proxy in front of each, and two runtimes that reach them through
 //! the proxies. The drill itself looks at the servers directly.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,17 +13,18 @@ use hongyan::clock::Clock;
 use hongyan::config::Config;
 use hongyan::id::UserId;
 use hongyan_local::dlq::{self, Filter};
-use hongyan_local::stack::{Kind, Stack, StackOptions, free_port};
+use hongyan_local::stack::{Kind, RedisSnapshot, Stack, StackOptions, free_port};
 use hongyan_tests::Caller;
 use hongyan_tests::proxy::Proxy;
 use hongyan_tests::redis::{RedisClient, RedisConnection};
 use secrecy::ExposeSecret as _;
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::drill::Pace;
+use crate::metadata_lock::MetadataLock;
+use crate::pace::Pace;
 use crate::process::{Program, RuntimeProcess};
 use crate::reshard::Masters;
 use crate::serve::Serve;
@@ -35,15 +36,28 @@ const PLACE: &str = "HONGYAN_STACK";
 const TOKEN_SINCE_MS: i64 = 600_000;
 const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
+/// How many runtimes serve the users, on the same servers.
+pub(crate) const RUNTIMES: usize = 2;
+
+/// By how much the clock of each runtime is ahead of the clock of the one before it.
+const CLOCKS_APART_MS: i64 = 2_000;
+
+/// The runtime that is killed, frozen, or loses its time.
+const VICTIM: usize = 0;
+
+/// How long the last slot may take, or the first if none has moved yet.
+const RESHARDING_LIMIT: Duration = Duration::from_secs(30);
+
 /// The place of one drill.
 pub(crate) struct Site {
     pub(crate) stack: Stack,
     proxies: Vec<(Kind, Arc<Proxy>)>,
     cutting: std::sync::Mutex<Vec<AbortHandle>>,
-    /// The runtime that users talk to.
-    pub(crate) runtime: Mutex<RuntimeProcess>,
-    /// Another member of the consumer group, for a time.
-    pub(crate) second: Mutex<Option<RuntimeProcess>>,
+    /// The runtimes that users talk to.
+    pub(crate) runtimes: [Mutex<RuntimeProcess>; RUNTIMES],
+    addresses: [SocketAddr; RUNTIMES],
+    /// A runtime that nobody talks to: one more member of the consumer group, for a time.
+    pub(crate) extra: Mutex<Option<RuntimeProcess>>,
     program: Program,
     /// A process like a Lambda of the compensator's, whose clock the drill puts forward.
     pub(crate) app: App,
@@ -53,6 +67,11 @@ pub(crate) struct Site {
     pub(crate) mysql: MySqlPool,
     redis: RedisClient,
     resharding: Mutex<Option<Resharding>>,
+    /// What Redis held some time ago, for faults that bring it back.
+    pub(crate) older_redis: Mutex<Option<RedisSnapshot>>,
+    pub(crate) metadata_lock: Mutex<Option<MetadataLock>>,
+    /// The memory limit that Redis had, and how it made room.
+    pub(crate) redis_limits: Mutex<Option<[String; 2]>>,
 }
 
 /// Slots that are being moved, until the flag is set.
@@ -62,7 +81,7 @@ struct Resharding {
 }
 
 impl Site {
-    /// Starts the servers, the proxies and the runtime, whose log goes to the folder `logs`. Redis is one server, or a
+    /// Starts the servers, the proxies and the runtimes, whose logs go to the folder `logs`. Redis is one server, or a
     /// cluster: that has no proxy in front, since its clients are sent from node to node.
     pub(crate) async fn start(
         logs: &Path,
@@ -102,15 +121,19 @@ impl Site {
             bootstrap.context("its address")?.1 = proxy.address().to_string();
             proxies.push((Kind::Kafka, Arc::new(proxy)));
         }
-        let serve = Serve { listen: free_address(), longest_pause: pace.longest_pause };
-        let program = Program { path: program, settings, serve, log: logs.join("runtime.log") };
-        let runtime = RuntimeProcess::begin(program.clone()).await?;
+        let serve = Serve { listen: free_address(), longest_pause: pace.longest_pause, clock_ms: 0 };
+        let program = Program { path: program, settings, serve, log: logs.join("runtime-extra.log") };
+        let first = RuntimeProcess::begin(numbered(&program, 0)).await?;
+        let second = RuntimeProcess::begin(numbered(&program, 1)).await?;
+        let runtimes = [first, second];
+        let addresses = [0, 1].map(|number: usize| runtimes[number].address());
         Ok(Self {
             stack,
             proxies,
             cutting: std::sync::Mutex::default(),
-            runtime: Mutex::new(runtime),
-            second: Mutex::new(None),
+            runtimes: runtimes.map(Mutex::new),
+            addresses,
+            extra: Mutex::new(None),
             program,
             app,
             clock_offset,
@@ -118,25 +141,54 @@ impl Site {
             mysql,
             redis,
             resharding: Mutex::new(None),
+            older_redis: Mutex::new(None),
+            metadata_lock: Mutex::new(None),
+            redis_limits: Mutex::new(None),
         })
     }
 
     /// Stops everything in good order.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop_cutting();
-        self.end_second().await?;
-        self.runtime.lock().await.stop().await?;
+        self.end_extra().await?;
+        for runtime in &self.runtimes {
+            runtime.lock().await.stop().await?;
+        }
         self.app.shutdown().await;
         self.mysql.close().await;
         Ok(self.stack.stop().await?)
     }
 
-    /// A user of the runtime.
-    pub(crate) fn caller(&self, user: i64) -> anyhow::Result<Caller> {
+    /// A user, as a caller of each runtime.
+    pub(crate) fn callers(&self, user: i64) -> anyhow::Result<[Caller; RUNTIMES]> {
         let user = UserId::new(user)?;
         let since = Clock::system().now_ms() - TOKEN_SINCE_MS;
         let token = self.app.auth.issue(user, since, TOKEN_LIFETIME)?;
-        Ok(Caller::new(self.program.serve.listen, user, token))
+        Ok(self.addresses.map(|address| Caller::new(address, user, token.clone())))
+    }
+
+    /// The runtime that is killed, frozen, or loses its time; the other goes on.
+    pub(crate) async fn victim(&self) -> MutexGuard<'_, RuntimeProcess> {
+        self.runtimes[VICTIM].lock().await
+    }
+
+    /// How a runtime ended, if one did so by itself.
+    pub(crate) async fn ended(&self) -> Option<String> {
+        for runtime in &self.runtimes {
+            let ended = runtime.lock().await.ended();
+            if ended.is_some() {
+                return ended;
+            }
+        }
+        None
+    }
+
+    /// Kills all runtimes.
+    pub(crate) async fn kill_runtimes(&self) -> anyhow::Result<()> {
+        for runtime in &self.runtimes {
+            runtime.lock().await.kill().await?;
+        }
+        Ok(())
     }
 
     /// A connection to Redis.
@@ -158,8 +210,8 @@ impl Site {
     pub(crate) async fn end_resharding(&self) -> anyhow::Result<()> {
         let Some(resharding) = self.resharding.lock().await.take() else { return Ok(()) };
         resharding.stop.store(true, Ordering::Relaxed);
-        let moved = resharding.moving.await??;
-        anyhow::ensure!(moved > 0, "no slot was moved");
+        let moved = tokio::time::timeout(RESHARDING_LIMIT, resharding.moving).await;
+        moved.context("no slot was moved")???;
         Ok(())
     }
 
@@ -192,19 +244,18 @@ impl Site {
         }
     }
 
-    /// A second runtime joins the consumer group.
-    pub(crate) async fn begin_second(&self) -> anyhow::Result<()> {
+    /// One more runtime joins the consumer group.
+    pub(crate) async fn begin_extra(&self) -> anyhow::Result<()> {
         let mut program = self.program.clone();
         program.serve.listen = free_address();
-        program.log.set_file_name("runtime-2.log");
-        *self.second.lock().await = Some(RuntimeProcess::begin(program).await?);
+        *self.extra.lock().await = Some(RuntimeProcess::begin(program).await?);
         Ok(())
     }
 
-    /// It leaves in good order.
-    pub(crate) async fn end_second(&self) -> anyhow::Result<()> {
-        match self.second.lock().await.take() {
-            Some(mut second) => second.stop().await,
+    /// The extra runtime leaves in good order.
+    pub(crate) async fn end_extra(&self) -> anyhow::Result<()> {
+        match self.extra.lock().await.take() {
+            Some(mut extra) => extra.stop().await,
             None => Ok(()),
         }
     }
@@ -231,6 +282,15 @@ fn config_of(settings: &[(String, String)]) -> anyhow::Result<Config> {
 fn value_of<'a>(settings: &'a [(String, String)], name: &str) -> anyhow::Result<&'a str> {
     let found = settings.iter().rev().find(|(it, _)| it == name);
     found.map(|(_, value)| value.as_str()).with_context(|| format!("{name} is not known"))
+}
+
+/// The program of one of the runtimes that users talk to.
+fn numbered(program: &Program, number: usize) -> Program {
+    let mut program = program.clone();
+    program.serve.listen = free_address();
+    program.serve.clock_ms = CLOCKS_APART_MS * i64::try_from(number).unwrap_or_default();
+    program.log.set_file_name(format!("runtime-{}.log", number + 1));
+    program
 }
 
 /// An address that nobody listens on now, and that no client takes while the runtime is away.

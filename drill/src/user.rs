@@ -1,13 +1,16 @@
-//! A user of the drill: each request goes into the ledger, with its answer.
+//! A user of the drill: each request goes to one of the runtimes, and into the ledger with its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hongyan_tests::{Answer, Caller};
 use http::Method;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::ledger::{Ledger, Send, Told};
+use crate::site::{RUNTIMES, Site};
 
 /// How often a send that was not answered with success is tried.
 const TRIES: usize = 6;
@@ -36,22 +39,52 @@ impl Outcome {
 /// Somebody with a token.
 #[derive(Clone)]
 pub(crate) struct User {
-    pub(crate) caller: Caller,
+    callers: [Caller; RUNTIMES],
+    /// Chooses the runtime of each request.
+    choice: Arc<Mutex<StdRng>>,
     pub(crate) ledger: Arc<Ledger>,
     /// How long they wait for an answer.
-    pub(crate) patience: Duration,
+    patience: Duration,
 }
 
 impl User {
+    /// A user whose requests are spread over the runtimes as `seed` says.
+    pub(crate) fn new(
+        site: &Site,
+        id: i64,
+        ledger: &Arc<Ledger>,
+        patience: Duration,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        let random = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_sub(id.unsigned_abs()));
+        let choice = Arc::new(Mutex::new(random));
+        Ok(Self { callers: site.callers(id)?, choice, ledger: ledger.clone(), patience })
+    }
+
+    /// The same user, once for each runtime.
+    pub(crate) fn at_each(&self) -> [Self; RUNTIMES] {
+        let pinned = |number: usize| {
+            let caller = &self.callers[number];
+            Self { callers: [caller.clone(), caller.clone()], ..self.clone() }
+        };
+        [pinned(0), pinned(1)]
+    }
+
     pub(crate) fn id(&self) -> i64 {
-        self.caller.id.get()
+        self.callers[0].id.get()
+    }
+
+    /// A caller of any runtime.
+    pub(crate) fn caller(&self) -> &Caller {
+        let mut choice = self.choice.lock().unwrap_or_else(PoisonError::into_inner);
+        &self.callers[choice.random_range(0..RUNTIMES)]
     }
 
     /// Any request.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Outcome {
         self.ledger.book().requests += 1;
-        let asked =
-            tokio::time::timeout(self.patience, self.caller.try_request(method.clone(), path, body)).await;
+        let request = self.caller().try_request(method.clone(), path, body);
+        let asked = tokio::time::timeout(self.patience, request).await;
         let outcome = match asked {
             Ok(Ok(answer)) => Outcome::Answer(answer),
             Ok(Err(_)) | Err(_) => Outcome::None,
@@ -77,7 +110,9 @@ impl User {
     /// Sends with a `clientMsgId`, again and again until it is accepted. The id if that was at the first try: the id of a
     /// later one may have to give way to that of an earlier one.
     pub(crate) async fn send_until_accepted(&self, to: i64, content: &str) -> Option<String> {
-        let client_msg_id = format!("for {content}");
+        // A long message begins like a short one, by which it differs from all others.
+        let beginning: Vec<&str> = content.split(' ').take(4).collect();
+        let client_msg_id = format!("for {}", beginning.join(" "));
         let mut pause = FIRST_PAUSE;
         for attempt in 0..TRIES {
             if let (_, Some(id)) = self.send_as(to, content, Some(&client_msg_id)).await {
@@ -120,13 +155,16 @@ impl User {
         };
         match (&outcome, &id) {
             (_, Some(id)) => {
-                if let Some(send) = self.ledger.book().sends.get_mut(content) {
+                let mut book = self.ledger.book();
+                book.accepted_at.entry(id.clone()).or_insert_with(Instant::now);
+                if let Some(send) = book.sends.get_mut(content) {
                     send.ids.insert(id.clone());
                 }
             }
             (Outcome::None, _) => {}
             (Outcome::Answer(answer), None) => {
                 if answer.status != 503 {
+                    let content = in_short(content);
                     self.ledger.wrong(format!("the send of {content:?} was answered {}", told(answer)));
                 }
             }
@@ -142,6 +180,7 @@ impl User {
             Outcome::Answer(answer) if answer.status == 200 => {
                 self.ledger.book().recalls.insert(id.to_owned(), Some(Instant::now()));
             }
+            Outcome::Answer(answer) if answer.status == 404 && self.ledger.book().may_be_unknown(id) => {}
             Outcome::Answer(answer) if answer.status != 503 => {
                 self.ledger.wrong(format!("the recall of {id} was answered {}", told(answer)));
             }
@@ -165,11 +204,13 @@ impl User {
 
     /// Marks everything up to a message as read.
     pub(crate) async fn read(&self, peer: i64, up_to: &str) {
+        let asked = Instant::now();
         let body = json!({"upTo": up_to}).to_string();
         match self.ask(Method::POST, &format!("/conversations/{peer}/read"), Some(body)).await {
             Outcome::Answer(answer) if answer.status == 200 => {
                 let up_to: i64 = up_to.parse().unwrap_or_default();
                 let mut book = self.ledger.book();
+                book.readings.entry((self.id(), peer)).or_default().push((up_to, asked));
                 let position = book.positions.entry((self.id(), peer)).or_default();
                 *position = up_to.max(*position);
             }
@@ -180,8 +221,10 @@ impl User {
 
     /// A message that was accepted is found, unless somebody has begun to take it back.
     fn check_not_found(&self, what: &str, id: &str, answer: &Answer) {
-        let recalled = self.ledger.book().recalls.contains_key(id);
-        if answer.status != 503 && !(answer.status == 404 && recalled) {
+        let book = self.ledger.book();
+        let unknown = book.recalls.contains_key(id) || book.may_be_unknown(id);
+        drop(book);
+        if answer.status != 503 && !(answer.status == 404 && unknown) {
             self.ledger.wrong(format!("{what} {id} was answered {}", told(answer)));
         }
     }
@@ -225,6 +268,15 @@ impl User {
             self.ledger.wrong(format!("what {} has not read was answered {}", self.id(), told(&answer)));
         }
     }
+}
+
+/// The beginning of a content: long messages differ by it.
+pub(crate) fn in_short(content: &str) -> String {
+    const SHORT: usize = 60;
+    if content.chars().count() <= SHORT {
+        return content.to_owned();
+    }
+    content.chars().take(SHORT).chain(['…']).collect()
 }
 
 fn told(answer: &Answer) -> String {

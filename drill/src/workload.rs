@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::task::JoinHandle;
@@ -21,9 +22,14 @@ const APART: i64 = 100;
 /// A user thinks for up to so long between two requests: the machine is to be at work, not at its end.
 const THINKS_MS: u64 = 30;
 
+/// One of so many messages is long: about as long as a message may be.
+const LONG_EACH: u32 = 20;
+const LONG_CHARACTERS: usize = 6_000;
+
 /// The users of one round.
 pub(crate) struct Workload {
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) users: Vec<User>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -41,7 +47,7 @@ impl Workload {
         let range = users_of(round);
         let users: Vec<User> = range
             .clone()
-            .map(|id| Ok(User { caller: site.caller(id)?, ledger: ledger.clone(), patience }))
+            .map(|id| User::new(site, id, &ledger, patience, seed))
             .collect::<anyhow::Result<_>>()?;
         let (known, stop) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(false)));
         let counter = Arc::new(AtomicUsize::new(0));
@@ -57,7 +63,7 @@ impl Workload {
                 tokio::spawn(person.work(stop.clone()))
             })
             .collect();
-        Ok(Self { ledger, stop, tasks })
+        Ok(Self { ledger, users, stop, tasks })
     }
 
     /// Lets each user finish what they are about.
@@ -126,7 +132,13 @@ impl Person {
 
     async fn send(&mut self, peer: i64, again: bool) -> Option<String> {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
-        let content = format!("round {} message {number}", self.round);
+        let mut content = format!("round {} message {number}", self.round);
+        if self.random.random_ratio(1, LONG_EACH) {
+            // What cannot be compressed is as long on its way.
+            content.push(' ');
+            let letters = (&mut self.random).sample_iter(Alphanumeric).take(LONG_CHARACTERS);
+            content.extend(letters.map(char::from));
+        }
         let id = if again {
             self.user.send_until_accepted(peer, &content).await
         } else {

@@ -149,6 +149,11 @@ impl Caller {
         Socket::open(self.address, &self.token).await.expect("the WebSocket opens")
     }
 
+    /// Opens a WebSocket unless nobody answers, or the server refuses.
+    pub async fn connect_if_answered(&self) -> Option<Socket> {
+        Socket::open_if_answered(self.address, &self.token).await
+    }
+
     /// Opens a WebSocket whose client has room for a few KB only, so that one who does not read is soon noticed.
     pub async fn connect_with_little_room(&self) -> Socket {
         Socket::open_with_little_room(self.address, &self.token).await

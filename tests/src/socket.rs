@@ -21,6 +21,12 @@ impl Socket {
         }
     }
 
+    /// Opens it unless nobody answers, or the server refuses.
+    pub(crate) async fn open_if_answered(address: SocketAddr, token: &str) -> Option<Self> {
+        let opened = tokio_tungstenite::connect_async(format!("ws://{address}/ws?token={token}")).await;
+        opened.ok().map(|(socket, _)| Self(socket))
+    }
+
     pub(crate) async fn open_with_little_room(address: SocketAddr, token: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4_096).expect("a small buffer");
@@ -55,15 +61,18 @@ impl Socket {
 
     /// The next text as JSON, or nothing once the connection has ended, in whatever way; fails the test after 10 s.
     pub async fn hear_until_closed(&mut self) -> Option<Value> {
-        let next = async {
-            while let Some(Ok(message)) = self.0.next().await {
-                if let Message::Text(text) = message {
-                    return Some(serde_json::from_str(&text).expect("a text is JSON"));
-                }
-            }
-            None
-        };
+        let next = self.next();
         tokio::time::timeout(Duration::from_secs(10), next).await.expect("a text or the end within 10 s")
+    }
+
+    /// The next text as JSON, however long it takes, or nothing once the connection has ended, in whatever way.
+    pub async fn next(&mut self) -> Option<Value> {
+        while let Some(Ok(message)) = self.0.next().await {
+            if let Message::Text(text) = message {
+                return Some(serde_json::from_str(&text).expect("a text is JSON"));
+            }
+        }
+        None
     }
 
     /// Waits until the server closes the connection; the close code, if it gave one.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::error::{Doing as _, StackError};
@@ -187,9 +187,8 @@ pub(super) async fn ensure_topics(
     topics: &[TopicSpec],
     create: bool,
 ) -> Result<(), StackError> {
-    let limit = Duration::from_secs(30);
     if create {
-        create_topics(bootstrap, topics, limit).await?;
+        create_topics(bootstrap, topics).await?;
     }
     let start = std::time::Instant::now();
     loop {
@@ -227,7 +226,7 @@ pub(super) async fn ensure_topics(
                 }
             }
         };
-        if start.elapsed() > limit {
+        if start.elapsed() > ADMIN_LIMIT {
             return Err(StackError::Tool { what: "making Kafka's topics".into(), reason });
         }
         tokio::time::sleep(super::process::POLL).await;
@@ -237,10 +236,9 @@ pub(super) async fn ensure_topics(
 /// Waits until consumer groups can join.
 pub(super) async fn ensure_groups(bootstrap: &str, topics: &[TopicSpec]) -> Result<(), StackError> {
     let Some(topic) = topics.first() else { return Ok(()) };
-    let limit = Duration::from_secs(30);
     let start = std::time::Instant::now();
     while let Err(reason) = probe::group_offsets(bootstrap, &topic.name, Duration::from_secs(5)).await {
-        if start.elapsed() > limit {
+        if start.elapsed() > ADMIN_LIMIT {
             return Err(StackError::Tool { what: "waiting for Kafka's group coordinator".into(), reason });
         }
         tokio::time::sleep(super::process::POLL).await;
@@ -248,11 +246,62 @@ pub(super) async fn ensure_groups(bootstrap: &str, topics: &[TopicSpec]) -> Resu
     Ok(())
 }
 
-async fn create_topics(bootstrap: &str, topics: &[TopicSpec], limit: Duration) -> Result<(), StackError> {
+/// How long Kafka may take for what an administrator asks.
+const ADMIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Deletes a topic, and waits until it is named no more.
+pub(super) async fn delete_topic(bootstrap: &str, name: &str) -> Result<(), StackError> {
+    let failed = |reason: String| StackError::Tool { what: format!("deleting Kafka's topic {name}"), reason };
+    let client = administrator(bootstrap).map_err(failed)?;
+    let deleted = client.delete_topics(&[name], &admin_options()).await;
+    for result in deleted.map_err(|error| failed(error.to_string()))? {
+        result.map_err(|(_, code)| failed(code.to_string()))?;
+    }
+    let start = std::time::Instant::now();
+    loop {
+        let reason = match probe::topics(bootstrap, Duration::from_secs(5)).await {
+            Ok(there) if there.iter().all(|topic| topic.name != name) => return Ok(()),
+            Ok(_) => "it is still there".to_owned(),
+            Err(reason) => reason,
+        };
+        if start.elapsed() > ADMIN_LIMIT {
+            return Err(failed(reason));
+        }
+        tokio::time::sleep(super::process::POLL).await;
+    }
+}
+
+/// Sets the size of the largest batch that a topic takes, or takes the topic's own limit away.
+pub(super) async fn limit_topic(
+    bootstrap: &str,
+    name: &str,
+    max_message_bytes: Option<u32>,
+) -> Result<(), StackError> {
+    let failed = |reason: String| StackError::Tool { what: format!("limiting Kafka's topic {name}"), reason };
+    let bytes = max_message_bytes.map(|bytes| bytes.to_string());
+    let mut config = AlterConfig::new(ResourceSpecifier::Topic(name));
+    if let Some(bytes) = &bytes {
+        config = config.set("max.message.bytes", bytes);
+    }
+    let client = administrator(bootstrap).map_err(failed)?;
+    let altered = client.alter_configs(&[config], &admin_options()).await;
+    for result in altered.map_err(|error| failed(error.to_string()))? {
+        result.map_err(|(_, code)| failed(code.to_string()))?;
+    }
+    Ok(())
+}
+
+fn administrator(bootstrap: &str) -> Result<AdminClient<probe::Quiet>, String> {
+    probe::kafka_config(bootstrap).create_with_context(probe::Quiet).map_err(|error| error.to_string())
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(ADMIN_LIMIT)).request_timeout(Some(ADMIN_LIMIT))
+}
+
+async fn create_topics(bootstrap: &str, topics: &[TopicSpec]) -> Result<(), StackError> {
     let failed = |reason: String| StackError::Tool { what: "making Kafka's topics".into(), reason };
-    let client: AdminClient<probe::Quiet> = probe::kafka_config(bootstrap)
-        .create_with_context(probe::Quiet)
-        .map_err(|error| failed(error.to_string()))?;
+    let client = administrator(bootstrap).map_err(failed)?;
     let largest: Vec<Option<String>> =
         topics.iter().map(|topic| topic.max_message_bytes.map(|bytes| bytes.to_string())).collect();
     let new: Vec<NewTopic<'_>> = topics
@@ -267,8 +316,8 @@ async fn create_topics(bootstrap: &str, topics: &[TopicSpec], limit: Duration) -
             }
         })
         .collect();
-    let options = AdminOptions::new().operation_timeout(Some(limit)).request_timeout(Some(limit));
-    let results = client.create_topics(&new, &options).await.map_err(|error| failed(error.to_string()))?;
+    let results =
+        client.create_topics(&new, &admin_options()).await.map_err(|error| failed(error.to_string()))?;
     for result in results {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

@@ -20,6 +20,7 @@ mod process;
 mod redis;
 mod secure_kafka;
 mod server;
+mod snapshot;
 
 use std::fmt;
 use std::fs::File;
@@ -36,6 +37,7 @@ pub use files::free_port;
 pub use options::{ServerCertificate, StackOptions, TopicSpec};
 pub use secure_kafka::SecureKafka;
 pub use server::Server;
+pub use snapshot::RedisSnapshot;
 
 use docker::Compose;
 use error::Doing as _;
@@ -258,10 +260,24 @@ impl Stack {
 
     /// Makes a topic for a test and waits until every partition has a leader.
     pub async fn create_topic(&self, name: &str, partitions: usize) -> Result<(), StackError> {
-        let bootstrap = kafka::bootstrap(&self.state);
-        let bootstrap = self.options.given.get("KAFKA_BOOTSTRAP_SERVERS").unwrap_or(&bootstrap);
         let topic = TopicSpec::new(name, partitions, "KAFKA_PARTITIONS");
-        kafka::ensure_topics(bootstrap, &[topic], true).await
+        kafka::ensure_topics(&self.bootstrap(), &[topic], true).await
+    }
+
+    /// Deletes a topic with all that is in it, and waits until Kafka does not name it any more.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), StackError> {
+        kafka::delete_topic(&self.bootstrap(), name).await
+    }
+
+    /// Lets a topic take batches of at most so many bytes; `None` gives it the broker's limit again. What else was
+    /// configured for this topic alone goes.
+    pub async fn limit_topic(&self, name: &str, max_message_bytes: Option<u32>) -> Result<(), StackError> {
+        kafka::limit_topic(&self.bootstrap(), name, max_message_bytes).await
+    }
+
+    fn bootstrap(&self) -> String {
+        let given = self.options.given.get("KAFKA_BOOTSTRAP_SERVERS").cloned();
+        given.unwrap_or_else(|| kafka::bootstrap(&self.state))
     }
 
     /// Stops what this process started, in good order, and waits until it is gone. Servers that stay in the background

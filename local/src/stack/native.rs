@@ -10,7 +10,9 @@ use super::guard::Guard;
 use super::probe::Target;
 use super::process::{Launch, Process};
 use super::server::{Node, Runs, Server};
-use super::{Kind, StackOptions, Started, ensure_topics, given_targets, kafka, mysql, own_target, redis};
+use super::{
+    Kind, StackOptions, Started, ensure_topics, given_targets, kafka, mysql, own_target, redis, snapshot,
+};
 
 /// Tries at a port: between the moment it is found free and the server's start somebody else may take it.
 const PORT_TRIES: usize = 3;
@@ -59,7 +61,7 @@ impl Plan {
 fn folders(stack: &Path) -> Vec<PathBuf> {
     // In the order in which they are stopped: what is filled by others goes last.
     let cluster = (1..=redis::CLUSTER_NODES).map(|node| format!("redis-cluster-{node}"));
-    ["kafka", "mysql", "redis"]
+    ["kafka", "mysql", snapshot::SERVER, "redis"]
         .map(str::to_owned)
         .into_iter()
         .chain(cluster)

@@ -1,6 +1,6 @@
 //! Redis: one node, or three that form a cluster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Kind;
 use super::error::StackError;
@@ -25,6 +25,11 @@ pub(super) fn url(state: &State, node: usize) -> String {
 /// The same for the first node over TLS.
 pub(super) fn url_over_tls(state: &State) -> String {
     url_at(state, "rediss", state.ports.redis_tls.first())
+}
+
+/// The URL of a server at this port that has the stack's password.
+pub(super) fn url_of(state: &State, port: u16) -> String {
+    url_at(state, "redis", Some(&port))
 }
 
 fn url_at(state: &State, scheme: &str, port: Option<&u16>) -> String {
@@ -53,16 +58,34 @@ pub(super) fn prepare(
     let folder = stack.join(name);
     make_folder(&folder)?;
     let port = state.ports.redis.get(node).copied().unwrap_or_default();
-    let mut settings = format!(
-        "{SETTINGS}\nbind 127.0.0.1\nport {port}\ndir \"{}\"\nrequirepass {password}\nmasterauth {password}\n\
-         set-proc-title no\n{}",
-        folder.display(),
-        if state.redis_cluster { cluster_settings(state, node) } else { String::new() },
-        password = state.redis_password
-    );
+    let mut settings = settings(&folder, port, state);
+    if state.redis_cluster {
+        settings.push_str(&cluster_settings(state, node));
+    }
     if let Some(certificate) = &options.secure_redis {
         settings.push_str(&tls_settings(&folder, state, certificate, node)?);
     }
+    launch(folder, &settings)
+}
+
+/// Says how to start a server beside the one that the application uses, over the data files that are in `folder`.
+pub(super) fn prepare_beside(folder: PathBuf, port: u16, state: &State) -> Result<Launch, StackError> {
+    let mut settings = settings(&folder, port, state);
+    // Redis waits 5 s by default for more replicas to come.
+    settings.push_str("repl-diskless-sync-delay 0\n");
+    launch(folder, &settings)
+}
+
+fn settings(folder: &Path, port: u16, state: &State) -> String {
+    format!(
+        "{SETTINGS}\nbind 127.0.0.1\nport {port}\ndir \"{}\"\nrequirepass {password}\nmasterauth {password}\n\
+         set-proc-title no\n",
+        folder.display(),
+        password = state.redis_password
+    )
+}
+
+fn launch(folder: PathBuf, settings: &str) -> Result<Launch, StackError> {
     let file = folder.join("redis.conf");
     write_private(&file, settings.as_bytes())?;
     Ok(Launch { kind: Kind::Redis, program: program(&folder)?, folder, arguments: vec![file.into()] })
@@ -101,7 +124,7 @@ fn cluster_settings(state: &State, node: usize) -> String {
 
 /// Debian's package `redis-tools` has the server as `redis-check-rdb`: one program that goes by the name it is called.
 /// Its package `redis-server` adds only the other name, and a service that starts at once and takes port 6379.
-fn program(folder: &Path) -> Result<std::path::PathBuf, StackError> {
+fn program(folder: &Path) -> Result<PathBuf, StackError> {
     let found = find_program(&["redis-server", "redis-check-rdb"])?;
     if found.file_name().is_some_and(|name| name == "redis-server") {
         return Ok(found);

@@ -68,7 +68,7 @@ impl Node {
     }
 
     /// Starts the process where it does not run; whether it answers is another question.
-    async fn spawn(&self) -> Result<(), StackError> {
+    pub(super) async fn spawn(&self) -> Result<(), StackError> {
         let mut slot = self.process.lock().await;
         if slot.as_mut().is_some_and(|process| process.ended().is_none()) {
             return Ok(());
@@ -82,7 +82,7 @@ impl Node {
         Ok(())
     }
 
-    async fn wait(&self, target: &Target) -> Result<(), StackError> {
+    pub(super) async fn wait(&self, target: &Target) -> Result<(), StackError> {
         let mut slot = self.process.lock().await;
         let ended = || slot.as_mut().map_or_else(|| Some("not started".to_owned()), Process::ended);
         let (server, log) = (self.launch.kind, self.launch.log());
@@ -97,7 +97,7 @@ impl Node {
         })
     }
 
-    async fn end(&self, by: Signal) -> Result<(), StackError> {
+    pub(super) async fn end(&self, by: Signal) -> Result<(), StackError> {
         let mut slot = self.process.lock().await;
         if let Some(mut process) = slot.take() {
             let ended = if by == Signal::SIGKILL { process.kill().await } else { process.stop().await };

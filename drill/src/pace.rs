@@ -1,0 +1,67 @@
+//! How long the parts of a round take.
+
+use std::time::Duration;
+
+use crate::fault::Faults;
+
+/// How long the parts of a round take, and what the runtime is told.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// The users work before the fault.
+    pub before: Duration,
+    /// The fault lasts.
+    pub hold: Duration,
+    /// The same for what is frozen.
+    pub freeze: Duration,
+    /// The users work after it.
+    pub after: Duration,
+    /// How long a user waits for an answer.
+    pub patience: Duration,
+    /// The longest pause of the consumer between two tries.
+    pub longest_pause: Duration,
+    /// Settings that differ from the defaults.
+    pub settings: Vec<(&'static str, &'static str)>,
+    /// By how much promised times may be exceeded: 1 on a machine that does nothing else.
+    pub slack: u32,
+}
+
+impl Pace {
+    /// By which a promise is judged: every setting has its default, what is frozen stays so for 20 s.
+    pub fn full() -> Self {
+        Self {
+            before: Duration::from_secs(3),
+            hold: Duration::from_secs(6),
+            freeze: Duration::from_secs(20),
+            after: Duration::from_secs(2),
+            patience: Duration::from_secs(15),
+            longest_pause: Duration::from_secs(5),
+            settings: Vec::new(),
+            slack: 1,
+        }
+    }
+
+    /// For a test of every fault within two minutes, on a machine that runs other tests too: time-outs are shorter, since
+    /// what is frozen stays so for little more than a second.
+    pub fn short() -> Self {
+        Self {
+            before: Duration::from_millis(400),
+            hold: Duration::from_secs(1),
+            freeze: Duration::from_millis(1_500),
+            after: Duration::from_millis(200),
+            // Nobody is left to wait by a fault that lasts a second: only a busy machine takes this long.
+            patience: Duration::from_secs(10),
+            longest_pause: Duration::from_secs(1),
+            settings: vec![("REDIS_TIMEOUT_MS", "500"), ("MYSQL_TIMEOUT_MS", "500")],
+            slack: 8,
+        }
+    }
+
+    /// How long these faults last together.
+    pub(crate) fn hold_of(&self, faults: &Faults) -> Duration {
+        let holds = faults.0.iter().map(|fault| {
+            let hold = if fault.is_freeze() { self.freeze } else { self.hold };
+            hold.max(fault.lasts_at_least())
+        });
+        holds.max().unwrap_or_default()
+    }
+}
