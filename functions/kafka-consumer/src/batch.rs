@@ -84,7 +84,7 @@ impl Record {
         Self {
             group: group.to_owned(),
             topic: record.topic.unwrap_or_else(|| topic.to_owned()),
-            partition: record.partition.or_else(|| partition.parse().ok()).unwrap_or(UNKNOWN.into()),
+            partition: record.partition.or_else(|| partition.parse().ok()).unwrap_or(UNKNOWN),
             offset: record.offset.unwrap_or(UNKNOWN.into()),
             key: record.key,
             value: record.value,

@@ -263,7 +263,7 @@ async fn send_again(
     match sent {
         Ok(()) => {
             tracing::warn!(message_id = %id, "compensate: the message was lost on its way to MySQL; sent again");
-            return Ok(Sent::ByKafka);
+            Ok(Sent::ByKafka)
         }
         Err(error) if error.retry == Retry::Permanent => {
             if without_kafka(app, partition, &event, &error).await {
