@@ -195,14 +195,13 @@ async fn a_letter_that_does_not_say_where_it_came_from_is_refused() {
     assert_eq!((answer.sent, answer.refused.len()), (0, 1), "{answer}");
 }
 
-/// One letter that its topic is too small for, and one whose partition is no more, keep nobody back.
+/// A letter that its topic is too small for keeps nobody back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_kafka_refuses_stays_and_those_behind_it_go_back() {
     let config = own_topics(&servers().await, 10).await;
     let queue = Queue::new(&config).unwrap();
     let large: Vec<u8> = rand::random_iter().take(5_000).collect();
     queue.dead_letter(letter(&config, 4, 1, large, "too large")).await.unwrap();
-    queue.dead_letter(letter(&config, 12, 2, event(2), "from a partition that is no more")).await.unwrap();
     queue.dead_letter(letter(&config, 4, 3, event(3), "good")).await.unwrap();
     set_max_message_bytes(&config, &config.topic, 1_500).await;
     let all =
@@ -210,7 +209,7 @@ async fn a_letter_that_kafka_refuses_stays_and_those_behind_it_go_back() {
     eventually("the topic has its new limit", WAIT, async || {
         let redriven = dlq::redrive(&config, all()).await.unwrap();
         assert!(redriven.interrupted.is_none(), "{redriven}");
-        redriven.refused.len() == 2
+        redriven.refused.len() == 1
     })
     .await;
     assert_eq!(dlq::redrive(&config, all()).await.unwrap().sent, 1);

@@ -10,7 +10,6 @@ use hongyan::queue::client::{ClientEvents, client_config, refused};
 use hongyan::queue::error::{is_permanent, kafka_error};
 use hongyan::store::{Persisted, Store};
 use hongyan_kafka_consumer::batch::Content;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::runtime::Handle;
@@ -128,7 +127,8 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
             }
             match runtime.block_on(send(&producer, &config.dead_letter_topic, &letter)) {
                 Ok(()) => redriven.sent += 1,
-                Err(error) if is_the_letters_own(&error) => {
+                // Too large for its topic: it would be each time again, and others are not.
+                Err(error) if is_permanent(&error) => {
                     let Letter { partition, offset, .. } = letter;
                     let reason = format!("Kafka refuses it where it came from: {error}");
                     redriven.refused.push(Refused { partition, offset, reason });
@@ -147,17 +147,6 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
         Ok(redriven)
     })
     .await
-}
-
-/// Whether Kafka would refuse this letter each time again, and takes others: it is too large for its topic, or the place
-/// that it came from is no more.
-fn is_the_letters_own(error: &KafkaError) -> bool {
-    let gone = [
-        RDKafkaErrorCode::UnknownPartition,
-        RDKafkaErrorCode::UnknownTopic,
-        RDKafkaErrorCode::UnknownTopicOrPartition,
-    ];
-    is_permanent(error) || error.rdkafka_error_code().is_some_and(|code| gone.contains(&code))
 }
 
 /// Why the letter must stay, if it must.
