@@ -192,7 +192,10 @@ async fn connections_to_a_writer_that_was_demoted_are_replaced_within_the_call()
     }
     store.recall(&[recall(&messages[0], 99)]).await.unwrap();
     assert_eq!(new.message(messages[0].id).await.unwrap().unwrap().status, Status::Recalled);
-    assert_eq!(new.visible_before(conversation(), user(1), None, 100).await.unwrap().len(), messages.len() - 1);
+    assert_eq!(
+        new.visible_before(conversation(), user(1), None, 100).await.unwrap().len(),
+        messages.len() - 1
+    );
     assert_eq!(old.visible_before(conversation(), user(1), None, 100).await.unwrap().len(), 1);
     old_server.stop().await.unwrap();
 }
