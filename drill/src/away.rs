@@ -126,7 +126,9 @@ impl Away {
             | What::RemakeTopic
             | What::LoseTopic
             | What::LockMetadata => {
-                let failed = kinds.iter().filter(|(_, tally)| tally.failed() > 0);
+                // On a machine that others use as well, one request may meet another server's time-out.
+                let allowed = u64::from(slack > 1);
+                let failed = kinds.iter().filter(|(_, tally)| tally.failed() > allowed);
                 broken.extend(failed.map(|(kind, tally)| {
                     format!("{} of {} {kind}s failed", tally.failed(), tally.failed() + tally.ok)
                 }));
