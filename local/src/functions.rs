@@ -7,11 +7,10 @@ use aws_lambda_events::apigw::{
     ApiGatewayWebsocketProxyRequest,
 };
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use aws_lambda_events::kafka::KafkaEvent;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hongyan::app::App;
-use hongyan::queue::KafkaBatchResponse;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_scheduled_compensator::Summary;
 use lambda_runtime::Error;
 

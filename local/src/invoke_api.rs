@@ -10,11 +10,10 @@ use aws_lambda_events::apigw::{
     ApiGatewayWebsocketProxyRequest,
 };
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use aws_lambda_events::kafka::KafkaEvent;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hongyan::queue::KafkaBatchResponse;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_scheduled_compensator::Summary;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};

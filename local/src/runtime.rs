@@ -18,7 +18,7 @@ use crate::functions::{AllFunctions, InProcess};
 use crate::gateway::{self, Behind, Gateway, GatewayOptions, HealthCheck, ServerHealth};
 use crate::invoke_api::InvokeApi;
 use crate::schedule::{self, Schedule};
-use crate::trigger::{Trigger, TriggerError, TriggerOptions};
+use crate::trigger::{Trigger, TriggerError, TriggerHealth, TriggerOptions};
 
 /// How long `GET /health` waits for a server.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -132,7 +132,7 @@ impl Runtime {
             functions: Arc::new(functions),
             auth: app.auth.clone(),
             clock: options.clock,
-            health: health_of(app.clone()),
+            health: health_of(app.clone(), trigger.as_ref().map(Trigger::health)),
             metrics: options.metrics,
         };
         let gateway = Gateway::start(options.listener, options.gateway, behind)?;
@@ -186,16 +186,17 @@ pub fn own_endpoint(mut address: SocketAddr) -> Url {
     gateway::url_of(address)
 }
 
-/// Asks the three servers at the same time.
-fn health_of(app: Arc<App>) -> HealthCheck {
+/// Asks the three servers at the same time. Kafka is not well either while nothing reads the topic.
+fn health_of(app: Arc<App>, trigger: Option<TriggerHealth>) -> HealthCheck {
     Arc::new(move || {
-        let app = app.clone();
+        let (app, trigger) = (app.clone(), trigger.clone());
         async move {
-            let (redis, kafka, mysql) = tokio::join!(
+            let (redis, mut kafka, mysql) = tokio::join!(
                 in_time(Server::Redis, app.cache.ping()),
                 in_time(Server::Kafka, app.queue.ping()),
                 in_time(Server::MySql, app.store.ping()),
             );
+            kafka.answer = kafka.answer.and_then(|()| trigger.map_or(Ok(()), |trigger| trigger.check()));
             vec![redis, kafka, mysql]
         }
         .boxed()

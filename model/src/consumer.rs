@@ -1,81 +1,9 @@
-//! The consumer, one input or output a step. A step returns `false` when it has to wait for a row lock.
+//! The consumer, one input or output a step. A step returns `false` when it has to wait for a lock of MySQL.
 
-use crate::rules::{Bounds, Rules, TombstoneRead};
-use crate::state::{Blind, Detail, IDLE, LOG, Phase, Record, Row, State, Unconfirmed, Work};
-
-/// Who holds a transaction open: an instance, a recaller, or the compensator.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Instance(usize),
-    Recaller(usize),
-    Compensator,
-}
-
-/// Another open transaction holds the row of `m` (inserted, or set to status 0).
-pub(crate) fn row_locked(s: &State, m: usize, me: Owner, rules: &Rules) -> bool {
-    use crate::state::{Compensator, Recaller};
-    let inserted_holds = rules.tombstone_read != TombstoneRead::BeforeInsert;
-    (0..2).any(|i| {
-        me != Owner::Instance(i)
-            && (0..2).any(|k| {
-                s.inst[i].work[k] != Work::None
-                    && s.record(i, k).message() == m
-                    && match s.inst[i].phase {
-                        Phase::Inserted => inserted_holds && s.inst[i].work[k] == Work::Go,
-                        Phase::RecallOpen | Phase::UndoOpen => s.inst[i].hit[k],
-                        _ => false,
-                    }
-            })
-    }) || (me != Owner::Recaller(m) && s.msgs[m].recaller == Recaller::Open(true))
-        || (me != Owner::Compensator && matches!(s.comp, Compensator::Open(c, true) if usize::from(c) == m))
-}
-
-/// Another open transaction has inserted the tombstone of `m`.
-pub(crate) fn tombstone_locked(s: &State, m: usize, me: Owner, rules: &Rules) -> bool {
-    use crate::state::{Compensator, Recaller};
-    if !rules.tombstone {
-        return false;
-    }
-    (0..2).any(|i| {
-        me != Owner::Instance(i)
-            && (0..2).any(|k| {
-                let w = s.inst[i].work[k];
-                w != Work::None
-                    && s.record(i, k).message() == m
-                    && match s.inst[i].phase {
-                        Phase::RecallOpen => matches!(w, Work::Recall | Work::Forward),
-                        Phase::UndoOpen => w == Work::Undo,
-                        _ => false,
-                    }
-            })
-    }) || (me != Owner::Recaller(m) && matches!(s.msgs[m].recaller, Recaller::Open(_)))
-        || (me != Owner::Compensator && matches!(s.comp, Compensator::Open(c, _) if usize::from(c) == m))
-}
-
-/// The first half of the recall transaction: tombstone and update. `None`: wait. Else: did it touch a row.
-pub(crate) fn recall_tx(s: &State, m: usize, me: Owner, rules: &Rules) -> Option<bool> {
-    let wait = tombstone_locked(s, m, me, rules) || row_locked(s, m, me, rules);
-    (!wait).then(|| s.msgs[m].row != Row::Absent)
-}
-
-/// Its commit.
-pub(crate) fn recall_commit(s: &mut State, m: usize, hit: bool, rules: &Rules) {
-    s.msgs[m].tombstone = rules.tombstone;
-    if hit {
-        s.msgs[m].row = Row::Recalled;
-    }
-}
-
-/// *Mark recalled* by somebody who knows that MySQL has the recall.
-pub(crate) fn confirm(s: &mut State, m: usize, rules: &Rules) {
-    let msg = &mut s.msgs[m];
-    if msg.detail != Detail::Missing || rules.recall_stub {
-        msg.detail = Detail::Confirmed;
-    }
-    if msg.blind == Blind::UntilConfirmed {
-        msg.blind = Blind::No;
-    }
-}
+use crate::conversation::{Owner, commit_recall, commit_row, must_wait};
+use crate::redis::{confirm, heal_list, put_back};
+use crate::rules::{Bounds, LateUnread, Rules};
+use crate::state::{Detail, IDLE, LOG, Phase, Record, Row, State, Unconfirmed, Work, small};
 
 fn any(s: &State, i: usize, of: &[Work]) -> bool {
     s.inst[i].work.iter().any(|w| of.contains(w))
@@ -114,9 +42,16 @@ fn lock_and_check(s: &mut State, i: usize, rules: &Rules) {
         if s.inst[i].work[k] != Work::Go {
             continue;
         }
-        let offset = s.inst[i].start + u8::try_from(k).unwrap_or(0);
+        let offset = s.inst[i].start + small(k);
         let m = s.record(i, k).message();
+        let receiver_may_have_read = s.position > 0 || s.budget.reads > 0;
         let msg = &mut s.msgs[m];
+        let late = match rules.late_unread {
+            LateUnread::UnknownOrPendingUnread => msg.detail == Detail::Missing || msg.pending_unread,
+            LateUnread::Unknown => msg.detail == Detail::Missing,
+            LateUnread::Position => false,
+        };
+        s.inst[i].late[k] = late && receiver_may_have_read;
         let free = msg.lock.is_none() || (rules.lock_names_record && msg.lock == Some(offset));
         s.inst[i].work[k] = if !free {
             if rules.lock_names_record { Work::Failed } else { Work::Done }
@@ -130,83 +65,77 @@ fn lock_and_check(s: &mut State, i: usize, rules: &Rules) {
     s.inst[i].phase = after_checks(s, i);
 }
 
+/// Opens the PERSIST transaction: the lock, the numbers, the rows, and a plain look for tombstones.
 fn insert(s: &mut State, i: usize, rules: &Rules) -> bool {
-    if rules.tombstone_read == TombstoneRead::BeforeInsert {
-        for k in 0..2 {
-            let m = s.record(i, k).message();
-            if s.inst[i].work[k] == Work::Go && s.msgs[m].tombstone {
-                s.inst[i].work[k] = Work::Undone;
-            }
-        }
-    } else if (0..2).any(|k| {
-        s.inst[i].work[k] == Work::Go && row_locked(s, s.record(i, k).message(), Owner::Instance(i), rules)
-    }) {
+    if !rules.number_under_lock && !s.inst[i].numbered {
+        s.inst[i].base = s.last_seq;
+        s.inst[i].numbered = true;
+        return true;
+    }
+    let of_batch: Vec<usize> =
+        (0..2).filter(|&k| s.inst[i].work[k] == Work::Go).map(|k| s.record(i, k).message()).collect();
+    if must_wait(s, Owner::Instance(i), &of_batch, rules) {
         return false;
     }
+    for k in 0..2 {
+        let m = s.record(i, k).message();
+        s.inst[i].hit[k] = s.inst[i].work[k] == Work::Go && s.msgs[m].tombstone;
+    }
+    if !s.inst[i].numbered {
+        s.inst[i].base = s.last_seq;
+    }
+    s.inst[i].epoch = s.generation;
     s.inst[i].phase = Phase::Inserted;
     true
 }
 
-fn read_tombstones_and_commit(s: &mut State, i: usize, rules: &Rules) -> bool {
-    let wait = (0..2).any(|k| {
-        let m = s.record(i, k).message();
-        s.inst[i].work[k] == Work::Go
-            && match rules.tombstone_read {
-                TombstoneRead::LockingAfterInsert => tombstone_locked(s, m, Owner::Instance(i), rules),
-                TombstoneRead::PlainAfterInsert => false,
-                TombstoneRead::BeforeInsert => row_locked(s, m, Owner::Instance(i), rules),
-            }
-    });
-    if wait {
-        return false;
-    }
-    let late_look = rules.tombstone_read != TombstoneRead::BeforeInsert;
+fn commit_rows(s: &mut State, i: usize, rules: &Rules) {
+    let mut last = s.inst[i].base;
     for k in 0..2 {
-        let m = s.record(i, k).message();
-        let msg = &mut s.msgs[m];
-        match s.inst[i].work[k] {
-            Work::Go if late_look && msg.tombstone => {
-                msg.row = Row::Recalled;
-                s.inst[i].work[k] = Work::Undone;
-            }
-            Work::Go => {
-                msg.row = match msg.row {
-                    Row::Absent => Row::Live,
-                    _ if !rules.unique_id => Row::Twice,
-                    row => row,
-                };
-                s.inst[i].work[k] = Work::Written;
-            }
-            _ => {}
+        if s.inst[i].work[k] != Work::Go {
+            continue;
         }
+        let (m, recalled, late) = (s.record(i, k).message(), s.inst[i].hit[k], s.inst[i].late[k]);
+        last = commit_row(s, m, recalled, late, last, rules);
+        let live = matches!(s.msgs[m].row, Row::Live | Row::Twice);
+        s.inst[i].work[k] = if live { Work::Written } else { Work::Undone };
     }
+    close(s, i);
     s.inst[i].phase = after_persist(s, i);
-    true
+}
+
+/// The instance's transaction is over.
+fn close(s: &mut State, i: usize) {
+    s.inst[i].hit = [false; 2];
+    s.inst[i].late = [false; 2];
+    s.inst[i].base = 0;
+    s.inst[i].numbered = false;
 }
 
 fn open_recalls(s: &mut State, i: usize, of: &[Work], next: Phase, rules: &Rules) -> bool {
-    let mut hit = [false; 2];
-    for (k, h) in hit.iter_mut().enumerate() {
-        if of.contains(&s.inst[i].work[k]) {
-            match recall_tx(s, s.record(i, k).message(), Owner::Instance(i), rules) {
-                Some(touched) => *h = touched,
-                None => return false,
-            }
-        }
+    let of_batch: Vec<usize> =
+        (0..2).filter(|&k| of.contains(&s.inst[i].work[k])).map(|k| s.record(i, k).message()).collect();
+    if must_wait(s, Owner::Instance(i), &of_batch, rules) {
+        return false;
     }
-    s.inst[i].hit = hit;
+    for k in 0..2 {
+        let m = s.record(i, k).message();
+        s.inst[i].hit[k] = of.contains(&s.inst[i].work[k]) && s.msgs[m].row != Row::Absent;
+    }
+    s.inst[i].base = s.last_seq;
     s.inst[i].phase = next;
     true
 }
 
 fn commit_recalls(s: &mut State, i: usize, of: &[Work], rules: &Rules) {
+    let mut last = s.inst[i].base;
     for k in 0..2 {
         if of.contains(&s.inst[i].work[k]) {
             let (m, hit) = (s.record(i, k).message(), s.inst[i].hit[k]);
-            recall_commit(s, m, hit, rules);
+            last = commit_recall(s, m, hit, last, rules);
         }
     }
-    s.inst[i].hit = [false; 2];
+    close(s, i);
 }
 
 fn mark(s: &mut State, i: usize, rules: &Rules) {
@@ -218,7 +147,11 @@ fn mark(s: &mut State, i: usize, rules: &Rules) {
                 match msg.detail {
                     Detail::Missing => s.inst[i].work[k] = Work::WrittenMissing,
                     d if d.recalled() && rules.third_check => s.inst[i].work[k] = Work::Undo,
-                    _ => msg.detail = Detail::Persisted,
+                    _ => {
+                        // Its epoch stays: nobody has asked MySQL whether the message is recalled.
+                        msg.detail = Detail::Persisted;
+                        msg.pending_unread = false;
+                    }
                 }
             }
             Work::Recall | Work::Forward | Work::Undone => {
@@ -232,25 +165,6 @@ fn mark(s: &mut State, i: usize, rules: &Rules) {
     s.inst[i].phase = if any(s, i, &[Work::Undo]) { Phase::ToUndo } else { Phase::ToHeal };
 }
 
-fn heal_list(s: &mut State, m: usize, rules: &Rules) {
-    if !rules.heal {
-        return;
-    }
-    s.lease = false;
-    s.floor = s.floor.max(u8::try_from(m).unwrap_or(0) + 1);
-    // What is older than the list's end is MySQL's to show; putting it behind the end could tear a hole.
-    if s.tail().is_some_and(|tail| m > tail) {
-        s.msgs[m].listed = true;
-    }
-}
-
-/// Writes a detail from a row that was read earlier.
-pub(crate) fn put_back(s: &mut State, m: usize, rules: &Rules) {
-    if s.msgs[m].detail == Detail::Missing || !rules.put_back_nx {
-        s.msgs[m].detail = Detail::Persisted;
-    }
-}
-
 fn heal(s: &mut State, i: usize, rules: &Rules) {
     for k in 0..2 {
         let work = s.inst[i].work[k];
@@ -258,10 +172,10 @@ fn heal(s: &mut State, i: usize, rules: &Rules) {
             continue;
         }
         let m = s.record(i, k).message();
-        let offset = s.inst[i].start + u8::try_from(k).unwrap_or(0);
+        let offset = s.inst[i].start + small(k);
         if matches!(work, Work::Written | Work::WrittenMissing) {
             if work == Work::WrittenMissing {
-                put_back(s, m, rules);
+                put_back(s, m, s.inst[i].epoch, rules);
             }
             heal_list(s, m, rules);
             if s.msgs[m].unconfirmed == Unconfirmed::Send || !rules.guarded_pending_removal {
@@ -278,7 +192,20 @@ fn heal(s: &mut State, i: usize, rules: &Rules) {
             s.msgs[m].lock = None;
         }
     }
+    s.inst[i].epoch = 0;
     s.inst[i].phase = Phase::ToCommit;
+}
+
+/// Redis refuses what instance `i` was about to write: these records come again.
+fn redis_refuses(s: &mut State, i: usize) {
+    let locking = s.inst[i].phase == Phase::Checked;
+    for w in &mut s.inst[i].work {
+        let failed = if locking { *w == Work::Go } else { !matches!(w, Work::None | Work::Done) };
+        if failed {
+            *w = Work::Failed;
+        }
+    }
+    s.inst[i].phase = if locking { after_checks(s, i) } else { Phase::ToCommit };
 }
 
 fn commit_offset(s: &mut State, i: usize, rules: &Rules) {
@@ -299,9 +226,10 @@ pub(crate) fn step(s: &mut State, i: usize, rules: &Rules) -> bool {
     const RECALLS: [Work; 2] = [Work::Recall, Work::Forward];
     match s.inst[i].phase {
         Phase::Idle => return false,
+        Phase::Checked | Phase::ToMark | Phase::ToHeal if s.refuses => redis_refuses(s, i),
         Phase::Checked => lock_and_check(s, i, rules),
         Phase::ToPersist => return insert(s, i, rules),
-        Phase::Inserted => return read_tombstones_and_commit(s, i, rules),
+        Phase::Inserted => commit_rows(s, i, rules),
         Phase::ToRecall => return open_recalls(s, i, &RECALLS, Phase::RecallOpen, rules),
         Phase::RecallOpen => {
             commit_recalls(s, i, &RECALLS, rules);
@@ -337,6 +265,7 @@ pub(crate) fn mysql_refuses(s: &mut State, i: usize) {
             *w = Work::Failed;
         }
     }
+    close(s, i);
     s.inst[i].phase = if phase == Phase::ToUndo { Phase::ToHeal } else { after_recall(s, i) };
 }
 

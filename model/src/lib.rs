@@ -1,13 +1,23 @@
-//! An exhaustive model of Hongyan's protocol: senders, recallers, the consumer, the compensator and a query work on
-//! Redis, one Kafka partition and MySQL, one input or output a step, while consumers crash, old instances live on,
-//! Redis loses its memory and each store refuses now and then. `docs/model.md` says what it shows and how to run it.
+//! An exhaustive model of Hongyan's protocol. Senders, recallers, the consumer, the compensator, queries, a client of
+//! changes and a receiver who reads work on Redis, one Kafka partition and MySQL, one input or output a step. Meanwhile
+//! consumers crash, old instances live on, Redis loses its data or refuses writes, and each store fails now and then.
+//! `docs/model.md` says what the model shows and how to run it.
 
+pub mod action;
+mod client;
+mod compensator;
 mod consumer;
-pub mod model;
+mod conversation;
+mod model;
 pub mod properties;
+mod protocol;
+mod query;
+mod recaller;
+mod redis;
 pub mod rules;
+mod sender;
 pub mod state;
-mod steps;
 
-pub use model::{Action, Protocol};
-pub use rules::{Bounds, Rules, TombstoneRead};
+pub use action::Action;
+pub use protocol::Protocol;
+pub use rules::{Bounds, LateUnread, Rules};

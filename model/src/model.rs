@@ -1,140 +1,67 @@
-//! The actions of everybody, and what each does.
+//! The steps that are possible in a state, and the state after each.
 
 use stateright::{Model, Property};
 
-use crate::consumer;
-use crate::rules::{Bounds, Rules};
+use crate::action::{Action, KafkaAnswer, RedisAnswer};
+use crate::protocol::Protocol;
 use crate::state::{
-    Blind, Budget, Compensator, Detail, IDLE, LOG, Message, Phase, Query, Recaller, Record, Row, Sender,
-    State, Unconfirmed, Work,
+    Asking, Blind, Budget, Client, Compensator, Detail, IDLE, LOG, Message, NO_QUERY, Phase, QueryPhase,
+    Recaller, Record, Row, Sender, State, Unconfirmed, View, Work, small,
 };
-
-/// The protocol under given rules, in a world of given bounds.
-#[derive(Clone, Debug)]
-pub struct Protocol {
-    /// Which rules are in force.
-    pub rules: Rules,
-    /// How much may happen.
-    pub bounds: Bounds,
-}
-
-/// How Redis answers a sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedisAnswer {
-    /// All written.
-    Ok,
-    /// An error, nothing written.
-    Refused,
-    /// An error, but detail and sorted set were written and the list was not.
-    HalfWritten,
-}
-
-/// How Kafka answers a produce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KafkaAnswer {
-    /// Acknowledged.
-    Ok,
-    /// An error, and the record is gone.
-    Refused,
-    /// An error, but the record still arrives some time.
-    Late,
-}
-
-/// One atomic step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each names the step it is")]
-pub enum Action {
-    SendToRedis(usize, RedisAnswer),
-    SendToKafka(usize, KafkaAnswer),
-    LateRecordArrives(usize),
-    RecallSetsFlag(usize),
-    RecallMarks(usize),
-    RecallFindsRedisAway(usize),
-    RecallProduces(usize, KafkaAnswer),
-    RecallOpensTransaction(usize),
-    RecallCommits(usize),
-    RecallMarksAgain(usize),
-    RecallFindsMySqlAway(usize),
-    RecallerDies(usize),
-    ConsumerReads(usize, u8),
-    ConsumerStep(usize, Phase),
-    ConsumerFindsMySqlAway(usize),
-    ConsumerCrashes(usize),
-    Rebalance(usize),
-    LockExpires(usize),
-    CompensatorPicks(usize),
-    CompensatorStep(Compensator),
-    QueryReadsList,
-    QueryReadsRows,
-    QueryReadsDetails,
-    QueryRefills,
-    RedisLosesAll,
-    DetailExpires(usize),
-    FlagExpires(usize),
-    ListEvicted,
-}
-
-pub(crate) fn small(m: usize) -> u8 {
-    u8::try_from(m).unwrap_or(u8::MAX)
-}
+use crate::{client, compensator, consumer, conversation, query, recaller, redis, sender};
 
 const FRESH: Message = Message {
     detail: Detail::Missing,
+    epoch: 0,
     flag: false,
     lock: None,
     unconfirmed: Unconfirmed::No,
     listed: false,
+    indexed: false,
+    pending_unread: false,
     row: Row::Absent,
+    seq: 0,
     tombstone: false,
+    recall_seq: 0,
+    unshown: false,
     sender: Sender::New,
+    old: false,
+    by_redis: false,
     late: false,
     only_redis: false,
     lost_by_redis: false,
     resent: 0,
     recaller: Recaller::Idle,
     marked: false,
-    was_missing: false,
     event: false,
     deferred: false,
     blind: Blind::No,
+    read_seen: false,
+    view: View::Unknown,
 };
 
+fn lock_can_expire(s: &State, offset: u8) -> bool {
+    !s.inst.iter().any(|i| {
+        let works = i.work.iter().filter(|w| **w != Work::None).count();
+        !i.zombie
+            && !matches!(i.phase, Phase::Idle | Phase::Checked)
+            && (i.start..i.start + small(works)).contains(&offset)
+    })
+}
+
 impl Protocol {
-    /// Nobody has anything left to do.
-    #[must_use]
-    pub fn at_rest(s: &State) -> bool {
-        s.committed == s.len
-            && s.comp == Compensator::Idle
-            && s.query == Query::Idle
-            && s.inst.iter().all(|i| i.phase == Phase::Idle)
-            && s.msgs.iter().all(|m| {
-                !m.late
-                    && m.unconfirmed == Unconfirmed::No
-                    && !matches!(m.sender, Sender::Wrote(_))
-                    && matches!(
-                        m.recaller,
-                        Recaller::Idle | Recaller::Ok | Recaller::Unavailable | Recaller::Dead
-                    )
-            })
-    }
-
-    fn lock_can_expire(s: &State, offset: u8) -> bool {
-        !s.inst.iter().any(|i| {
-            let works = i.work.iter().filter(|w| **w != Work::None).count();
-            !i.zombie
-                && !matches!(i.phase, Phase::Idle | Phase::Checked)
-                && (i.start..i.start + small(works)).contains(&offset)
-        })
-    }
-
-    fn message_actions(&self, s: &State, m: usize, out: &mut Vec<Action>) {
-        let (b, left, msg) = (&self.bounds, &s.budget, &s.msgs[m]);
+    fn sender_actions(&self, s: &State, m: usize, out: &mut Vec<Action>) {
+        let (left, msg) = (&s.budget, &s.msgs[m]);
         match msg.sender {
             // Ids rise in the order of the sends, so the two messages are not interchangeable.
-            Sender::New if m == 0 || b.slow_sender || s.msgs[0].sender != Sender::New => {
-                out.push(Action::SendToRedis(m, RedisAnswer::Ok));
-                if left.redis_refusals > 0 {
+            Sender::New if m == 0 || self.bounds.slow_sender || s.msgs[0].sender != Sender::New => {
+                if !s.refuses {
+                    out.push(Action::SendToRedis(m, RedisAnswer::Ok));
+                }
+                if s.refuses || left.redis_refusals > 0 {
                     out.push(Action::SendToRedis(m, RedisAnswer::Refused));
+                }
+                if !s.refuses && left.redis_refusals > 0 {
                     out.push(Action::SendToRedis(m, RedisAnswer::HalfWritten));
                 }
             }
@@ -150,52 +77,54 @@ impl Protocol {
         if msg.late {
             out.push(Action::LateRecordArrives(m));
         }
+    }
+
+    fn recaller_actions(&self, s: &State, m: usize, out: &mut Vec<Action>) {
+        let (left, msg) = (&s.budget, &s.msgs[m]);
+        let redis_write = match msg.recaller {
+            Recaller::Idle if m < self.bounds.recalls && msg.sender == Sender::Accepted => {
+                Some(Action::RecallSetsFlag(m))
+            }
+            Recaller::Flagged => Some(Action::RecallMarks(m)),
+            Recaller::MarkNext => Some(Action::RecallMarksAgain(m)),
+            _ => None,
+        };
+        if let Some(write) = redis_write {
+            if !s.refuses {
+                out.push(write);
+            }
+            if s.refuses || left.redis_refusals > 0 {
+                out.push(Action::RecallFindsRedisAway(m));
+            }
+        }
         match msg.recaller {
-            Recaller::Idle if m < b.recalls && msg.sender == Sender::Accepted => {
-                out.push(Action::RecallSetsFlag(m));
-                if left.redis_refusals > 0 {
-                    out.push(Action::RecallFindsRedisAway(m));
-                }
-            }
-            Recaller::Flagged => {
-                out.push(Action::RecallMarks(m));
-                if left.redis_refusals > 0 {
-                    out.push(Action::RecallFindsRedisAway(m));
-                }
-            }
             Recaller::Marked => {
                 out.push(Action::RecallProduces(m, KafkaAnswer::Ok));
                 if left.kafka_refusals > 0 {
                     out.push(Action::RecallProduces(m, KafkaAnswer::Refused));
                 }
             }
-            Recaller::MySqlNext => {
-                out.push(Action::RecallOpensTransaction(m));
-                if left.mysql_refusals > 0 {
-                    out.push(Action::RecallFindsMySqlAway(m));
-                }
-            }
-            Recaller::Open(_) => out.push(Action::RecallCommits(m)),
-            Recaller::MarkNext => {
-                out.push(Action::RecallMarksAgain(m));
-                if left.redis_refusals > 0 {
-                    out.push(Action::RecallFindsRedisAway(m));
-                }
-            }
+            Recaller::MySqlNext => out.push(Action::RecallOpensTransaction(m)),
+            Recaller::Open(..) => out.push(Action::RecallCommits(m)),
+            Recaller::RaiseNext => out.push(Action::RecallRaisesGeneration(m)),
+            Recaller::WaitNext => out.push(Action::RecallHasWaited(m)),
             _ => {}
         }
-        let mid_recall = matches!(
-            msg.recaller,
-            Recaller::Flagged
-                | Recaller::Marked
-                | Recaller::MySqlNext
-                | Recaller::Open(_)
-                | Recaller::MarkNext
-        );
-        if mid_recall && left.recaller_deaths > 0 {
+        if matches!(msg.recaller, Recaller::MySqlNext | Recaller::RaiseNext) && left.mysql_refusals > 0 {
+            out.push(Action::RecallFindsMySqlAway(m));
+        }
+        let ended =
+            matches!(msg.recaller, Recaller::Idle | Recaller::Ok | Recaller::Unavailable | Recaller::Dead);
+        if !ended && left.recaller_deaths > 0 {
             out.push(Action::RecallerDies(m));
         }
-        if msg.lock.is_some_and(|o| Self::lock_can_expire(s, o)) {
+    }
+
+    fn message_actions(&self, s: &State, m: usize, out: &mut Vec<Action>) {
+        let (b, msg) = (&self.bounds, &s.msgs[m]);
+        self.sender_actions(s, m, out);
+        self.recaller_actions(s, m, out);
+        if msg.lock.is_some_and(|o| lock_can_expire(s, o)) {
             out.push(Action::LockExpires(m));
         }
         let has_ttl = matches!(msg.detail, Detail::Persisted | Detail::Confirmed);
@@ -213,9 +142,15 @@ impl Protocol {
         }
         let sent = matches!(msg.sender, Sender::Accepted | Sender::Refused);
         let read_all = s.committed == s.len && s.inst.iter().all(|i| i.zombie || i.phase == Phase::Idle);
-        let due = sent && (read_all || !b.patient_compensator);
+        let due = sent && !s.refuses && (read_all || !b.patient_compensator);
         if s.comp == Compensator::Idle && msg.unconfirmed != Unconfirmed::No && due && msg.resent < 3 {
             out.push(Action::CompensatorPicks(m));
+        }
+        if b.pushes && client::message_push(s, m) {
+            out.push(Action::PushArrives(m));
+        }
+        if b.pushes && client::recall_push(s, m, &self.rules) {
+            out.push(Action::RecallPushArrives(m));
         }
     }
 
@@ -239,6 +174,53 @@ impl Protocol {
             out.push(Action::Rebalance(i));
         }
     }
+
+    fn reader_actions(&self, s: &State, out: &mut Vec<Action>) {
+        match s.query.phase {
+            QueryPhase::Idle if s.budget.queries > 0 => {
+                out.push(Action::QueryBegins(0));
+                if self.redis_may_refuse() {
+                    out.push(Action::QueryBegins(1));
+                }
+            }
+            QueryPhase::Idle => {}
+            phase => out.push(Action::QueryStep(phase)),
+        }
+        for p in 0..2 {
+            if s.known[p].is_some_and(|known| known != s.generation) {
+                out.push(Action::KnowledgeExpires(p));
+            }
+        }
+        if s.client.exists && (s.client.asking != Asking::Idle || s.last_seq > s.client.cursor) {
+            out.push(Action::ClientStep(s.client.asking));
+        }
+        if s.budget.reads > 0 && client::newest_to_read(s).is_some() {
+            out.push(Action::ReceiverReads);
+        }
+    }
+
+    fn redis_actions(s: &State, out: &mut Vec<Action>) {
+        let left = &s.budget;
+        if left.redis_losses > 0 {
+            out.push(Action::RedisLosesAll);
+        }
+        if s.refuses {
+            out.push(Action::RedisTakesWritesAgain);
+        } else if left.redis_refusing > 0 {
+            out.push(Action::RedisBeginsToRefuse);
+        }
+        if s.demoted.is_some() {
+            out.push(Action::ProcessFindsPrimary);
+        } else if left.failovers > 0 {
+            out.push(Action::RedisFailsOver);
+        }
+        if left.list_evictions > 0 && s.list() {
+            out.push(Action::ListEvicted);
+            if s.msgs.iter().all(|m| m.listed) {
+                out.push(Action::ListTrimmed);
+            }
+        }
+    }
 }
 
 impl Model for Protocol {
@@ -252,26 +234,41 @@ impl Model for Protocol {
             log: [Record::None; LOG],
             len: 0,
             committed: 0,
+            last_seq: 0,
+            position: 0,
+            generation: 0,
+            known: [None; 2],
+            refuses: false,
+            demoted: None,
             inst: [IDLE; 2],
             owner: 0,
             comp: Compensator::Idle,
-            query: Query::Idle,
-            after_recall: [false; 2],
-            rows: [false; 2],
-            lease: false,
-            floor: 0,
+            query: NO_QUERY,
+            client: Client {
+                exists: b.client,
+                cursor: 0,
+                asking: Asking::Idle,
+                page: [View::Unknown; 2],
+                highest: 0,
+            },
             shown: false,
+            left_out: false,
+            appeared_behind: false,
+            renumbered: false,
             overflow: false,
             budget: Budget {
                 crashes: b.crashes,
                 zombies: b.zombies,
                 redis_losses: b.redis_losses,
                 redis_refusals: b.redis_refusals,
+                redis_refusing: b.redis_refusing,
+                failovers: b.failovers,
                 kafka_refusals: b.kafka_refusals,
                 mysql_refusals: b.mysql_refusals,
                 recaller_deaths: b.recaller_deaths,
                 queries: b.queries,
                 list_evictions: b.list_evictions,
+                reads: b.reads,
             },
         }]
     }
@@ -286,32 +283,15 @@ impl Model for Protocol {
         if s.comp != Compensator::Idle {
             out.push(Action::CompensatorStep(s.comp));
         }
-        match s.query {
-            Query::Idle if s.budget.queries > 0 => out.push(Action::QueryReadsList),
-            Query::Idle => {}
-            Query::Listed => out.push(Action::QueryReadsRows),
-            Query::Rows => out.push(Action::QueryReadsDetails),
-            Query::Answered => out.push(Action::QueryRefills),
-        }
-        if s.budget.redis_losses > 0 {
-            out.push(Action::RedisLosesAll);
-        }
-        if s.budget.list_evictions > 0 && s.list() {
-            out.push(Action::ListEvicted);
-        }
+        self.reader_actions(s, out);
+        Self::redis_actions(s, out);
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut next = last.clone();
         let s = &mut next;
-        match action {
-            Action::SendToRedis(m, answer) => self.send_to_redis(s, m, answer),
-            Action::SendToKafka(m, answer) => Self::send_to_kafka(s, m, answer),
-            Action::LateRecordArrives(m) => {
-                s.msgs[m].late = false;
-                s.msgs[m].only_redis = false;
-                s.append(Record::Persist(small(m)));
-            }
+        // A step that has to wait for a lock is no step.
+        let done = match action {
             Action::RecallSetsFlag(_)
             | Action::RecallMarks(_)
             | Action::RecallFindsRedisAway(_)
@@ -319,18 +299,33 @@ impl Model for Protocol {
             | Action::RecallOpensTransaction(_)
             | Action::RecallCommits(_)
             | Action::RecallMarksAgain(_)
+            | Action::RecallRaisesGeneration(_)
+            | Action::RecallHasWaited(_)
             | Action::RecallFindsMySqlAway(_)
-            | Action::RecallerDies(_) => {
-                if !self.recaller_step(s, action) {
-                    return None;
-                }
+            | Action::RecallerDies(_) => recaller::step(s, action, &self.rules),
+            Action::ConsumerStep(i, _) => consumer::step(s, i, &self.rules),
+            Action::CompensatorStep(_) => compensator::step(s, &self.rules),
+            other => {
+                self.take(s, other);
+                true
             }
+        };
+        done.then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        crate::properties::all()
+    }
+}
+
+impl Protocol {
+    /// A step that never waits.
+    fn take(&self, s: &mut State, action: Action) {
+        match action {
+            Action::SendToRedis(m, answer) => sender::send_to_redis(s, m, answer, &self.rules),
+            Action::SendToKafka(m, answer) => sender::send_to_kafka(s, m, answer),
+            Action::LateRecordArrives(m) => sender::late_record_arrives(s, m),
             Action::ConsumerReads(i, n) => consumer::fetch(s, i, usize::from(n)),
-            Action::ConsumerStep(i, _) => {
-                if !consumer::step(s, i, &self.rules) {
-                    return None;
-                }
-            }
             Action::ConsumerFindsMySqlAway(i) => {
                 s.budget.mysql_refusals -= 1;
                 consumer::mysql_refuses(s, i);
@@ -345,38 +340,43 @@ impl Model for Protocol {
                 s.owner = small(1 - i);
             }
             Action::LockExpires(m) => s.msgs[m].lock = None,
-            Action::CompensatorPicks(m) => Self::compensator_picks(s, m),
-            Action::CompensatorStep(_) => {
-                if !self.compensator_step(s) {
-                    return None;
+            Action::CompensatorPicks(m) => compensator::pick(s, m),
+            Action::QueryBegins(process) => query::begin(s, process, self),
+            Action::QueryStep(_) => query::step(s, &self.rules),
+            Action::KnowledgeExpires(process) => s.known[process] = None,
+            Action::ClientStep(_) => client::step(s, &self.rules),
+            Action::PushArrives(m) => s.msgs[m].view = View::Live,
+            Action::RecallPushArrives(m) => s.msgs[m].view = View::Recalled,
+            Action::ReceiverReads => {
+                if let Some(newest) = client::newest_to_read(s) {
+                    client::receiver_reads(s, newest);
                 }
             }
-            Action::QueryReadsList => {
-                s.budget.queries -= 1;
-                s.query = Query::Listed;
-                s.lease = true;
-                s.after_recall = [0, 1].map(|m: usize| s.msgs[m].recaller == Recaller::Ok);
+            Action::RedisLosesAll => redis::loses_all(s, &self.bounds),
+            Action::RedisBeginsToRefuse => {
+                s.budget.redis_refusing -= 1;
+                s.refuses = true;
+                conversation::excuse_recalls_without_tombstone(s);
             }
-            Action::QueryReadsRows => {
-                s.rows = [0, 1].map(|m: usize| s.msgs[m].row == Row::Live);
-                s.query = Query::Rows;
+            Action::RedisTakesWritesAgain => s.refuses = false,
+            Action::RedisFailsOver => {
+                s.budget.failovers -= 1;
+                s.demoted = Some([0, 1].map(|m: usize| (s.msgs[m].detail, s.msgs[m].epoch)));
+                conversation::excuse_recalls_without_tombstone(s);
             }
-            Action::QueryReadsDetails => Self::query_reads_details(s),
-            Action::QueryRefills => self.query_refills(s),
-            Action::RedisLosesAll => self.redis_loses_all(s),
-            Action::DetailExpires(m) => s.msgs[m].detail = Detail::Missing,
+            Action::ProcessFindsPrimary => s.demoted = None,
+            Action::DetailExpires(m) => s.msgs[m].write_detail(Detail::Missing, 0),
             Action::FlagExpires(m) => s.msgs[m].flag = false,
             Action::ListEvicted => {
                 s.budget.list_evictions -= 1;
-                for msg in &mut s.msgs {
-                    msg.listed = false;
-                }
+                redis::drop_list(s);
             }
+            Action::ListTrimmed => {
+                s.budget.list_evictions -= 1;
+                s.msgs[0].listed = false;
+            }
+            // Steps that may wait are taken in `next_state`.
+            _ => {}
         }
-        Some(next)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        crate::properties::all()
     }
 }

@@ -1,9 +1,9 @@
-//! What must always hold, as predicates of one state.
+//! The promises, as predicates of one state.
 
 use stateright::{Model, Property};
 
-use crate::model::Protocol;
-use crate::state::{Blind, Detail, LOG, Message, Phase, Recaller, Record, Row, Sender, State};
+use crate::protocol::Protocol;
+use crate::state::{Blind, Detail, LOG, Message, Phase, Recaller, Record, Row, Sender, State, View};
 
 /// A send answered 2xx ends as exactly one status 1 row, unless a recall of it was begun.
 pub const NO_LOSS: &str = "no loss";
@@ -19,7 +19,17 @@ pub const GAPLESS: &str = "list is gapless";
 pub const STORES_AGREE: &str = "stores agree";
 /// The compensator adds at most one unread record a message.
 pub const NO_BACKLOG: &str = "compensator feeds no backlog";
-/// Whoever is not finished has a next step.
+/// Nothing appears at or below a number that a client of changes was answered.
+pub const COMPLETE: &str = "a seq once answered stays complete";
+/// A row or a tombstone keeps the number it was given.
+pub const ONE_NUMBER: &str = "a change has one number";
+/// A client of changes that has caught up sees visible messages as visible and recalled ones as recalled.
+pub const TRUE_VIEW: &str = "a client of changes ends with the true view";
+/// From its 201 on a message is on each page that it belongs to, as long as Redis or MySQL has it.
+pub const ON_EVERY_PAGE: &str = "an accepted message is on every page";
+/// A message that was not visible whenever the read position passed its id counts as unread.
+pub const UNREAD: &str = "what was never shown is unread";
+/// Everybody who is not finished has a next step.
 pub const NEVER_STUCK: &str = "never stuck";
 
 pub(crate) fn all() -> Vec<Property<Protocol>> {
@@ -31,6 +41,11 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::always(GAPLESS, gapless),
         Property::always(STORES_AGREE, stores_agree),
         Property::always(NO_BACKLOG, no_backlog),
+        Property::always(COMPLETE, complete),
+        Property::always(ONE_NUMBER, one_number),
+        Property::always(TRUE_VIEW, true_view),
+        Property::always(ON_EVERY_PAGE, on_every_page),
+        Property::always(UNREAD, unread),
         Property::always(NEVER_STUCK, never_stuck),
     ]
 }
@@ -48,7 +63,8 @@ fn no_loss(_: &Protocol, s: &State) -> bool {
 fn recall_wins_now(p: &Protocol, s: &State) -> bool {
     !s.shown
         && s.msgs.iter().all(|m| {
-            let shows = if p.rules.list_of_ids { m.detail.live() } else { m.listed || m.detail.live() };
+            let believed = m.detail.live() && m.epoch == s.generation;
+            let shows = believed || (m.listed && !p.rules.list_of_ids);
             m.recaller != Recaller::Ok || m.blind != Blind::No || !shows
         })
 }
@@ -85,6 +101,38 @@ fn stores_agree(p: &Protocol, s: &State) -> bool {
 /// The recaller was told 503, or died: what it left half-done in Redis goes with the detail's TTL.
 fn unanswered(m: &Message) -> bool {
     matches!(m.recaller, Recaller::Unavailable | Recaller::Dead)
+}
+
+fn complete(_: &Protocol, s: &State) -> bool {
+    !s.appeared_behind
+}
+
+fn one_number(_: &Protocol, s: &State) -> bool {
+    !s.renumbered
+}
+
+fn on_every_page(_: &Protocol, s: &State) -> bool {
+    !s.left_out
+}
+
+fn true_view(_: &Protocol, s: &State) -> bool {
+    !s.client.exists
+        || !Protocol::at_rest(s)
+        || s.msgs.iter().all(|m| match m.row {
+            // A recall that nobody was answered may have been pushed before Redis lost it.
+            Row::Live | Row::Twice => {
+                m.view == View::Live || (m.view == View::Recalled && m.recaller == Recaller::Dead)
+            }
+            Row::Recalled => m.view == View::Recalled,
+            Row::Absent => !m.tombstone || m.view != View::Live,
+        })
+}
+
+fn unread(_: &Protocol, s: &State) -> bool {
+    (0..2).all(|m| {
+        let msg = &s.msgs[m];
+        msg.row != Row::Live || msg.read_seen || msg.unshown || m >= usize::from(s.position)
+    })
 }
 
 fn no_backlog(_: &Protocol, s: &State) -> bool {

@@ -1,4 +1,4 @@
-//! What the three servers and everybody who talks to them hold at one moment.
+//! The state of the three servers, and of everybody who talks to them, at one moment.
 
 /// The longest log an exploration can hold; an append beyond it is a property of its own (`bounded log`).
 pub const LOG: usize = 10;
@@ -73,16 +73,20 @@ pub enum Sender {
 pub enum Recaller {
     /// Nothing done.
     Idle,
-    /// Cancel flag set, entry in the sorted set.
+    /// Cancel flag set.
     Flagged,
-    /// *Mark recalled* done (or Redis did not answer).
+    /// *Mark recalled* done, or Redis did not take it.
     Marked,
-    /// RECALL produced or refused, and MySQL has to be written.
+    /// RECALL produced or refused. Its MySQL transaction is next.
     MySqlNext,
-    /// Its MySQL transaction is open; whether it touched a row.
-    Open(bool),
-    /// Its tombstone is committed; Redis is to be marked (again).
+    /// Its MySQL transaction is open: whether it touches a row, and the `last_seq` that it read.
+    Open(bool, u8),
+    /// Its tombstone is committed and Kafka refused the event: Redis is to be marked now.
     MarkNext,
+    /// Its tombstone is committed, Redis did not take the recall: the generation is to be raised.
+    RaiseNext,
+    /// The generation is raised: it waits until no process believes the previous one.
+    WaitNext,
     /// Answered 200.
     Ok,
     /// Answered 503.
@@ -123,15 +127,26 @@ impl Record {
     }
 }
 
-/// Who may see a recalled message without breaking the promise.
+/// An exception to "no later query shows a recalled message".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Blind {
-    /// Nobody.
+    /// None.
     No,
-    /// Redis did not keep the recall: anybody until the recall is confirmed (the stated exception).
+    /// Redis lost the recall, or Redis refuses while MySQL has no tombstone yet: until MySQL or Redis has it again.
     UntilConfirmed,
     /// Redis lost all while somebody held an older row (an assumption, see `docs/model.md`).
     Always,
+}
+
+/// A message as a client of changes sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum View {
+    /// Never heard of.
+    Unknown,
+    /// Visible.
+    Live,
+    /// Recalled. It stays so, whatever a late push says.
+    Recalled,
 }
 
 /// All that concerns one message.
@@ -140,6 +155,8 @@ pub enum Blind {
 pub struct Message {
     /// Redis: detail.
     pub detail: Detail,
+    /// Redis: the generation known to the process that wrote the detail; 0 unless the detail is live.
+    pub epoch: u8,
     /// Redis: `msg:cancel:{id}`.
     pub flag: bool,
     /// Redis: `msg:lock:{id}`, the offset of the record that holds it.
@@ -148,12 +165,26 @@ pub struct Message {
     pub unconfirmed: Unconfirmed,
     /// Redis: the list has the id.
     pub listed: bool,
+    /// Redis: the index of what is pending in the conversation has the id.
+    pub indexed: bool,
+    /// Redis: the receiver's set of unread messages that are not rows yet has the id.
+    pub pending_unread: bool,
     /// MySQL: the row.
     pub row: Row,
+    /// MySQL: the row's number; 0 without one.
+    pub seq: u8,
     /// MySQL: `message_recall` has the id.
     pub tombstone: bool,
+    /// MySQL: the tombstone's number; 0 without one.
+    pub recall_seq: u8,
+    /// MySQL: an unread entry of its own, whatever the read position says.
+    pub unshown: bool,
     /// Its sender.
     pub sender: Sender,
+    /// Its sender is older than 2 s: a younger message has become a row meanwhile.
+    pub old: bool,
+    /// Redis acknowledged the send, and has not lost all since.
+    pub by_redis: bool,
     /// A refused produce that may still arrive.
     pub late: bool,
     /// Only Redis was ever known to hold it.
@@ -166,17 +197,32 @@ pub struct Message {
     pub recaller: Recaller,
     /// Recaller: Redis took *mark recalled*.
     pub marked: bool,
-    /// Recaller: the detail was missing.
-    pub was_missing: bool,
     /// Recaller: Kafka acknowledged RECALL.
     pub event: bool,
     /// Recaller: answered 200 while only Redis held the recall.
     pub deferred: bool,
     /// The exception to "no later query shows it".
     pub blind: Blind,
+    /// The receiver has read up to it or further at a moment at which it was visible.
+    pub read_seen: bool,
+    /// The client of changes sees it so.
+    pub view: View,
 }
 
-/// What one record of a batch has come to.
+impl Message {
+    /// A reader at this moment finds its content in Redis or in MySQL.
+    #[must_use]
+    pub fn visible(&self) -> bool {
+        self.detail.live() || self.row == Row::Live
+    }
+    /// Sets the detail, written by a process that knows `epoch`.
+    pub fn write_detail(&mut self, detail: Detail, epoch: u8) {
+        self.detail = detail;
+        self.epoch = if detail.live() { epoch } else { 0 };
+    }
+}
+
+/// The fate of one record of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Work {
     /// No record.
@@ -189,7 +235,7 @@ pub enum Work {
     Recall,
     /// PERSIST wrote a status 1 row.
     Written,
-    /// PERSIST found a tombstone and undid its row.
+    /// MySQL has the recall: Redis is to be told.
     Undone,
     /// The third check found the recall: undo.
     Undo,
@@ -237,8 +283,16 @@ pub struct Instance {
     pub start: u8,
     /// Records of its batch.
     pub work: [Work; 2],
-    /// Records whose open transaction touched a row.
+    /// Records whose open transaction found a row to empty (recall), or a tombstone (PERSIST).
     pub hit: [bool; 2],
+    /// PERSIST records whose message Redis did not know, or that the receiver has not read while it was pending.
+    pub late: [bool; 2],
+    /// The `last_seq` that its open transaction read.
+    pub base: u8,
+    /// `base` was read before the conversation was locked (a mutant).
+    pub numbered: bool,
+    /// The generation it knew before it wrote its rows.
+    pub epoch: u8,
     /// Its partition was given to the other instance.
     pub zombie: bool,
 }
@@ -249,6 +303,10 @@ pub const IDLE: Instance = Instance {
     start: 0,
     work: [Work::None, Work::None],
     hit: [false, false],
+    late: [false, false],
+    base: 0,
+    numbered: false,
+    epoch: 0,
     zombie: false,
 };
 
@@ -267,8 +325,8 @@ pub enum Compensator {
     Stored(u8),
     /// Recalled, unconfirmed. The MySQL transaction is next.
     Recalled(u8),
-    /// Its transaction is open; whether it touched a row.
-    Open(u8, bool),
+    /// Its transaction is open: whether it touches a row, and the `last_seq` that it read.
+    Open(u8, bool, u8),
     /// Tombstone is in MySQL. *Mark recalled* and confirm next.
     Confirm(u8),
     /// Entry is to be removed, if it is still this one.
@@ -277,18 +335,125 @@ pub enum Compensator {
 
 /// A query, by the last step it finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Query {
+pub enum QueryPhase {
     /// None running.
     Idle,
-    /// List read.
-    Listed,
-    /// Rows read from MySQL.
-    Rows,
-    /// Details of the rows read, answer given: refill next.
+    /// Generation known, index of pending ids read. List and details are next.
+    Begun,
+    /// Redis read, or found away. MySQL is next.
+    ReadRedis,
+    /// Rows and tombstones read. The details of the rows are next.
+    ReadRows,
+    /// Answered. Details are to be put back, and the list to be refilled.
     Answered,
+    /// The list is refilled. MySQL is read again to check the refill.
+    Refilled,
 }
 
-/// What may still go wrong.
+/// The detail of one message as a query found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// No detail.
+    Nothing,
+    /// Recalled.
+    Recalled,
+    /// A live detail of the generation that the query knows.
+    Believed,
+    /// A live detail of another generation.
+    Doubted,
+}
+
+/// Why a page must have a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Must {
+    /// It need not.
+    No,
+    /// Redis had it when the query began.
+    InRedis,
+    /// MySQL had it when the query began.
+    InMySql,
+}
+
+/// A query with what it has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Query {
+    /// How far it is.
+    pub phase: QueryPhase,
+    /// The process that works on it, 0 or 1.
+    pub process: u8,
+    /// The generation it believes to be the present one.
+    pub generation: u8,
+    /// Redis is away for it: MySQL alone answers.
+    pub away: bool,
+    /// The recall was answered 200 before it began, and no exception was in force.
+    pub after_recall: [bool; 2],
+    /// Why the page must have the message.
+    pub must: [Must; 2],
+    /// Details found.
+    pub seen: [Seen; 2],
+    /// Ids found in the index of what is pending.
+    pub indexed: [bool; 2],
+    /// Ids found in the list.
+    pub listed: [bool; 2],
+    /// Status 1 rows found.
+    pub rows: [bool; 2],
+    /// Messages that MySQL says are recalled.
+    pub gone: [bool; 2],
+    /// Ids it appended to the list.
+    pub appended: [bool; 2],
+}
+
+/// No query.
+pub const NO_QUERY: Query = Query {
+    phase: QueryPhase::Idle,
+    process: 0,
+    generation: 0,
+    away: false,
+    after_recall: [false; 2],
+    must: [Must::No; 2],
+    seen: [Seen::Nothing; 2],
+    indexed: [false; 2],
+    listed: [false; 2],
+    rows: [false; 2],
+    gone: [false; 2],
+    appended: [false; 2],
+};
+
+impl Query {
+    /// The oldest id of the list that it read.
+    #[must_use]
+    pub fn tail(&self) -> Option<usize> {
+        self.listed.iter().position(|listed| *listed)
+    }
+}
+
+/// The request of a client of changes, by the last step that was finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Asking {
+    /// Nothing.
+    Idle,
+    /// `last_seq` read. The numbered rows are next.
+    LastSeq(u8),
+    /// The numbered rows read as well. The numbered tombstones are next.
+    Rows(u8),
+}
+
+/// A client of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// There is one.
+    pub exists: bool,
+    /// The number up to which it has all changes.
+    pub cursor: u8,
+    /// How far its request is.
+    pub asking: Asking,
+    /// The rows of its page.
+    pub page: [View; 2],
+    /// The highest number of its page.
+    pub highest: u8,
+}
+
+/// The trouble that may still come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "named as in Bounds")]
 pub struct Budget {
@@ -296,15 +461,19 @@ pub struct Budget {
     pub zombies: u8,
     pub redis_losses: u8,
     pub redis_refusals: u8,
+    pub redis_refusing: u8,
+    pub failovers: u8,
     pub kafka_refusals: u8,
     pub mysql_refusals: u8,
     pub recaller_deaths: u8,
     pub queries: u8,
     pub list_evictions: u8,
+    pub reads: u8,
 }
 
 /// The whole world.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "facts about the world, independent of each other")]
 pub struct State {
     /// The messages, by rising id.
     pub msgs: [Message; 2],
@@ -314,27 +483,39 @@ pub struct State {
     pub len: u8,
     /// Kafka: the group's committed offset.
     pub committed: u8,
+    /// MySQL: the conversation's `last_seq`.
+    pub last_seq: u8,
+    /// MySQL: the receiver's read position; ids below it are read.
+    pub position: u8,
+    /// MySQL: the generation.
+    pub generation: u8,
+    /// The generation that each process believes to be the present one; `None`: its knowledge has expired.
+    pub known: [Option<u8>; 2],
+    /// Redis answers reads and refuses writes.
+    pub refuses: bool,
+    /// The details, with their epochs, that the demoted server has; the second process reads from it.
+    pub demoted: Option<[(Detail, u8); 2]>,
     /// The consumer instances.
     pub inst: [Instance; 2],
-    /// Which of them owns the partition.
+    /// The instance that owns the partition.
     pub owner: u8,
     /// The compensator.
     pub comp: Compensator,
     /// The query.
     pub query: Query,
-    /// Query: recall was answered 200 before it began.
-    pub after_recall: [bool; 2],
-    /// Query: rows it holds.
-    pub rows: [bool; 2],
-    /// Redis: the refill lease is still the query's.
-    pub lease: bool,
-    /// Redis: the highest id healed, plus one.
-    pub floor: u8,
-    /// A query showed what it must not.
+    /// The client of changes.
+    pub client: Client,
+    /// A query showed a message whose recall had been answered before it began.
     pub shown: bool,
+    /// A page lacked a message that it must have.
+    pub left_out: bool,
+    /// A change appeared at or below a number that a client had been answered.
+    pub appeared_behind: bool,
+    /// A change got a second number.
+    pub renumbered: bool,
     /// An append did not fit the log.
     pub overflow: bool,
-    /// What may still go wrong.
+    /// The trouble that may still come.
     pub budget: Budget,
 }
 
@@ -368,15 +549,31 @@ impl State {
     pub fn queued(&self, m: usize) -> bool {
         (self.committed..self.len).any(|o| self.log[usize::from(o)].persists() == Some(m))
     }
+    /// A consumer instance has committed the row of `m` and may still write Redis from it.
+    #[must_use]
+    pub fn held_by_consumer(&self, m: usize) -> bool {
+        (0..2).any(|i| {
+            (0..2).any(|k| {
+                matches!(self.inst[i].work[k], Work::Written | Work::WrittenMissing)
+                    && self.record(i, k).message() == m
+            })
+        })
+    }
     /// Somebody read the row of `m` and may still write Redis from it.
     #[must_use]
     pub fn held(&self, m: usize) -> bool {
-        (matches!(self.query, Query::Rows | Query::Answered) && self.rows[m])
-            || (0..2).any(|i| {
-                (0..2).any(|k| {
-                    matches!(self.inst[i].work[k], Work::Written | Work::WrittenMissing)
-                        && self.record(i, k).message() == m
-                })
-            })
+        (matches!(self.query.phase, QueryPhase::ReadRows | QueryPhase::Answered) && self.query.rows[m])
+            || self.held_by_consumer(m)
     }
+    /// Some query process cannot write to the Redis it reads from.
+    #[must_use]
+    pub fn redis_refuses_somebody(&self) -> bool {
+        self.refuses || self.demoted.is_some()
+    }
+}
+
+/// A message's or an instance's index as the small number that the state stores.
+#[must_use]
+pub fn small(n: usize) -> u8 {
+    u8::try_from(n).unwrap_or(u8::MAX)
 }

@@ -44,15 +44,17 @@ pub struct App {
 impl App {
     /// Prepares all connections and waits for none: a store that is away makes requests fail, not the start.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, ServerError> {
-        let cache = Cache::new(&config.redis, &config.kafka, &config.im, clock.clone())?;
+        let store = Store::new(&config.mysql)?;
+        let cache = Cache::new(&config.redis, &config.kafka, &config.im, clock.clone())?
+            .with_generation_of(store.clone());
         Ok(Self {
             rules: Arc::new(config.im.clone()),
             kafka_wait: config.kafka.wait,
             kafka_delivery_timeout: config.kafka.delivery_timeout,
             ids: Arc::new(IdSource::new(cache.clone(), clock.clone(), config.im.worker_lease)),
             queue: Queue::new(&config.kafka)?,
-            store: Store::new(&config.mysql)?,
-            push: Push::new(&config.push, cache.redis().clone()),
+            store,
+            push: Push::new(&config.push, cache.redis().clone(), clock.clone()),
             auth: Auth::new(&config.auth, clock.clone()),
             cache,
             clock,

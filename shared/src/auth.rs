@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -40,7 +41,7 @@ struct Inner {
 
 enum Key {
     Secret { check: DecodingKey, secret: SecretString },
-    Jwks(Box<Jwks>),
+    Jwks(Jwks),
 }
 
 /// A token that was checked.
@@ -48,6 +49,8 @@ enum Key {
 pub struct Verified {
     /// The caller.
     pub user: UserId,
+    /// The moment from which the token is no longer accepted, ms since 1970 UTC: its `exp` and 5 s for clocks that differ.
+    pub ends_at: TimestampMs,
     /// Every claim as text, as API Gateway hands them to a function.
     pub claims: BTreeMap<String, String>,
 }
@@ -71,7 +74,7 @@ impl Auth {
                 check: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
                 secret: secret.clone(),
             },
-            AuthKey::Jwks(url) => Key::Jwks(Box::new(Jwks::new(url.clone(), jwks::Pauses::default()))),
+            AuthKey::Jwks(url) => Key::Jwks(Jwks::new(url.clone(), jwks::Pauses::default())),
         };
         Self(Arc::new(Inner { key, issuer: config.issuer.clone(), audience: config.audience.clone(), clock }))
     }
@@ -99,9 +102,24 @@ impl Auth {
         let claims = match &self.0.key {
             Key::Secret { check, .. } => decode(token, check, Algorithm::HS256),
             Key::Jwks(jwks) => {
-                let key = jwks.key(header.kid.as_deref()).await?;
+                let id = header.kid.as_deref();
+                let key = jwks.key(id).await?;
                 let key = key.ok_or_else(|| refused(&"signed with a key that is not known"))?;
-                decode(token, &key.check, key.algorithm)
+                match decode(token, &key.check, key.algorithm) {
+                    // The provider may have given the name to another key.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm
+                        ) =>
+                    {
+                        match jwks.successor(id, &key).await {
+                            Some(key) => decode(token, &key.check, key.algorithm),
+                            None => Err(error),
+                        }
+                    }
+                    decoded => decoded,
+                }
             }
         };
         let claims = claims.map_err(|error| refused(&error))?;
@@ -175,9 +193,15 @@ impl Inner {
         #[expect(clippy::cast_precision_loss, reason = "ms since 1970 stay below 2^53 for 285,000 years")]
         let now = self.clock.now_ms() as f64 / 1_000.0;
         let expiry = claims.get("exp").and_then(Value::as_f64).ok_or("has no exp that is a number")?;
-        if now >= expiry + LEEWAY_SECONDS {
+        let end = expiry + LEEWAY_SECONDS;
+        if now >= end {
             return Err("has expired");
         }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a token without an end in sight ends at the last ms there is"
+        )]
+        let ends_at = (end * 1_000.0) as TimestampMs;
         if let Some(not_before) = claims.get("nbf") {
             let not_before = not_before.as_f64().ok_or("has an nbf that is not a number")?;
             if now < not_before - LEEWAY_SECONDS {
@@ -198,7 +222,7 @@ impl Inner {
         let subject = claims.get("sub").and_then(Value::as_str).ok_or("has no sub that is a text")?;
         let user = subject.parse().map_err(|_| "has a sub that is not a user id")?;
         let claims = claims.into_iter().map(|(name, value)| (name, as_text(value))).collect();
-        Ok(Verified { user, claims })
+        Ok(Verified { user, ends_at, claims })
     }
 }
 

@@ -9,25 +9,25 @@ mod cluster;
 pub mod conversation;
 pub mod deleted;
 pub mod detail;
+pub mod epoch;
 pub mod keys;
-pub mod memory;
+pub mod passed;
 pub mod pending;
 pub mod persist;
 pub mod redis;
+mod refusal;
 pub mod scripts;
 mod single;
-mod slept_through;
+pub mod unpersisted;
 pub mod unread;
 pub mod worker;
 
 use std::num::NonZeroU16;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
-use self::memory::Memories;
+use self::epoch::Generation;
 use self::redis::{Redis, Step};
-use self::slept_through::SleptThrough;
-use crate::clock::Clock;
+use crate::clock::{Clock, TimestampMs};
 use crate::config::{ImConfig, KafkaConfig, RedisConfig};
 use crate::error::ServerError;
 use crate::id::ConversationId;
@@ -39,12 +39,9 @@ pub struct Cache {
     partitions: NonZeroU16,
     conversation_size: usize,
     expiry_ms: u64,
-    /// Whether a message was accepted that Redis does not know, and Redis has not been told so yet.
-    unremembered: Arc<AtomicBool>,
-    /// On a single server: up to which break of the connection the lists are known not to be torn.
-    memory_checked: Arc<AtomicU64>,
-    memories: Memories,
-    slept_through: SleptThrough,
+    /// Messages sent up to this time, ms since 1970 UTC, may have been accepted by Kafka alone.
+    unremembered_until: Arc<Mutex<TimestampMs>>,
+    generation: Generation,
     clock: Clock,
 }
 
@@ -61,10 +58,8 @@ impl Cache {
             partitions: kafka.partitions,
             conversation_size: im.conversation_cache_size,
             expiry_ms: u64::try_from(im.cache_expiry.as_millis()).unwrap_or(u64::MAX),
-            unremembered: Arc::default(),
-            memory_checked: Arc::default(),
-            memories: Memories::default(),
-            slept_through: SleptThrough::default(),
+            unremembered_until: Arc::default(),
+            generation: Generation::new(clock.clone()),
             clock,
         })
     }

@@ -15,7 +15,7 @@ const ON_ITS_WAY_MS: TimestampMs = 10 * 60 * 1_000;
 /// only Kafka may have yet, because Redis is away or has lost its memory, cannot be told from what does not exist: then
 /// the answer is "try again" instead of "no".
 pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Message, ApiError> {
-    let (detail, redis_away) = match app.cache.detail(id).await {
+    let (detail, redis_away) = match Box::pin(believed(app, id)).await {
         Ok(detail) => (detail, None),
         Err(error) if error.is_transient() => (Detail::Missing, Some(error)),
         Err(error) => return Err(error.into()),
@@ -38,11 +38,34 @@ pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Mess
     }
 }
 
+/// What Redis knows of a message, where MySQL does not know better: a Redis that has come back as it was before, or that
+/// could not take a recall, does not know that the message is recalled.
+pub async fn believed(app: &App, id: MessageId) -> Result<Detail, ServerError> {
+    let (detail, epoch) = app.cache.detail_in_epoch(id).await?;
+    let Detail::Message(message) = detail else { return Ok(detail) };
+    if epoch.has_all_of(id) {
+        return Ok(Detail::Message(message));
+    }
+    let recall_time = match Box::pin(app.store.tombstones_among(&[id])).await {
+        Ok(mut tombstones) => tombstones.remove(&id),
+        Err(error) if error.is_transient() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(match recall_time {
+        Some(recall_time) => Detail::Recalled(RecalledDetail {
+            recall_time,
+            conversation: message.conversation(),
+            message: Some(message.recalled(recall_time)),
+        }),
+        None => Detail::Message(message),
+    })
+}
+
 /// Whether Redis may have forgotten this message before it became a row.
 async fn may_be_on_its_way(app: &App, id: MessageId) -> Result<bool, ServerError> {
     let (sent, now) = (snowflake::time_of(id), app.clock.now_ms());
     if sent > now || now - sent > ON_ITS_WAY_MS {
         return Ok(false);
     }
-    Ok(sent < app.cache.memory_since(now).await?)
+    Ok(sent < app.cache.memory_since().await?)
 }

@@ -4,28 +4,39 @@
 //! A push is best effort: the truth is the history. So nothing here fails its caller; what went wrong is logged.
 
 mod callback;
+mod endpoint;
 mod registry;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
+use serde_json::Value;
 use url::Url;
 
 use crate::cache::redis::Redis;
-use crate::clock::TimestampMs;
+use crate::clock::{Clock, TimestampMs};
 use crate::config::PushConfig;
 use crate::error::ServerError;
 use crate::http::MessageView;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::telemetry::metric;
 use callback::{Callback, Delivery};
-use registry::Registry;
+use registry::{Registration, Registry};
 
 /// The longest that a push may keep its caller, all connections of the user together.
 const TIME_LIMIT: Duration = Duration::from_secs(1);
+/// The most connections that one push reaches.
+const MAX_REACHED: usize = 100;
+/// The most bytes that API Gateway takes for one message to a connection.
+const MAX_EVENT_BYTES: usize = 128 * 1024;
+/// How long after its registration a connection of API Gateway may be answered 410 because `$connect` has not returned.
+const YOUNG_MS: TimestampMs = 5_000;
+/// The pauses before a push to such a connection is tried again, all within [`TIME_LIMIT`].
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
 /// What a client is told. As JSON it is the form of `contract.md`.
 #[derive(Debug)]
@@ -62,28 +73,65 @@ impl Serialize for PushEvent {
     }
 }
 
+/// What a connection that has just spoken is told of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is registered, and its registration was renewed.
+    Registered,
+    /// It is not registered (any more): no push would reach it.
+    Unknown,
+    /// Its token has ended.
+    Ended,
+}
+
 /// Who is connected, and how they are reached. Cheap to clone.
 #[derive(Clone)]
 pub struct Push {
     registry: Registry,
     callback: Callback,
     endpoint: Option<Url>,
+    clock: Clock,
 }
 
 impl Push {
     /// Prepares the client; nothing is opened yet.
-    pub fn new(config: &PushConfig, redis: Redis) -> Self {
-        Self { registry: Registry::new(redis), callback: Callback::new(), endpoint: config.endpoint.clone() }
+    pub fn new(config: &PushConfig, redis: Redis, clock: Clock) -> Self {
+        Self {
+            registry: Registry::new(redis),
+            callback: Callback::new(),
+            endpoint: config.endpoint.clone(),
+            clock,
+        }
     }
 
-    /// Remembers that `connection` is one of this user's.
-    pub async fn connected(&self, user: UserId, connection: &str) -> Result<(), ServerError> {
-        self.registry.add(user, connection).await
+    /// Remembers that `connection` is one of this user's, held by the gateway at `PUSH_ENDPOINT`, and that its token is
+    /// good until `ends_at` (ms since 1970 UTC).
+    pub async fn connected(
+        &self,
+        user: UserId,
+        connection: &str,
+        ends_at: TimestampMs,
+    ) -> Result<(), ServerError> {
+        let endpoint = self.endpoint.as_ref().and_then(endpoint::to_register);
+        let registration = Registration { user, endpoint, connected_at: self.clock.now_ms(), ends_at };
+        self.registry.add(connection, &registration).await
+    }
+
+    /// Notes a sign of life of `connection`: its registration lasts for two hours more, if there is one.
+    pub async fn renew(&self, connection: &str) -> Result<Standing, ServerError> {
+        let Some(registration) = self.registry.get(connection).await? else {
+            return Ok(Standing::Unknown);
+        };
+        if self.clock.now_ms() >= registration.ends_at {
+            return Ok(Standing::Ended);
+        }
+        self.registry.renew(registration.user, connection).await?;
+        Ok(Standing::Registered)
     }
 
     /// Forgets `connection`. One that is not known is no error.
     pub async fn disconnected(&self, connection: &str) -> Result<(), ServerError> {
-        match self.registry.user_of(connection).await? {
+        match self.user_of(connection).await? {
             Some(user) => self.registry.remove(user, connection).await,
             None => Ok(()),
         }
@@ -91,11 +139,11 @@ impl Push {
 
     /// Whose connection it is, if it is known.
     pub async fn user_of(&self, connection: &str) -> Result<Option<UserId>, ServerError> {
-        self.registry.user_of(connection).await
+        Ok(self.registry.get(connection).await?.map(|registration| registration.user))
     }
 
     /// Tells every connection of `user`, all at the same time, and comes back after a second at the latest. Without
-    /// `PUSH_ENDPOINT` nobody is told.
+    /// `PUSH_ENDPOINT` nobody is told. Of more than 100 connections the newest are told.
     #[tracing::instrument(name = "push.to_user", skip_all, fields(user = %user))]
     pub async fn to_user(&self, user: UserId, event: &PushEvent) {
         let Some(endpoint) = &self.endpoint else {
@@ -109,8 +157,8 @@ impl Push {
         }
     }
 
-    async fn tell_all(&self, endpoint: &Url, user: UserId, event: &PushEvent) {
-        let connections = match self.registry.connections(user).await {
+    async fn tell_all(&self, own: &Url, user: UserId, event: &PushEvent) {
+        let connections = match self.connections_of(user).await {
             Ok(connections) => connections,
             Err(error) => {
                 metrics::counter!(metric::PUSHES, "outcome" => "failed").increment(1);
@@ -121,8 +169,8 @@ impl Push {
         if connections.is_empty() {
             return;
         }
-        let body = match serde_json::to_vec(event) {
-            Ok(body) => Bytes::from(body),
+        let body = match encode(event) {
+            Ok(body) => body,
             Err(error) => {
                 tracing::error!(%error, "push.to_user: the event does not become JSON; this is a fault of ours");
                 return;
@@ -130,27 +178,122 @@ impl Push {
         };
         let mut told: FuturesUnordered<_> = connections
             .iter()
-            .map(|connection| self.tell(endpoint, user, connection, body.clone()))
+            .map(|(connection, registration)| {
+                self.reach(own, user, connection, registration.as_ref(), body.clone())
+            })
             .collect();
         while told.next().await.is_some() {}
     }
 
-    async fn tell(&self, endpoint: &Url, user: UserId, connection: &str, body: Bytes) {
-        let outcome = match self.callback.post(endpoint, connection, body).await {
-            Ok(Delivery::Done) => "delivered",
-            Ok(Delivery::Gone) => {
-                if let Err(error) = self.registry.remove(user, connection).await {
-                    tracing::warn!(%connection, %error, "push.forget: the connection is gone but stays remembered");
-                }
+    /// The connections of `user` with their registrations, newest first, as many as one push reaches.
+    async fn connections_of(&self, user: UserId) -> Result<Vec<(String, Option<Registration>)>, ServerError> {
+        let connections = self.registry.connections(user).await?;
+        let registrations = self.registry.get_all(&connections).await?;
+        let mut all: Vec<_> = connections.into_iter().zip(registrations).collect();
+        if all.len() > MAX_REACHED {
+            tracing::warn!(
+                most = MAX_REACHED,
+                "push.to_user: the user has too many connections; the oldest are not told"
+            );
+            // Those without a registration come last; later pushes find them, and take them off.
+            all.sort_by_key(|(_, registration)| {
+                Reverse(registration.as_ref().map(|registration| registration.connected_at))
+            });
+            all.truncate(MAX_REACHED);
+        }
+        Ok(all)
+    }
+
+    /// Tells one connection, or takes it off where it cannot or must not be told.
+    async fn reach(
+        &self,
+        own: &Url,
+        user: UserId,
+        connection: &str,
+        registration: Option<&Registration>,
+        body: Bytes,
+    ) {
+        let outcome = match registration.map(|registration| (registration, self.holder(own, registration))) {
+            // The registration was evicted or has ended. If the connection is open it is better closed than silently
+            // skipped: its client connects again and catches up.
+            None => {
+                self.forget(connection, self.registry.remove_member(user, connection)).await;
+                self.close_at(own, connection).await;
                 "gone"
             }
-            Err(failure) => {
-                tracing::warn!(%connection, status = failure.status(), error = %failure,
-                    "push.tell: not delivered; the user catches up from the history");
+            Some((registration, _)) if registration.user != user => {
+                self.forget(connection, self.registry.remove_member(user, connection)).await;
+                "gone"
+            }
+            Some((_, None)) => {
+                tracing::warn!(%connection, "push.tell: the registration names a gateway that is not one of ours");
                 "failed"
             }
+            Some((registration, Some(holder))) if self.clock.now_ms() >= registration.ends_at => {
+                self.forget(connection, self.registry.remove(user, connection)).await;
+                self.close_at(&holder, connection).await;
+                "gone"
+            }
+            Some((registration, Some(holder))) => self.tell(&holder, registration, connection, body).await,
         };
         metrics::counter!(metric::PUSHES, "outcome" => outcome).increment(1);
+    }
+
+    /// The endpoint of the gateway that holds the connection; none if the registration names one that is not called.
+    fn holder(&self, own: &Url, registration: &Registration) -> Option<Url> {
+        match &registration.endpoint {
+            None => Some(own.clone()),
+            // Where the own endpoint is API Gateway's, nobody registers another.
+            Some(text) => endpoint::to_register(own).and_then(|_| endpoint::of_this_machine(text)),
+        }
+    }
+
+    /// Posts the event to the gateway that holds the connection, whose 410 is the last word on it.
+    async fn tell(
+        &self,
+        holder: &Url,
+        registration: &Registration,
+        connection: &str,
+        body: Bytes,
+    ) -> &'static str {
+        let mut pauses = RETRY_PAUSES.iter();
+        loop {
+            match self.callback.post(holder, connection, body.clone()).await {
+                Ok(Delivery::Done) => return "delivered",
+                // API Gateway answers 410 until `$connect` has returned. A gateway that registers itself does not.
+                Ok(Delivery::Gone) if registration.endpoint.is_none() && self.is_young(registration) => {
+                    let Some(&pause) = pauses.next() else {
+                        tracing::debug!(%connection, "push.tell: gone so soon? The next push will tell");
+                        return "failed";
+                    };
+                    tokio::time::sleep(pause).await;
+                }
+                Ok(Delivery::Gone) => {
+                    self.forget(connection, self.registry.remove(registration.user, connection)).await;
+                    return "gone";
+                }
+                // Nobody listens there: that runtime is gone, and its registrations end by themselves.
+                Err(failure) if registration.endpoint.is_some() && failure.is_connect() => {
+                    tracing::debug!(%connection, error = %failure, "push.tell: its gateway is not there");
+                    return "failed";
+                }
+                Err(failure) => {
+                    tracing::warn!(%connection, status = failure.status(), error = %failure,
+                        "push.tell: not delivered; the user catches up from the history");
+                    return "failed";
+                }
+            }
+        }
+    }
+
+    fn is_young(&self, registration: &Registration) -> bool {
+        self.clock.now_ms().saturating_sub(registration.connected_at) < YOUNG_MS
+    }
+
+    async fn forget(&self, connection: &str, removal: impl Future<Output = Result<(), ServerError>>) {
+        if let Err(error) = removal.await {
+            tracing::warn!(%connection, %error, "push.forget: the connection is gone but stays remembered");
+        }
     }
 
     /// Closes `connection` from this side, so that its client connects again. `own_endpoint` is used where
@@ -160,6 +303,10 @@ impl Push {
             tracing::warn!(%connection, "push.close: PUSH_ENDPOINT is not set; the connection stays open");
             return;
         };
+        self.close_at(endpoint, connection).await;
+    }
+
+    async fn close_at(&self, endpoint: &Url, connection: &str) {
         let closed = tokio::time::timeout(TIME_LIMIT, self.callback.delete(endpoint, connection)).await;
         match closed {
             Ok(Ok(_)) => {}
@@ -171,10 +318,52 @@ impl Push {
     }
 }
 
+/// The event as it is sent. A message whose event is larger than API Gateway takes goes without its content, and says
+/// so; the client reads the message by its id.
+fn encode(event: &PushEvent) -> Result<Bytes, serde_json::Error> {
+    let whole = serde_json::to_vec(event)?;
+    if whole.len() <= MAX_EVENT_BYTES {
+        return Ok(whole.into());
+    }
+    let mut event = serde_json::to_value(event)?;
+    if let Some(message) = event.get_mut("data").and_then(Value::as_object_mut) {
+        message.insert("content".to_owned(), Value::Null);
+        message.insert("truncated".to_owned(), true.into());
+    }
+    Ok(serde_json::to_vec(&event)?.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::{Message, MessageType};
+
+    fn message(content: String) -> PushEvent {
+        let id = MessageId::new(9_007_199_254_740_993).unwrap();
+        let (from, to) = (UserId::new(1).unwrap(), UserId::new(2).unwrap());
+        PushEvent::Message(Box::new(Message::new(id, from, to, MessageType::TEXT, content, None).into()))
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_to_push_goes_without_its_content() {
+        let read = |event: &PushEvent| -> Value { serde_json::from_slice(&encode(event).unwrap()).unwrap() };
+        // A control character takes six bytes in JSON.
+        let small = read(&message("\u{1}".repeat(21_000)));
+        assert_eq!(small["data"]["content"].as_str().unwrap().len(), 21_000);
+        assert!(small["data"].get("truncated").is_none());
+
+        let event = message("\u{1}".repeat(65_535));
+        let large = read(&event);
+        assert!(encode(&event).unwrap().len() < 1_000);
+        assert_eq!(large["type"], "MESSAGE");
+        assert_eq!(large["data"]["content"], Value::Null);
+        assert_eq!(large["data"]["truncated"], true);
+        assert_eq!(large["data"]["id"], "9007199254740993");
+        let mut whole = serde_json::to_value(&event).unwrap();
+        whole["data"]["content"] = Value::Null;
+        whole["data"]["truncated"] = true.into();
+        assert_eq!(large, whole, "and all else is as ever");
+    }
 
     #[test]
     fn events_have_the_form_of_the_contract() {

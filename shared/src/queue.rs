@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod client;
 pub mod dead_letter;
+pub mod envelope;
 pub mod error;
 mod events;
 mod producer;
@@ -22,6 +23,7 @@ use rdkafka::producer::FutureRecord;
 
 pub use batch::{BatchItemFailure, ItemIdentifier, KafkaBatchResponse};
 pub use dead_letter::DeadLetter;
+pub use envelope::{KafkaEvent, KafkaRecord};
 pub use progress::Progress;
 
 use crate::config::KafkaConfig;
@@ -54,6 +56,11 @@ impl Queue {
         let events = ClientEvents::new(config)?;
         let producer = Producer::new(config, events.clone())?;
         Ok(Self(Arc::new(Inner { config: config.clone(), events, producer })))
+    }
+
+    /// The topic that carries the changes: `KAFKA_TOPIC`.
+    pub fn topic(&self) -> &str {
+        &self.0.config.topic
     }
 
     /// Puts `event` on the topic, in the partition of its conversation, and waits for the acknowledgement of all
@@ -105,14 +112,22 @@ impl Queue {
             .map_err(|error| self.0.events.explain(ACTION, error))
     }
 
-    /// Asks Kafka about the topic; an error says that it is away, or has no such topic. Takes at most two seconds.
+    /// Asks Kafka about the topic; an error says that it is away, has no such topic, or has it with another number of
+    /// partitions than `KAFKA_PARTITIONS`. Takes at most two seconds.
     pub async fn ping(&self) -> Result<(), ServerError> {
         const ACTION: &str = "queue.ping";
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || inner.producer.ask_for(&inner.config.topic, PING_TIMEOUT))
-            .await
-            .map_err(|error| error::transient(ACTION, error))?
-            .map_err(|error| self.0.events.explain(ACTION, error))
+        let found =
+            tokio::task::spawn_blocking(move || inner.producer.partitions_of(&inner.config.topic, PING_TIMEOUT))
+                .await
+                .map_err(|error| error::transient(ACTION, error))?
+                .map_err(|error| self.0.events.explain(ACTION, error))?;
+        let (topic, wanted) = (self.topic(), self.0.config.partitions.get());
+        if found == usize::from(wanted) {
+            return Ok(());
+        }
+        let text = format!("KAFKA_PARTITIONS is {wanted}, but the topic {topic} has {found} partitions");
+        Err(error::transient(ACTION, text))
     }
 
     /// Waits until every record given to the producer is acknowledged or refused, at most `timeout`: the last thing a

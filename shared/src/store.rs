@@ -9,6 +9,7 @@
 
 mod deletion;
 mod fault;
+pub mod generation;
 mod history;
 mod persist;
 mod pool;
@@ -16,6 +17,7 @@ mod recall;
 mod replica;
 mod row;
 mod unread;
+mod visible;
 
 use std::time::Duration;
 
@@ -107,6 +109,11 @@ mod tests {
         let conversation = "1_2".parse().unwrap();
         moves(Store::ping);
         moves(Store::migrate);
+        moves(Store::cache_generation);
+        moves(Store::raise_cache_generation);
+        moves(|store| store.tombstones_among(&[]));
+        moves(|store| store.visible_before(conversation, user, None, 1));
+        moves(|store| store.listed_ids(conversation, None, None, 1));
         moves(|store| store.persist(&[]));
         moves(|store| store.recall(&[]));
         moves(|store| store.message(id));

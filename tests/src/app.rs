@@ -221,6 +221,25 @@ impl TestApp {
         }
     }
 
+    /// A second process on the servers and data of `first`, as a second Lambda environment is. It consumes nothing.
+    pub async fn beside(first: &Self) -> Self {
+        let second = Self {
+            config: first.config.clone(),
+            settings: first.settings.clone(),
+            mysql: first.mysql.clone(),
+            clock_offset: first.clock_offset.clone(),
+            redis: first.redis.clone(),
+            gateway: first.gateway.clone(),
+            metrics: false,
+            lambda: first.lambda,
+            hosted: None,
+            runtime: None,
+            database: None,
+            cluster: None,
+        };
+        Box::pin(second.boot(false)).await
+    }
+
     async fn prepare(config: Config, settings: BTreeMap<&'static str, String>, inside: &Inside) -> Self {
         let redis = RedisClient::new(&inside.redis, config.redis.cluster);
         let empty = ::redis::cmd("FLUSHDB");

@@ -9,7 +9,9 @@ use hongyan::event::MessageEvent;
 use hongyan::id::{MessageId, UserId};
 use hongyan::message::{Message, MessageType};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -57,8 +59,7 @@ pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str
 
 /// A topic with one replica, which every client finds from now on.
 pub async fn create_topic(config: &KafkaConfig, name: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &config.bootstrap_servers).create().unwrap();
+    let admin = admin(config);
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for result in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
         result.unwrap();
@@ -71,6 +72,34 @@ pub async fn create_topic(config: &KafkaConfig, name: &str, partitions: i32) {
         found.error().is_none() && Ok(led) == usize::try_from(partitions)
     })
     .await;
+}
+
+fn admin(config: &KafkaConfig) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &config.bootstrap_servers).create().unwrap()
+}
+
+/// Deletes the topic of `config`.
+pub async fn delete_topic(config: &KafkaConfig) {
+    for result in admin(config).delete_topics(&[&config.topic], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+/// Gives the topic of `config` more partitions, so that it has so many.
+pub async fn grow_topic(config: &KafkaConfig, partitions: usize) {
+    let grown = NewPartitions::new(&config.topic, partitions);
+    for result in admin(config).create_partitions([&grown], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+/// Sets the largest record that the topic of `config` takes, in bytes.
+pub async fn set_max_message_bytes(config: &KafkaConfig, topic: &str, bytes: u32) {
+    let bytes = bytes.to_string();
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
+    for result in admin(config).alter_configs([&change], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
 }
 
 /// A text from `from` to `to` under the id `id`.

@@ -6,6 +6,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Client, Cmd, Pipeline, RedisFuture, Value};
 
 /// Where an application's Redis is.
+#[derive(Clone)]
 pub enum RedisClient {
     /// One server.
     Single(Box<Client>),

@@ -7,8 +7,7 @@ use aws_lambda_events::apigw::{
     ApiGatewayWebsocketProxyRequest,
 };
 use aws_lambda_events::encodings::Body;
-use aws_lambda_events::kafka::KafkaEvent;
-use hongyan::queue::KafkaBatchResponse;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_local::dlq::{self, Filter};
 use hongyan_tests::TestApp;
 use rdkafka::message::{Headers as _, Message as _};
@@ -169,6 +168,27 @@ async fn broken_records_are_dead_letters_and_the_good_one_behind_them_is_written
     test.stop().await;
 }
 
+/// Strange headers, times, keys and fields concern nobody; three records say too little, and only those are dead letters.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_odd_envelope_is_read_as_far_as_it_is_needed() {
+    let test = at_the_time_of_the_events().await;
+    for _ in 0..2 {
+        assert_eq!(consume(&test, "kafka-odd-envelopes.json").await, KafkaBatchResponse::done());
+        assert_eq!(test.count_rows("status = 1 AND content LIKE 'odd %' AND conv_id = '3_5'").await, 13);
+    }
+    let letters = dlq::list(&test.config.kafka, Filter::default()).await.unwrap();
+    let reasons = ["envelope", "offset", "not a text"];
+    for reason in reasons {
+        let found: Vec<_> = letters.iter().filter(|letter| letter.error().contains(reason)).collect();
+        assert_eq!(found.len(), 2, "one for each time: {reason}");
+        let (topic, partition, offset) = found[0].origin().unwrap();
+        let expected = if reason == "not a text" { 32 } else { -1 };
+        assert_eq!((topic, partition, offset), ("im-message-private", 9, expected), "{reason}");
+    }
+    assert_eq!(letters.len(), 2 * reasons.len());
+    test.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_not_one_of_kafka_is_an_error_that_says_so() {
     let test = at_the_time_of_the_events().await;
@@ -222,5 +242,5 @@ fn every_file_is_used() {
         assert!(source.contains(&format!("\"{name}\"")), "no test uses events/{name}");
         files += 1;
     }
-    assert!(files >= 21, "only {files} files");
+    assert!(files >= 22, "only {files} files");
 }

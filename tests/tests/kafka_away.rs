@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::error::Retry;
-use hongyan::queue::{KafkaBatchResponse, Progress, Queue};
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent, Progress, Queue};
 use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_local::trigger::{InvokeError, Trigger, TriggerOptions};
 use hongyan_tests::kafka::{own_topics, persist};
@@ -24,12 +23,12 @@ async fn kafka_is_killed_frozen_and_comes_back() {
     let mut config = own_topics(servers, 10).await;
     config.delivery_timeout = LONG;
     let queue = Queue::new(&config).unwrap();
-    let seen: Arc<Mutex<BTreeSet<(i64, i64)>>> = Arc::default();
+    let seen: Arc<Mutex<BTreeSet<(i32, i64)>>> = Arc::default();
     let invoke = {
         let seen = Arc::clone(&seen);
         move |event: KafkaEvent| {
             let records = event.records.values().flatten();
-            seen.lock().unwrap().extend(records.map(|record| (record.partition, record.offset)));
+            seen.lock().unwrap().extend(records.map(|record| (record.partition.unwrap(), record.offset.unwrap())));
             async { Ok::<_, InvokeError>(KafkaBatchResponse::done()) }
         }
     };

@@ -80,7 +80,7 @@ async fn a_record_that_kafka_will_never_take_is_a_permanent_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn progress_is_the_time_of_the_first_record_that_is_not_done() {
+async fn progress_is_the_place_of_the_first_record_that_is_not_done() {
     let config = own_topics(&servers().await, 10).await;
     let queue = Queue::new(&config).unwrap();
     assert_eq!(queue.progress().await.unwrap(), [Progress::CaughtUp; 10], "an empty topic, no group yet");
@@ -89,26 +89,32 @@ async fn progress_is_the_time_of_the_first_record_that_is_not_done() {
         queue.send(&persist(id, 1, 2), WAIT).await.unwrap();
     }
     queue.send(&persist(4, 3, 5), WAIT).await.unwrap();
-    let consumer = reader(&config, &config.topic);
-    let mut times = [const { Vec::new() }; 10];
-    for _ in 0..4 {
-        let record = consumer.poll(WAIT).unwrap().unwrap();
-        times[usize::try_from(record.partition()).unwrap()].push(record.timestamp().to_millis().unwrap());
-    }
-
+    let behind = |position, end| Progress::Behind { position, end };
     let progress = queue.progress().await.unwrap();
-    assert_eq!(progress[4], Progress::PassedUpTo(times[4][0]), "no group yet: the start of the log");
-    assert_eq!(progress[9], Progress::PassedUpTo(times[9][0]));
-    assert_eq!(progress[0], Progress::CaughtUp);
+    assert_eq!(progress[4], behind(0, 3), "no group yet: the start of the log");
+    assert_eq!((progress[9], progress[0]), (behind(0, 1), Progress::CaughtUp));
 
     commit(&config, 4, 2);
     commit(&config, 9, 1);
     let progress = queue.progress().await.unwrap();
-    assert_eq!(progress[4], Progress::PassedUpTo(times[4][2]), "lagging by one");
+    assert_eq!(progress[4], behind(2, 3), "lagging by one");
     assert_eq!(progress[9], Progress::CaughtUp);
 
     commit(&config, 4, 3);
     assert_eq!(queue.progress().await.unwrap(), [Progress::CaughtUp; 10]);
+}
+
+/// One partition that nobody can read is no reason to know nothing of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_of_a_partition_that_does_not_exist_is_unknown() {
+    let mut config = own_topics(&servers().await, 4).await;
+    config.partitions = std::num::NonZeroU16::new(6).unwrap();
+    let queue = Queue::new(&config).unwrap();
+    let progress = queue.progress().await.unwrap();
+    assert_eq!(progress[..4], [Progress::CaughtUp; 4]);
+    assert_eq!(progress[4..], [Progress::Unknown; 2]);
+    let error = queue.ping().await.unwrap_err().to_string();
+    assert!(error.contains("KAFKA_PARTITIONS is 6") && error.contains("4 partitions"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

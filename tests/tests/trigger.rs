@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::config::KafkaConfig;
-use hongyan::queue::{KafkaBatchResponse, Queue};
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord, Queue};
 use hongyan_local::trigger::{InvokeError, Trigger, TriggerError, TriggerOptions};
 use tokio::time::timeout;
 
-use hongyan_tests::kafka::{own_topics, persist, servers};
+use hongyan_tests::app::eventually;
+use hongyan_tests::kafka::{create_topic, delete_topic, grow_topic, own_topics, persist, servers};
 
 const WAIT: Duration = Duration::from_secs(10);
 /// Longer than a member that was killed keeps its partitions.
@@ -27,7 +27,8 @@ impl Seen {
     fn note(&self, event: &KafkaEvent) {
         let mut seen = self.0.lock().unwrap();
         for record in event.records.values().flatten() {
-            seen.entry(record.partition).or_default().push(record.offset);
+            let (partition, offset) = place(record);
+            seen.entry(partition).or_default().push(offset);
         }
     }
 
@@ -40,11 +41,16 @@ impl Seen {
     }
 }
 
+/// Partition and offset.
+fn place(record: &KafkaRecord) -> (i64, i64) {
+    (record.partition.unwrap().into(), record.offset.unwrap())
+}
+
 /// Fails the record at `offset` of `partition` while `broken` is set, and does all others.
 fn fail_at(event: &KafkaEvent, partition: i64, offset: i64, broken: bool) -> KafkaBatchResponse {
     let mut response = KafkaBatchResponse::done();
     for (key, records) in &event.records {
-        if broken && records.iter().any(|record| (record.partition, record.offset) == (partition, offset)) {
+        if broken && records.iter().any(|record| place(record) == (partition, offset)) {
             response.fail(key.clone(), offset);
         }
     }
@@ -305,4 +311,58 @@ async fn a_topic_with_too_few_partitions_is_refused_by_name() {
     assert!(matches!(error, TriggerError::TooFewPartitions { wanted: 10, found: 4, .. }));
     let text = error.to_string();
     assert!(text.starts_with("KAFKA_PARTITIONS is 10") && text.contains(&config.topic), "{text}");
+}
+
+/// The log of the new topic is longer than that of the old one was, so no place in it is beyond its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_and_made_again_at_once_is_read_from_its_start() {
+    let config = own_topics(&servers().await, 10).await;
+    fill(&config, 5).await;
+    let seen = Seen::default();
+    let trigger = Trigger::start(TriggerOptions::new(config.clone()), noting(&seen)).await.unwrap();
+    timeout(WAIT, trigger.drain()).await.unwrap().unwrap();
+    delete_topic(&config).await;
+    create_topic(&config, &config.topic, 10).await;
+    fill(&config, 20).await;
+    let anew: Vec<i64> = (0..20).collect();
+    eventually("all of the new log was handed over, in order", LONG, async || {
+        [4, 9].iter().all(|partition| seen.of(*partition).ends_with(&anew))
+    })
+    .await;
+    eventually("the new places are committed", WAIT, async || {
+        trigger.lag().await.is_ok_and(|lag| lag.iter().all(|partition| partition.records() == 0))
+    })
+    .await;
+    assert!(trigger.health().check().is_ok());
+    trigger.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_missing_or_has_another_number_of_partitions_is_told() {
+    let config = own_topics(&servers().await, 10).await;
+    let seen = Seen::default();
+    let trigger = Trigger::start(TriggerOptions::new(config.clone()), noting(&seen)).await.unwrap();
+    let queue = Queue::new(&config).unwrap();
+    let told = async |what: &str| {
+        eventually(what, LONG, async || {
+            let told = trigger.health().check().err().map(|error| error.to_string()).unwrap_or_default();
+            told.contains(what) && queue.ping().await.is_err()
+        })
+        .await;
+    };
+    delete_topic(&config).await;
+    told("does not exist").await;
+    create_topic(&config, &config.topic, 4).await;
+    told("has 4 partitions").await;
+    grow_topic(&config, 12).await;
+    told("has 12 partitions").await;
+    delete_topic(&config).await;
+    create_topic(&config, &config.topic, 10).await;
+    eventually("all is well", LONG, async || {
+        trigger.health().check().is_ok() && queue.ping().await.is_ok()
+    })
+    .await;
+    fill(&config, 3).await;
+    eventually("it is read", LONG, async || seen.of(4).ends_with(&[0, 1, 2])).await;
+    trigger.stop().await;
 }

@@ -6,14 +6,15 @@
 
 pub mod batch;
 mod dead;
+mod foreign;
 pub mod persist;
 mod recall;
 
 use std::time::Instant;
 
-use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::app::App;
-use hongyan::queue::KafkaBatchResponse;
+use hongyan::event::MessageEvent;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan::telemetry::metric;
 use lambda_runtime::Error;
 
@@ -29,15 +30,29 @@ pub async fn handle(app: &App, event: KafkaEvent) -> Result<KafkaBatchResponse, 
         .record(f64::from(u32::try_from(batch.records.len()).unwrap_or(u32::MAX)));
     let began = Instant::now();
 
-    dead::park_broken(app, &mut batch).await;
-    let underway = persist::persist(app, &mut batch).await;
-    recall::recall(app, &mut batch, underway).await;
+    work_on(app, &mut batch).await;
 
     metrics::histogram!(metric::BATCH_SECONDS).record(began.elapsed().as_secs_f64());
-    let response = batch.response();
+    let response = batch.response()?;
     metrics::counter!(metric::PERSISTED, "outcome" => "retried")
         .increment(response.batch_item_failures.len() as u64);
     Ok(response)
+}
+
+/// Does what `event` says though Kafka has refused to carry it: as if it had come as a record of `partition`. Answers
+/// whether it is finished: written, skipped, taken back or parked. For the compensator
+/// (`docs/decisions/0038-one-record-one-fate.md`).
+pub async fn without_kafka(app: &App, partition: u16, event: &MessageEvent) -> Result<bool, Error> {
+    let mut batch = Batch::refused_by_kafka(app.queue.topic(), partition.into(), event)?;
+    work_on(app, &mut batch).await;
+    Ok(batch.records.iter().all(|record| record.done))
+}
+
+async fn work_on(app: &App, batch: &mut Batch) {
+    foreign::find(app, batch).await;
+    dead::park_broken(app, batch).await;
+    let underway = persist::persist(app, batch).await;
+    recall::recall(app, batch, underway).await;
 }
 
 /// The recall events among the records, with their positions in the batch.

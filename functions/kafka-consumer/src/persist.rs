@@ -272,7 +272,7 @@ async fn set_aside(
     }
     // A dead letter is for a person to look at: the compensator must not send it again and again.
     if batch.records[write.position].done {
-        app.cache.settle([(message.conversation(), Pending::sent(message))]).await?;
+        app.cache.set_aside(message.conversation(), Pending::sent(message)).await?;
     }
     Ok(())
 }

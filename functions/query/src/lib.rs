@@ -6,6 +6,7 @@
 mod newer;
 mod older;
 mod page;
+mod refill;
 mod visible;
 
 use std::time::Instant;
@@ -14,12 +15,16 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, MessageView, Reply};
+use hongyan::message::Message;
 use hongyan::telemetry::metric;
 use lambda_runtime::Error;
 use serde::Serialize;
 
 use page::{Cursor, PageRequest};
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT};
+
+/// The most bytes of JSON that the messages of one page take. Lambda refuses an answer of more than 6 MB.
+pub const MAX_PAGE_BYTES: usize = 5_000_000;
 
 /// One page.
 #[derive(Serialize)]
@@ -48,8 +53,20 @@ async fn query(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageV
         Cursor::Before(before) => older::page(app, caller, conversation, before, wanted).await?,
         Cursor::After(after) => newer::page(app, caller, conversation, after, wanted).await?,
     };
-    let more = messages.len() > request.limit;
+    let found = messages.len();
     messages.truncate(request.limit);
-    let next = messages.last().filter(|_| more).map(|last| last.id.to_string());
+    keep_within(MAX_PAGE_BYTES, &mut messages);
+    let next = messages.last().filter(|_| messages.len() < found).map(|last| last.id.to_string());
     Ok(Reply::Ok(PageView { messages: messages.into_iter().map(Into::into).collect(), next }))
+}
+
+/// Keeps as many of the messages as fit into so many bytes of JSON, and one at least.
+fn keep_within(most: usize, messages: &mut Vec<Message>) {
+    let mut bytes = 0;
+    let fitting = messages.iter().take_while(|message| {
+        bytes += serde_json::to_vec(message).map_or(most, |json| json.len());
+        bytes <= most
+    });
+    let fitting = fitting.count().max(1);
+    messages.truncate(fitting);
 }

@@ -1,13 +1,14 @@
-//! A page oldest first: how a client catches up after it was away.
+//! A page oldest first: scrolling towards the present.
 
 use std::collections::BTreeMap;
 
 use hongyan::app::App;
-use hongyan::error::{ApiError, Server, ServerError};
+use hongyan::cache::conversation::Part;
+use hongyan::error::{ApiError, ServerError};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
 
-use crate::visible;
+use crate::{refill, visible};
 
 /// The oldest `wanted` messages newer than `after` that the caller may see, oldest first.
 pub(crate) async fn page(
@@ -18,13 +19,10 @@ pub(crate) async fn page(
     wanted: usize,
 ) -> Result<Vec<Message>, ApiError> {
     match from_both(app, caller, conversation, after, wanted).await {
-        Err(error) if error.is_transient() && error.server == Server::Redis => {
+        Err(error) if visible::is_redis_away(&error) => {
             tracing::warn!(%error, "query.newer: Redis is away; answered by MySQL alone");
-            Ok(rows(app, caller, conversation, after, wanted, false)
-                .await?
-                .into_values()
-                .take(wanted)
-                .collect())
+            let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
+            Ok(app.store.visible_after(conversation, caller, after, limit).await?)
         }
         page => Ok(page?),
     }
@@ -37,46 +35,69 @@ async fn from_both(
     after: MessageId,
     wanted: usize,
 ) -> Result<Vec<Message>, ServerError> {
-    // The list before the rows: what leaves the list in between is a row by then.
-    let listed = app.cache.recent(conversation, app.cache.conversation_size()).await?;
-    let reaches_back = listed.last().is_some_and(|&oldest| oldest <= after);
-    let mut newer: Vec<MessageId> = listed.into_iter().filter(|&id| id > after).collect();
-    newer.reverse();
-
-    let mut found = BTreeMap::new();
-    if !reaches_back {
-        found = rows(app, caller, conversation, after, wanted, true).await?;
-    }
-    for chunk in newer.chunks(wanted) {
-        // Once the page is full, the list adds only what lies within it; the rest is on the following page.
-        if found.keys().nth(wanted - 1).is_some_and(|end| chunk[0] > *end) {
-            break;
+    let mut messages = Vec::new();
+    let mut above = after;
+    loop {
+        let (mut found, ceiling) = part(app, caller, conversation, above, wanted - messages.len()).await?;
+        if let Some(ceiling) = ceiling {
+            found.retain(|id, _| *id <= ceiling);
         }
-        let messages = visible::by_ids(app, caller, conversation, chunk).await?;
-        found.extend(messages.into_iter().map(|message| (message.id, message)));
+        messages.extend(found.into_values().take(wanted - messages.len()));
+        match ceiling {
+            Some(ceiling) if messages.len() < wanted => above = ceiling,
+            _ => return Ok(messages),
+        }
     }
-    Ok(found.into_values().take(wanted).collect())
 }
 
-async fn rows(
+/// What can be seen above `above`, at least the oldest `wanted`; if more is pending than was read, only up to the id that
+/// is answered beside it.
+async fn part(
     app: &App,
     caller: UserId,
     conversation: ConversationId,
-    mut after: MessageId,
+    above: MessageId,
     wanted: usize,
-    redis_answers: bool,
-) -> Result<BTreeMap<MessageId, Message>, ServerError> {
+) -> Result<(BTreeMap<MessageId, Message>, Option<MessageId>), ServerError> {
+    // Redis before MySQL: what leaves Redis in between is a row by then.
+    let recent = app.cache.recent(conversation, Part::After(above), app.cache.conversation_size()).await?;
+    let ceiling = recent.pending.last().copied().filter(|_| recent.has_more_pending());
+    let epoch = app.cache.epoch().await?;
+    let is_believed = recent.is_of(&epoch);
+
+    let (reaches_back, ids) = if is_believed {
+        let listed = recent.listed.iter().copied().filter(|&id| id > above);
+        let mut ids: Vec<MessageId> = listed.chain(recent.pending.iter().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        (recent.listed.last().is_some_and(|&oldest| oldest <= above), ids)
+    } else {
+        visible::count_lookups(0, 1);
+        (false, visible::not_recalled(app, conversation, &recent.pending).await?)
+    };
+
+    let mut rows = BTreeMap::new();
+    if !reaches_back {
+        let read = visible::rows_after(app, caller, conversation, above, wanted).await?;
+        rows.extend(read.into_iter().map(|row| (row.id, row)));
+    }
     let mut found = BTreeMap::new();
-    let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
-    while found.len() < wanted {
-        let rows = app.store.page_after(conversation, after, limit).await?;
-        let is_last = rows.len() < wanted;
-        after = rows.last().map_or(after, |row| row.id);
-        let visible = visible::rows(app, caller, rows, redis_answers).await?;
-        found.extend(visible.into_iter().map(|message| (message.id, message)));
-        if is_last {
+    for chunk in ids.chunks(wanted) {
+        // Once the page is full, Redis adds only what lies within it; the rest is on the following page.
+        if rows.keys().chain(found.keys()).filter(|id| **id < chunk[0]).count() >= wanted {
             break;
         }
+        let look = app.cache.look(caller, chunk).await?;
+        if is_believed && !recent.is_of(&look.epoch) {
+            let source = "Redis is another one than a moment ago".into();
+            return Err(visible::redis_away(source));
+        }
+        let seen = visible::of_redis(app, caller, conversation, chunk, look).await?;
+        found.extend(seen.into_iter().map(|message| (message.id, message)));
     }
-    Ok(found)
+    found.extend(rows);
+    if !is_believed {
+        refill::replace(app, conversation, &epoch, wanted).await;
+    }
+    Ok((found, ceiling))
 }

@@ -1,11 +1,14 @@
-//! A page newest first: the recent list, then MySQL for what lies behind it.
+//! A page newest first: the recent list and what is pending, then MySQL for what lies behind the list.
+
+use std::collections::BTreeMap;
 
 use hongyan::app::App;
+use hongyan::cache::conversation::{Part, Recent};
 use hongyan::error::{ApiError, ServerError};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
 
-use crate::visible;
+use crate::{refill, visible};
 
 /// The newest `wanted` messages older than `before` that the caller may see, newest first.
 pub(crate) async fn page(
@@ -15,98 +18,171 @@ pub(crate) async fn page(
     before: Option<MessageId>,
     wanted: usize,
 ) -> Result<Vec<Message>, ApiError> {
-    match recent_then_rows(app, caller, conversation, before, wanted).await {
-        Err(error) if error.is_transient() && error.server == hongyan::error::Server::Redis => {
+    match from_both(app, caller, conversation, before, wanted).await {
+        Err(error) if visible::is_redis_away(&error) => {
             tracing::warn!(%error, "query.older: Redis is away; answered by MySQL alone");
-            Ok(rows(app, caller, conversation, before, wanted, false).await?.messages)
+            let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
+            Ok(app.store.visible_before(conversation, caller, before, limit).await?)
         }
         page => Ok(page?),
     }
 }
 
-async fn recent_then_rows(
+async fn from_both(
     app: &App,
     caller: UserId,
     conversation: ConversationId,
     before: Option<MessageId>,
     wanted: usize,
 ) -> Result<Vec<Message>, ServerError> {
-    // The newest page needs only the head of the list; a later one must find its place in it.
-    let head = if before.is_none() { 2 * wanted } else { usize::MAX };
-    let listed = app.cache.recent(conversation, head.min(app.cache.conversation_size())).await?;
-    let candidates: Vec<MessageId> =
-        listed.iter().copied().filter(|&id| before.is_none_or(|before| id < before)).collect();
-
-    let mut messages = Vec::new();
-    for chunk in candidates.chunks(wanted) {
-        messages.extend(visible::by_ids(app, caller, conversation, chunk).await?);
-        if messages.len() >= wanted {
-            messages.truncate(wanted);
-            return Ok(messages);
+    let mut page = Page { app, caller, conversation, wanted, messages: Vec::new() };
+    // The newest page seldom needs more than the head of the list.
+    if before.is_none() {
+        match page.extend(before, 2 * wanted).await? {
+            Reached::End => return Ok(page.messages),
+            Reached::Here(_) => page.messages.clear(),
         }
     }
-
-    // What lies behind the list, or behind `before` if that is older than the whole list.
-    let last_listed = listed.last().copied();
-    let behind = [last_listed, before].into_iter().flatten().min();
-    let read = rows(app, caller, conversation, behind, wanted - messages.len(), true).await?;
-    let full = listed.len() >= app.cache.conversation_size();
-    // Only what follows the list's end directly may be appended to it.
-    if behind == last_listed && !full && !read.ids.is_empty() {
-        refill(app, conversation, last_listed, &read.ids).await?;
+    let mut below = before;
+    loop {
+        match page.extend(below, usize::MAX).await? {
+            Reached::End => return Ok(page.messages),
+            Reached::Here(id) => below = Some(id),
+        }
     }
-    messages.extend(read.messages);
-    messages.truncate(wanted);
-    Ok(messages)
 }
 
-/// What was read from MySQL.
-struct Rows {
-    /// Those that the caller may see.
-    messages: Vec<Message>,
-    /// All of them, newest first, without a gap.
-    ids: Vec<MessageId>,
+/// How far a page has come.
+enum Reached {
+    /// It is full, or nothing is left.
+    End,
+    /// All that can be seen down to this id is on it; more is to be looked for below.
+    Here(MessageId),
 }
 
-async fn rows(
-    app: &App,
+struct Page<'a> {
+    app: &'a App,
     caller: UserId,
     conversation: ConversationId,
-    mut before: Option<MessageId>,
     wanted: usize,
-    redis_answers: bool,
-) -> Result<Rows, ServerError> {
-    let mut read = Rows { messages: Vec::new(), ids: Vec::new() };
-    let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
-    while read.messages.len() < wanted {
-        let rows = app.store.page_before(conversation, before, limit).await?;
-        let is_last = rows.len() < wanted;
-        before = rows.last().map(|row| row.id).or(before);
-        read.ids.extend(rows.iter().map(|row| row.id));
-        read.messages.extend(visible::rows(app, caller, rows, redis_answers).await?);
-        if is_last {
-            break;
-        }
-    }
-    Ok(read)
+    /// Newest first.
+    messages: Vec<Message>,
 }
 
-/// Appends what was read behind the list, then looks whether it still is what MySQL has: a message that became a row in
-/// between would be missing for good, so then the list goes.
-async fn refill(
-    app: &App,
-    conversation: ConversationId,
-    last_listed: Option<MessageId>,
-    ids: &[MessageId],
-) -> Result<(), ServerError> {
-    let Some(&oldest) = ids.last() else { return Ok(()) };
-    if !app.cache.append(conversation, last_listed, ids).await? {
-        return Ok(());
+impl Page<'_> {
+    /// Adds what can be seen below `below`, reading at most `limit` ids of the list.
+    async fn extend(&mut self, below: Option<MessageId>, limit: usize) -> Result<Reached, ServerError> {
+        let cache = &self.app.cache;
+        let limit = limit.min(cache.conversation_size());
+        let recent = cache.recent(self.conversation, Part::Before(below), limit).await?;
+        let is_below = |id: &MessageId| below.is_none_or(|below| *id < below);
+        let end_of_list = recent.listed.last().copied();
+        // Pending ids below this were not read.
+        let floor = recent.pending.last().copied().filter(|_| recent.has_more_pending());
+
+        // Walk the list to its end, with the pending ids above that.
+        let listed = recent.listed.iter().copied().filter(is_below);
+        let (near, far): (Vec<MessageId>, Vec<MessageId>) =
+            recent.pending.iter().partition(|id| end_of_list.is_some_and(|end| **id >= end));
+        let mut candidates: Vec<MessageId> = listed.chain(near).collect();
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        candidates.dedup();
+        candidates.retain(|id| floor.is_none_or(|floor| *id >= floor));
+        let mut epoch = None;
+        for chunk in candidates.chunks(self.wanted) {
+            let look = cache.look(self.caller, chunk).await?;
+            if !recent.is_of(&look.epoch) {
+                return self.extend_unbelieved(below, &recent, look.epoch).await;
+            }
+            epoch = Some(look.epoch.clone());
+            let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
+            self.messages.extend(seen);
+            if self.is_full() {
+                return Ok(Reached::End);
+            }
+        }
+        if let Some(end) = end_of_list.filter(|_| recent.has_more()) {
+            return Ok(Reached::Here(end));
+        }
+        if let Some(floor) = floor.filter(|floor| end_of_list.is_some_and(|end| *floor > end)) {
+            return Ok(Reached::Here(floor));
+        }
+
+        // Ask MySQL for what lies behind the list, and merge what is pending there.
+        let epoch = match epoch {
+            Some(epoch) => epoch,
+            None => cache.epoch().await?,
+        };
+        if !recent.is_of(&epoch) {
+            return self.extend_unbelieved(below, &recent, epoch).await;
+        }
+        let behind = [end_of_list, below].into_iter().flatten().min();
+        let rows = self.rows_behind(behind, floor).await?;
+        let has_rows = !rows.is_empty();
+        self.merge(rows, &far).await?;
+        if behind == end_of_list && has_rows {
+            refill::append(self.app, self.conversation, &recent, &epoch, self.wanted).await;
+        }
+        Ok(self.reached(floor))
     }
-    let above = app.store.ids_between(conversation, oldest, last_listed).await?;
-    if above != ids[..ids.len() - 1] {
-        tracing::debug!(%conversation, "query.refill: a message became a row meanwhile; dropped the list");
-        return app.cache.drop_conversation(conversation).await;
+
+    /// Redis does not vouch for the list: MySQL answers, with those pending messages that MySQL does not say are recalled.
+    async fn extend_unbelieved(
+        &mut self,
+        below: Option<MessageId>,
+        recent: &Recent,
+        epoch: hongyan::cache::epoch::Epoch,
+    ) -> Result<Reached, ServerError> {
+        visible::count_lookups(0, 1);
+        let floor = recent.pending.last().copied().filter(|_| recent.has_more_pending());
+        let pending = visible::not_recalled(self.app, self.conversation, &recent.pending).await?;
+        let rows = self.rows_behind(below, floor).await?;
+        self.merge(rows, &pending).await?;
+        if below.is_none() {
+            refill::replace(self.app, self.conversation, &epoch, self.wanted).await;
+        }
+        Ok(self.reached(floor))
     }
-    app.cache.keep_conversation(conversation).await
+
+    /// The rows older than `behind`, as many as the page lacks, and none below `floor`.
+    async fn rows_behind(
+        &self,
+        behind: Option<MessageId>,
+        floor: Option<MessageId>,
+    ) -> Result<Vec<Message>, ServerError> {
+        let lacking = self.wanted - self.messages.len();
+        let mut rows =
+            visible::rows_before(self.app, self.caller, self.conversation, behind, lacking).await?;
+        rows.retain(|row| floor.is_none_or(|floor| row.id >= floor));
+        Ok(rows)
+    }
+
+    /// Adds rows and pending messages, newest first, as many as the page lacks. What is both is shown as the row.
+    async fn merge(&mut self, rows: Vec<Message>, pending: &[MessageId]) -> Result<(), ServerError> {
+        let lacking = self.wanted - self.messages.len();
+        let mut merged: BTreeMap<MessageId, Message> = BTreeMap::new();
+        for chunk in pending.chunks(self.wanted) {
+            if merged.len() >= lacking {
+                break;
+            }
+            let look = self.app.cache.look(self.caller, chunk).await?;
+            let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
+            merged.extend(seen.into_iter().map(|message| (message.id, message)));
+        }
+        merged.extend(rows.into_iter().map(|row| (row.id, row)));
+        self.messages.extend(merged.into_values().rev().take(lacking));
+        Ok(())
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.messages.truncate(self.wanted);
+        self.messages.len() == self.wanted
+    }
+
+    fn reached(&self, floor: Option<MessageId>) -> Reached {
+        match floor {
+            Some(floor) if self.messages.len() < self.wanted => Reached::Here(floor),
+            _ => Reached::End,
+        }
+    }
 }

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use hongyan::app::App;
-use hongyan::cache::detail::Detail;
-use hongyan::error::ServerError;
+use hongyan::cache::deleted::DeletedAmong;
+use hongyan::cache::detail::{Detail, Look};
+use hongyan::cache::epoch::Epoch;
+use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
@@ -13,23 +15,39 @@ use hongyan::telemetry::metric;
 /// The most deletions of one user that are kept in Redis. Whoever has more is looked up in MySQL page by page.
 const MAX_CACHED_DELETIONS: u32 = 10_000;
 
-/// The messages of `ids` that can be seen, in the order of `ids`: from Redis, and where Redis has lost one, from MySQL.
-pub(crate) async fn by_ids(
+/// Whether a page has to be answered by MySQL alone.
+pub(crate) fn is_redis_away(error: &ServerError) -> bool {
+    error.is_transient() && error.server == Server::Redis
+}
+
+/// The error that leads to a page of MySQL alone.
+pub(crate) fn redis_away(source: Box<dyn std::error::Error + Send + Sync>) -> ServerError {
+    ServerError { server: Server::Redis, action: "query.page", retry: Retry::Transient, source }
+}
+
+/// Counts what Redis could answer and what it could not, by message; a page without a list is one miss.
+pub(crate) fn count_lookups(hits: usize, misses: usize) {
+    metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "hit").increment(hits as u64);
+    metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "miss").increment(misses as u64);
+}
+
+/// The messages of `ids` that can be seen, in the order of `ids`, as `look` found them in Redis; what Redis has lost of a
+/// list that is believed is read from MySQL.
+pub(crate) async fn of_redis(
     app: &App,
     caller: UserId,
     conversation: ConversationId,
     ids: &[MessageId],
+    look: Look,
 ) -> Result<Vec<Message>, ServerError> {
-    let details = app.cache.details(ids).await?;
+    let Look { details, deleted, epoch } = look;
     let missing: Vec<MessageId> = ids
         .iter()
         .zip(&details)
         .filter(|(_, detail)| **detail == Detail::Missing)
         .map(|(&id, _)| id)
         .collect();
-    metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "hit")
-        .increment((ids.len() - missing.len()) as u64);
-    metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "miss").increment(missing.len() as u64);
+    count_lookups(ids.len() - missing.len(), missing.len());
     let mut from_mysql = bring_back(app, &missing).await?;
     let messages = ids.iter().zip(details).filter_map(|(id, detail)| match detail {
         Detail::Message(message) => Some(message),
@@ -37,45 +55,95 @@ pub(crate) async fn by_ids(
         Detail::Missing => from_mysql.remove(id),
     });
     // A list holds ids of its own conversation only; should one be wrong, nobody sees what is not theirs.
-    let messages = messages.filter(|message| message.conversation() == conversation).collect();
-    without_deleted(app, caller, messages, true).await
+    let mut messages: Vec<Message> =
+        messages.filter(|message| message.conversation() == conversation).collect();
+    if messages.is_empty() {
+        return Ok(messages);
+    }
+    let deleted = deleted_of(app, caller, ids, deleted, &epoch).await?;
+    messages.retain(|message| !deleted.contains(&message.id));
+    Ok(messages)
 }
 
-/// The messages of `rows`, read from MySQL, that can be seen. A row is shown only if its detail in Redis, where there is
-/// one, is not recalled: the recall may not be in MySQL yet.
-pub(crate) async fn rows(
+/// Those of these pending messages that MySQL does not say are recalled, in their order. Redis is told of the others: it
+/// may have been away, or have come back as it was before the recall.
+pub(crate) async fn not_recalled(
+    app: &App,
+    conversation: ConversationId,
+    pending: &[MessageId],
+) -> Result<Vec<MessageId>, ServerError> {
+    let recalled = app.store.tombstones_among(pending).await?;
+    if !recalled.is_empty() {
+        let recalls: Vec<Recall> = recalled
+            .iter()
+            .map(|(&message_id, &recall_time)| Recall {
+                message_id,
+                recall_time,
+                conversation_id: conversation,
+            })
+            .collect();
+        app.cache.confirm_recalled(&recalls).await?;
+    }
+    Ok(pending.iter().copied().filter(|id| !recalled.contains_key(id)).collect())
+}
+
+/// The newest `wanted` rows older than `before` that the caller may see, newest first. A row is shown only if its detail in
+/// Redis, where there is one, is not recalled: the recall may not be in MySQL yet.
+pub(crate) async fn rows_before(
     app: &App,
     caller: UserId,
-    rows: Vec<Message>,
-    redis_answers: bool,
+    conversation: ConversationId,
+    mut before: Option<MessageId>,
+    wanted: usize,
 ) -> Result<Vec<Message>, ServerError> {
-    let rows = if redis_answers {
-        agreed_with_redis(app, rows).await?
-    } else {
-        rows.into_iter().filter(|row| !row.is_recalled()).collect()
-    };
-    without_deleted(app, caller, rows, redis_answers).await
-}
-
-/// Those rows that neither MySQL nor Redis says are recalled. Where Redis was away when a row was recalled and came back
-/// with the message as it was, it is told, before the id can be in a list again.
-async fn agreed_with_redis(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {
-    let ids: Vec<MessageId> = rows.iter().map(|row| row.id).collect();
-    let details = app.cache.details(&ids).await?;
-    let (mut visible, mut slept_through) = (Vec::with_capacity(rows.len()), Vec::new());
-    for (row, detail) in rows.into_iter().zip(details) {
-        match (row.is_recalled(), detail) {
-            (false, Detail::Message(_) | Detail::Missing) => visible.push(row),
-            (true, Detail::Message(_)) => {
-                slept_through.push(Recall::of(&row, row.recall_time.unwrap_or_default()));
-            }
-            (_, Detail::Recalled(_)) | (true, Detail::Missing) => {}
+    let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let mut found = Vec::new();
+    while found.len() < wanted {
+        let rows = app.store.visible_before(conversation, caller, before, limit).await?;
+        let is_last = rows.len() < wanted;
+        before = rows.last().map(|row| row.id).or(before);
+        found.extend(without_recalled(app, rows).await?);
+        if is_last {
+            break;
         }
     }
-    if !slept_through.is_empty() {
-        app.cache.confirm_recalled(&slept_through).await?;
+    found.truncate(wanted);
+    Ok(found)
+}
+
+/// The oldest `wanted` rows newer than `after` that the caller may see, oldest first; see [`rows_before`].
+pub(crate) async fn rows_after(
+    app: &App,
+    caller: UserId,
+    conversation: ConversationId,
+    mut after: MessageId,
+    wanted: usize,
+) -> Result<Vec<Message>, ServerError> {
+    let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let mut found = Vec::new();
+    while found.len() < wanted {
+        let rows = app.store.visible_after(conversation, caller, after, limit).await?;
+        let is_last = rows.len() < wanted;
+        after = rows.last().map_or(after, |row| row.id);
+        found.extend(without_recalled(app, rows).await?);
+        if is_last {
+            break;
+        }
     }
-    Ok(visible)
+    found.truncate(wanted);
+    Ok(found)
+}
+
+/// Those rows that Redis does not say are recalled.
+async fn without_recalled(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {
+    let ids: Vec<MessageId> = rows.iter().map(|row| row.id).collect();
+    let details = app.cache.details(&ids).await?;
+    Ok(rows
+        .into_iter()
+        .zip(details)
+        .filter(|(_, detail)| !detail.is_recalled())
+        .map(|(row, _)| row)
+        .collect())
 }
 
 /// Reads from MySQL what Redis has lost, and puts it back. A recall that is decided meanwhile leaves a stub in Redis, so
@@ -87,37 +155,25 @@ async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageI
     let rows = app.store.messages(missing).await?;
     let rows: Vec<Message> = rows.into_iter().filter(|row| !row.is_recalled()).collect();
     app.cache.restore(&rows).await?;
-    let rows = agreed_with_redis(app, rows).await?;
+    let rows = without_recalled(app, rows).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-async fn without_deleted(
+/// Which of `ids` the caller has deleted: as Redis `knows` of it, or as MySQL does.
+async fn deleted_of(
     app: &App,
     caller: UserId,
-    messages: Vec<Message>,
-    redis_answers: bool,
-) -> Result<Vec<Message>, ServerError> {
-    if messages.is_empty() {
-        return Ok(messages);
-    }
-    let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
-    let deleted = if redis_answers {
-        deleted(app, caller, &ids).await?
-    } else {
-        app.store.deleted_among(caller, &ids).await?
-    };
-    Ok(messages.into_iter().filter(|message| !deleted.contains(&message.id)).collect())
-}
-
-async fn deleted(app: &App, caller: UserId, ids: &[MessageId]) -> Result<HashSet<MessageId>, ServerError> {
-    let known = app.cache.deleted_among(caller, ids).await?;
+    ids: &[MessageId],
+    known: DeletedAmong,
+    epoch: &Epoch,
+) -> Result<HashSet<MessageId>, ServerError> {
     if known.complete {
         let in_doubt = deleted_of_doubtful(app, caller, known.in_doubt).await?;
         return Ok(known.deleted.into_iter().chain(in_doubt).collect());
     }
     let all = app.store.deleted_by(caller, MAX_CACHED_DELETIONS + 1).await?;
     if all.len() <= MAX_CACHED_DELETIONS as usize {
-        app.cache.fill_deleted(caller, &all).await?;
+        app.cache.fill_deleted(caller, &all, epoch).await?;
         return Ok(all.into_iter().collect());
     }
     app.store.deleted_among(caller, ids).await

@@ -118,8 +118,9 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
     match (produced, written) {
         // The event follows, and tells whoever does not know yet.
         (Ok(()), Ok(())) => {
+            // Redis may go on showing the words: nobody may believe it from this answer on.
             if marked.is_err() {
-                app.cache.note_slept_through(recall);
+                app.cache.end_epoch().await?;
             }
             Ok(recall)
         }

@@ -4,6 +4,10 @@
 //! sent again: one that is merely queued is left alone (`protocol.md`, "The compensator never feeds a backlog").
 
 mod partition;
+mod passed;
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 use hongyan::app::App;
 use hongyan::error::ServerError;
@@ -14,15 +18,23 @@ use serde::{Deserialize, Serialize};
 
 pub use aws_lambda_events::eventbridge::EventBridgeEvent;
 
+use passed::Passed;
+
 /// How long a run may hold off others, ms: less than the schedule's minute, so that a run that died costs none.
 const RUN_MS: u64 = 55_000;
 
 /// The most messages that one run sends again.
 const MAX_RESENT: usize = 1_000;
 
+/// How long a run goes on, so that it has ended before another may begin.
+const RUN_FOR: Duration = Duration::from_secs(40);
+
+/// So many stores' errors in a row are a store that is away, and not one message's matter.
+const AWAY_AFTER: u32 = 3;
+
 /// What a run did.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Summary {
     /// Whether another run was under way, so that this one did nothing.
     pub skipped: bool,
@@ -34,13 +46,18 @@ pub struct Summary {
     pub recalled: usize,
     /// Lost, and produced again.
     pub resent: usize,
+    /// Lost, refused by Kafka for good, and so written to MySQL without it.
+    pub persisted: usize,
     /// Merely queued, or sent again less than 5 minutes ago: left alone.
     pub left: usize,
     /// Not in any store: entries of sends that were never accepted.
     pub dropped: usize,
+    /// What a server refused, each for itself: the next run tries again.
+    pub failed: usize,
 }
 
-/// Runs once, unless a run is under way. Fails if a store is away: the next run tries again.
+/// Runs once, unless a run is under way. What concerns one message or one partition is told and passed over; a store
+/// that is away ends the run, which then fails: the next run tries again.
 #[tracing::instrument(name = "compensate", skip_all)]
 pub async fn handle(app: &App, _event: EventBridgeEvent) -> Result<Summary, Error> {
     let holder = format!("{:032x}", rand::rng().random::<u128>());
@@ -48,22 +65,25 @@ pub async fn handle(app: &App, _event: EventBridgeEvent) -> Result<Summary, Erro
         tracing::info!("compensate: another run is under way");
         return Ok(Summary { skipped: true, ..Summary::default() });
     }
-    let result = run(app).await;
+    let mut run = Run::new(app);
+    let result = run.all().await;
     app.cache.end_compensation(&holder).await?;
-    let summary = result?;
-    count(app, &summary).await?;
-    if summary.due > 0 {
-        tracing::info!(?summary, "compensate: done");
+    count(app, &run.summary).await?;
+    if run.summary.due > 0 {
+        tracing::info!(summary = ?run.summary, "compensate: done");
     }
-    Ok(summary)
+    result?;
+    Ok(run.summary)
 }
 
 async fn count(app: &App, summary: &Summary) -> Result<(), ServerError> {
     let outcomes = [
         ("resent", summary.resent),
+        ("persisted", summary.persisted),
         ("marked", summary.marked),
         ("recalled", summary.recalled),
         ("waiting", summary.left),
+        ("failed", summary.failed),
     ];
     for (outcome, messages) in outcomes {
         metrics::counter!(metric::COMPENSATED, "outcome" => outcome).increment(messages as u64);
@@ -73,28 +93,79 @@ async fn count(app: &App, summary: &Summary) -> Result<(), ServerError> {
     Ok(())
 }
 
-async fn run(app: &App) -> Result<Summary, ServerError> {
-    let mut summary = Summary::default();
-    let after_ms = i64::try_from(app.rules.compensate_after.as_millis()).unwrap_or(i64::MAX);
-    let until = app.clock.now_ms().saturating_sub(after_ms);
-    let mut due = Vec::new();
-    for partition in 0..app.cache.partitions() {
-        let ids = partition::due(app, partition, until).await?;
-        if !ids.is_empty() {
-            due.push((partition, ids));
+/// A run under way.
+struct Run<'a> {
+    app: &'a App,
+    summary: Summary,
+    began: Instant,
+    /// Errors of servers in a row that may pass.
+    streak: u32,
+    /// What ended the work on a partition.
+    failure: Option<ServerError>,
+}
+
+impl<'a> Run<'a> {
+    fn new(app: &'a App) -> Self {
+        Self { app, summary: Summary::default(), began: Instant::now(), streak: 0, failure: None }
+    }
+
+    /// Whether there is time for one more.
+    fn has_time(&self) -> bool {
+        self.began.elapsed() < RUN_FOR
+    }
+
+    /// Notes what became of one message or one partition. Only so many errors in a row are an error of the run.
+    fn note<T>(&mut self, what: &dyn Display, outcome: Result<T, ServerError>) -> Result<Option<T>, ServerError> {
+        match outcome {
+            Ok(done) => {
+                self.streak = 0;
+                Ok(Some(done))
+            }
+            Err(error) if error.is_transient() => {
+                self.streak += 1;
+                if self.streak >= AWAY_AFTER {
+                    return Err(error);
+                }
+                tracing::warn!(%what, %error, "compensate: passed over; the next run tries again");
+                self.summary.failed += 1;
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::error!(%what, %error, "compensate: a server refuses; passed over, and tried again by the next run");
+                self.summary.failed += 1;
+                Ok(None)
+            }
         }
     }
-    if due.is_empty() {
-        return Ok(summary);
+
+    async fn all(&mut self) -> Result<(), ServerError> {
+        let app = self.app;
+        let after_ms = i64::try_from(app.rules.compensate_after.as_millis()).unwrap_or(i64::MAX);
+        let now = app.clock.now_ms();
+        let until = now.saturating_sub(after_ms);
+        let mut due = Vec::new();
+        for partition in 0..app.cache.partitions() {
+            let found = partition::due(app, partition, until).await;
+            let found = self.note(&format_args!("partition {partition}"), found)?;
+            if let Some(ids) = found.filter(|ids| !ids.is_empty()) {
+                due.push((partition, ids));
+            }
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        // Before the details are read: what is still pending then, and was passed here, is not merely on its way.
+        let progress = app.queue.progress().await;
+        let passed = match &progress {
+            Ok(progress) => passed::look(app, progress, now).await?,
+            Err(_) => Vec::new(),
+        };
+        for (partition, ids) in due {
+            let passed = passed.get(usize::from(partition)).copied().unwrap_or(Passed::Nothing);
+            partition::compensate(self, partition, ids, passed).await?;
+        }
+        // Without Kafka, what MySQL can settle is settled; the rest waits for the next run.
+        progress?;
+        self.failure.take().map_or(Ok(()), Err)
     }
-    // Before the details are read: what is still pending then, and was passed here, is not merely on its way.
-    let progress = app.queue.progress().await;
-    for (partition, ids) in due {
-        let passed =
-            progress.as_ref().ok().and_then(|progress| progress.get(usize::from(partition)).copied());
-        partition::compensate(app, partition, ids, passed, MAX_RESENT, &mut summary).await?;
-    }
-    // Without Kafka, what MySQL can settle is settled; the rest waits for the next run.
-    progress?;
-    Ok(summary)
 }

@@ -7,20 +7,16 @@ use hongyan::cache::detail::Detail;
 use hongyan::cache::pending::Pending;
 use hongyan::cache::persist::PersistMark;
 use hongyan::clock::TimestampMs;
-use hongyan::error::ServerError;
+use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::id::MessageId;
 use hongyan::message::{Message, PersistStatus};
-use hongyan::queue::Progress;
 
-use crate::Summary;
+use crate::passed::Passed;
+use crate::{MAX_RESENT, Run};
 
 /// How many due messages of one partition a run looks at.
 const MAX_LOOKED_AT: usize = 1_000;
-
-/// How much younger than a message the record at the group's position must be before the message counts as lost: more
-/// than the producer goes on trying and clocks differ.
-const LOST_MARGIN_MS: TimestampMs = 60_000;
 
 /// The name under which the compensator gives a lock back: it never holds one.
 const NO_HOLDER: &str = "compensator";
@@ -36,57 +32,147 @@ pub(crate) async fn due(app: &App, partition: u16, until: TimestampMs) -> Result
 /// Looks at what is due in this partition. `passed` is what the consumer group had passed before: what is pending after
 /// that is not on its way any more.
 pub(crate) async fn compensate(
-    app: &App,
+    run: &mut Run<'_>,
     partition: u16,
     due: Vec<Pending>,
-    passed: Option<Progress>,
-    max_resent: usize,
-    summary: &mut Summary,
+    passed: Passed,
 ) -> Result<(), ServerError> {
-    summary.due += due.len();
+    let app = run.app;
+    run.summary.due += due.len();
     let ids: Vec<MessageId> = due.iter().map(|entry| entry.id).collect();
-    let details = app.cache.details(&ids).await?;
-    let rows = app.store.messages(&ids).await?;
-    let rows: HashMap<MessageId, Message> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let details = each::<Details>(app, &ids).await?;
+    let rows = each::<Rows>(app, &ids).await?;
 
     let mut lost = Vec::new();
-    for (entry, detail) in due.into_iter().zip(details) {
-        let id = entry.id;
-        match (detail, rows.get(&id)) {
-            (Detail::Recalled(recalled), _) => {
-                let (recall_time, conversation_id) = (recalled.recall_time, recalled.conversation);
-                complete_recall(app, Recall { message_id: id, recall_time, conversation_id }, summary)
-                    .await?;
-            }
-            (Detail::Message(message), Some(row)) => mark(app, entry, &message, row, summary).await?,
-            (Detail::Message(message), None) if message.persist_status == PersistStatus::Pending => {
-                lost.push(message);
-            }
-            // PERSISTED without a row cannot be; should it be, the message is still here to be written.
-            (Detail::Message(message), None) => {
-                tracing::error!(message_id = %id, "compensate: PERSISTED in Redis without a row in MySQL; sent again");
-                lost.push(message);
-            }
-            (Detail::Missing, Some(row)) => {
-                app.cache.settle([(row.conversation(), entry)]).await?;
-                summary.marked += 1;
-            }
-            (Detail::Missing, None) => {
-                tracing::warn!(message_id = %id, "compensate: pending, but in no store: a send that was never accepted; dropped");
-                app.cache.settle_in(partition, entry).await?;
-                summary.dropped += 1;
-            }
+    for ((entry, detail), row) in due.into_iter().zip(details).zip(rows) {
+        if !run.has_time() {
+            run.summary.left += 1;
+            continue;
+        }
+        let outcome = match (detail, row) {
+            (Ok(detail), Ok(row)) => settle(app, partition, entry, detail, row).await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        match run.note(&format_args!("message {}", entry.id), outcome)? {
+            Some(Settled::Lost(message)) => lost.push(message),
+            Some(Settled::Marked) => run.summary.marked += 1,
+            Some(Settled::Recalled) => run.summary.recalled += 1,
+            Some(Settled::Dropped) => run.summary.dropped += 1,
+            None => {}
         }
     }
-    resend(app, lost, passed, max_resent, summary).await
+    resend(run, partition, lost, passed).await
+}
+
+/// A question about messages whose answers come in their order.
+trait Ask {
+    type Answer;
+    fn ask(
+        app: &App,
+        ids: &[MessageId],
+    ) -> impl Future<Output = Result<Vec<Self::Answer>, ServerError>> + Send;
+}
+
+struct Details;
+
+impl Ask for Details {
+    type Answer = Detail;
+    async fn ask(app: &App, ids: &[MessageId]) -> Result<Vec<Detail>, ServerError> {
+        app.cache.details(ids).await
+    }
+}
+
+struct Rows;
+
+impl Ask for Rows {
+    type Answer = Option<Message>;
+    async fn ask(app: &App, ids: &[MessageId]) -> Result<Vec<Option<Message>>, ServerError> {
+        let rows = app.store.messages(ids).await?;
+        let mut rows: HashMap<MessageId, Message> = rows.into_iter().map(|row| (row.id, row)).collect();
+        Ok(ids.iter().map(|id| rows.remove(id)).collect())
+    }
+}
+
+struct ResentAt;
+
+impl Ask for ResentAt {
+    type Answer = Option<TimestampMs>;
+    async fn ask(app: &App, ids: &[MessageId]) -> Result<Vec<Option<TimestampMs>>, ServerError> {
+        app.cache.resent_at(ids).await
+    }
+}
+
+/// Asks for all at once; if a server refuses, because of one of them, for each by itself. A store that is away is an error.
+async fn each<A: Ask>(
+    app: &App,
+    ids: &[MessageId],
+) -> Result<Vec<Result<A::Answer, ServerError>>, ServerError> {
+    match A::ask(app, ids).await {
+        Ok(all) => return Ok(all.into_iter().map(Ok).collect()),
+        Err(error) if error.is_transient() => return Err(error),
+        Err(_) => {}
+    }
+    let mut answers = Vec::with_capacity(ids.len());
+    for id in ids {
+        match A::ask(app, std::slice::from_ref(id)).await {
+            Ok(one) => answers.extend(one.into_iter().map(Ok)),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => answers.push(Err(error)),
+        }
+    }
+    Ok(answers)
+}
+
+/// What was found of a message, and done about it.
+enum Settled {
+    /// MySQL has it; Redis is told.
+    Marked,
+    /// It is recalled; both know.
+    Recalled,
+    /// No store has it.
+    Dropped,
+    /// MySQL lacks it.
+    Lost(Message),
+}
+
+async fn settle(
+    app: &App,
+    partition: u16,
+    entry: Pending,
+    detail: Detail,
+    row: Option<Message>,
+) -> Result<Settled, ServerError> {
+    let id = entry.id;
+    match (detail, row) {
+        (Detail::Recalled(recalled), _) => {
+            let (recall_time, conversation_id) = (recalled.recall_time, recalled.conversation);
+            complete_recall(app, Recall { message_id: id, recall_time, conversation_id }).await
+        }
+        (Detail::Message(message), Some(row)) => mark(app, entry, &message, &row).await,
+        (Detail::Message(message), None) => {
+            // PERSISTED without a row cannot be; should it be, the message is still here to be written.
+            if message.persist_status == PersistStatus::Persisted {
+                tracing::error!(message_id = %id, "compensate: PERSISTED in Redis without a row in MySQL; sent again");
+            }
+            Ok(Settled::Lost(message))
+        }
+        (Detail::Missing, Some(row)) => {
+            app.cache.settle([(row.conversation(), entry)]).await?;
+            Ok(Settled::Marked)
+        }
+        (Detail::Missing, None) => {
+            tracing::warn!(message_id = %id, "compensate: pending, but in no store: a send that was never accepted; dropped");
+            app.cache.settle_in(partition, entry).await?;
+            Ok(Settled::Dropped)
+        }
+    }
 }
 
 /// The recall is in Redis only, or nobody has confirmed it: it goes to MySQL.
-async fn complete_recall(app: &App, recall: Recall, summary: &mut Summary) -> Result<(), ServerError> {
+async fn complete_recall(app: &App, recall: Recall) -> Result<Settled, ServerError> {
     app.store.recall(&[recall]).await?;
     app.cache.confirm_recalled(&[recall]).await?;
-    summary.recalled += 1;
-    Ok(())
+    Ok(Settled::Recalled)
 }
 
 /// MySQL has the message: Redis is told.
@@ -95,58 +181,120 @@ async fn mark(
     entry: Pending,
     message: &Message,
     row: &Message,
-    summary: &mut Summary,
-) -> Result<(), ServerError> {
+) -> Result<Settled, ServerError> {
     if row.is_recalled() {
         let recall_time = row.recall_time.unwrap_or_else(|| app.clock.now_ms());
-        let recall = Recall::of(row, recall_time);
-        app.cache.confirm_recalled(&[recall]).await?;
-        summary.recalled += 1;
-        return Ok(());
+        app.cache.confirm_recalled(&[Recall::of(row, recall_time)]).await?;
+        return Ok(Settled::Recalled);
     }
     let marks = app.cache.mark_persisted(&[(message, NO_HOLDER.to_owned())]).await?;
     if let Some(&PersistMark::Recalled(recall_time)) = marks.first() {
-        let recall = Recall::of(row, recall_time);
-        return complete_recall(app, recall, summary).await;
+        return complete_recall(app, Recall::of(row, recall_time)).await;
     }
     app.cache.settle([(message.conversation(), entry)]).await?;
-    summary.marked += 1;
-    Ok(())
+    Ok(Settled::Marked)
 }
 
 /// Sends again what is lost: what the consumer group has already passed without MySQL having it.
 async fn resend(
-    app: &App,
+    run: &mut Run<'_>,
+    partition: u16,
     pending: Vec<Message>,
-    passed: Option<Progress>,
-    max_resent: usize,
-    summary: &mut Summary,
+    passed: Passed,
 ) -> Result<(), ServerError> {
-    let ids: Vec<MessageId> = pending.iter().map(|message| message.id).collect();
-    let resent = app.cache.resent_at(&ids).await?;
-    for (message, resent) in pending.into_iter().zip(resent) {
+    let app = run.app;
+    let (lost, queued): (Vec<_>, Vec<_>) =
+        pending.into_iter().partition(|message| passed.includes(message.send_time));
+    run.summary.left += queued.len();
+    let ids: Vec<MessageId> = lost.iter().map(|message| message.id).collect();
+    let resent = each::<ResentAt>(app, &ids).await?;
+    let mut sending_fails = false;
+    for (message, resent) in lost.into_iter().zip(resent) {
+        let id = message.id;
+        let Some(resent) = run.note(&format_args!("message {id}"), resent)? else { continue };
         let now = app.clock.now_ms();
         // Sent again, it is on its way from then on: a backlog must not be fed with a copy every five minutes.
-        let sent = resent.unwrap_or(message.send_time).max(message.send_time);
-        let is_lost = match passed {
-            Some(Progress::CaughtUp) => true,
-            Some(Progress::PassedUpTo(time)) => sent.saturating_add(LOST_MARGIN_MS) < time,
-            None => false,
-        };
-        let too_soon = resent.is_some_and(|resent| now < resent.saturating_add(RESEND_AFTER_MS));
-        if !is_lost || too_soon || summary.resent >= max_resent {
-            summary.left += 1;
+        let is_lost = resent.is_none_or(|resent| {
+            passed.includes(resent.max(message.send_time)) && now >= resent.saturating_add(RESEND_AFTER_MS)
+        });
+        let goes_on = run.has_time() && run.summary.resent < MAX_RESENT && !sending_fails;
+        if !is_lost || !goes_on {
+            run.summary.left += 1;
             continue;
         }
-        let id = message.id;
-        app.cache.note_resent(id, now).await?;
-        let event = MessageEvent::Persist { data: message };
-        if let Err(error) = app.queue.send(&event, app.kafka_delivery_timeout).await {
-            app.cache.forget_resent(id).await?;
-            return Err(error);
+        match send_again(app, partition, message, now).await {
+            Ok(Sent::ByKafka) => run.summary.resent += 1,
+            Ok(Sent::WithoutKafka) => run.summary.persisted += 1,
+            Ok(Sent::NotYet) => run.summary.failed += 1,
+            // The next ones would wait as long in vain. Other partitions may have another leader.
+            Err(error) if error.server == Server::Kafka => {
+                tracing::warn!(partition, %error, "compensate: Kafka does not take what is sent again to this partition; the next run tries again");
+                run.summary.failed += 1;
+                run.failure = Some(error);
+                sending_fails = true;
+            }
+            Err(error) => {
+                run.note(&format_args!("message {id}"), Err::<(), _>(error))?;
+            }
         }
-        tracing::warn!(message_id = %id, "compensate: the message was lost on its way to MySQL; sent again");
-        summary.resent += 1;
     }
     Ok(())
+}
+
+/// Which way a lost message went.
+enum Sent {
+    /// Kafka has it.
+    ByKafka,
+    /// Kafka will never take it, and MySQL has it.
+    WithoutKafka,
+    /// Neither.
+    NotYet,
+}
+
+async fn send_again(
+    app: &App,
+    partition: u16,
+    message: Message,
+    now: TimestampMs,
+) -> Result<Sent, ServerError> {
+    let id = message.id;
+    app.cache.note_resent(id, now).await?;
+    let event = MessageEvent::Persist { data: message };
+    let sent = app.queue.send(&event, app.kafka_delivery_timeout).await;
+    match sent {
+        Ok(()) => {
+            tracing::warn!(message_id = %id, "compensate: the message was lost on its way to MySQL; sent again");
+            return Ok(Sent::ByKafka);
+        }
+        Err(error) if error.retry == Retry::Permanent => {
+            if without_kafka(app, partition, &event, &error).await {
+                return Ok(Sent::WithoutKafka);
+            }
+            app.cache.forget_resent(id).await?;
+            Ok(Sent::NotYet)
+        }
+        Err(error) => {
+            app.cache.forget_resent(id).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Kafka refuses this one record for good: its message goes the rest of its way without it. Answers whether it arrived.
+async fn without_kafka(app: &App, partition: u16, event: &MessageEvent, refusal: &ServerError) -> bool {
+    let id = event.message_id();
+    match hongyan_kafka_consumer::without_kafka(app, partition, event).await {
+        Ok(true) => {
+            tracing::error!(message_id = %id, error = %refusal, "compensate: Kafka will never take this message (look at the topic's max.message.bytes); it was written to MySQL without it");
+            true
+        }
+        Ok(false) => {
+            tracing::warn!(message_id = %id, error = %refusal, "compensate: Kafka will never take this message, and MySQL has not taken it yet; the next run tries again");
+            false
+        }
+        Err(error) => {
+            tracing::error!(message_id = %id, %error, "compensate: no record can be made of this message");
+            false
+        }
+    }
 }

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use hongyan::app::App;
 use hongyan::cache::client_message::{Claim, Fingerprint};
-use hongyan::cache::detail::Detail;
+use hongyan::cache::detail::{self, Detail};
 use hongyan::error::{ApiError, ServerError};
 use hongyan::event::MessageEvent;
 use hongyan::id::MessageId;
+use hongyan::lookup;
 use hongyan::message::{ClientMessageId, Message};
 use hongyan::push::PushEvent;
 use hongyan::telemetry::metric;
@@ -67,7 +68,7 @@ async fn claim(
         }
         Err(error) => return Err(error.into()),
     };
-    match app.cache.detail(first).await? {
+    match lookup::believed(app, first).await? {
         Detail::Message(message) => return Ok(Claimed::Done(message)),
         Detail::Recalled(recalled) => {
             if let Some(message) = recalled.message {
@@ -85,7 +86,9 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
     let event = MessageEvent::Persist { data: message.clone() };
     let accepted = timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, app.clock.now_ms())).await;
     match accepted {
-        Ok(()) => {
+        // An equal send was accepted first and is recalled: its words are pushed to nobody.
+        Ok(detail::Accepted::Recalled) => Ok(()),
+        Ok(detail::Accepted::Kept) => {
             let pushed = PushEvent::Message(Box::new(message.clone().into()));
             let (produced, ()) = tokio::join!(produce(app, &event), app.push.to_user(message.to, &pushed));
             if let Err(error) = produced {
@@ -95,9 +98,10 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
         }
         Err(error) if error.is_transient() => {
             tracing::warn!(message_id = %message.id, %error, "send.accept: Redis is away; Kafka alone decides");
-            app.cache.note_unremembered();
-            produce(app, &event).await?;
-            Ok(())
+            app.cache.note_unremembered(message.send_time).await;
+            // Refused for good, it may still be kept once Redis is back: 503, as nothing could take it now.
+            let produced = produce(app, &event).await;
+            produced.map_err(|error| ApiError::Unavailable(Some(error)))
         }
         Err(error) => Err(error.into()),
     }

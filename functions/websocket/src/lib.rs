@@ -11,6 +11,7 @@ use aws_lambda_events::apigw::{
 use aws_lambda_events::encodings::Body;
 use hongyan::app::App;
 use hongyan::error::{ApiError, ServerError};
+use hongyan::push::Standing;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -46,9 +47,9 @@ async fn connect(
     connection: &str,
 ) -> Result<ApiGatewayProxyResponse, ApiError> {
     let token = event.query_string_parameters.first("token").ok_or(ApiError::Unauthorized)?;
-    let user = app.auth.verify(token).await?;
-    app.push.connected(user, connection).await?;
-    tracing::debug!(%user, %connection, "websocket.connect: connected");
+    let caller = app.auth.check(token).await?;
+    app.push.connected(caller.user, connection, caller.ends_at).await?;
+    tracing::debug!(user = %caller.user, %connection, "websocket.connect: connected");
     Ok(answer(200, None))
 }
 
@@ -73,13 +74,24 @@ async fn message(
     event: &ApiGatewayWebsocketProxyRequest,
     connection: &str,
 ) -> Result<ApiGatewayProxyResponse, ApiError> {
-    let Some(_user) = app.push.user_of(connection).await? else {
-        // Redis lost its memory, so no push would find this connection: better closed than silently skipped. The client
-        // connects again and catches up.
-        tracing::warn!(%connection, "websocket.message: the connection is not known; closing it");
-        app.push.close(own_endpoint(&event.request_context).as_ref(), connection).await;
-        return Ok(answer(410, None));
-    };
+    let close = async || app.push.close(own_endpoint(&event.request_context).as_ref(), connection).await;
+    match app.push.renew(connection).await? {
+        Standing::Registered => {}
+        // Its registration was evicted, or Redis lost its memory, so no push would find this connection: better closed
+        // than silently skipped. The client connects again and catches up.
+        Standing::Unknown => {
+            tracing::warn!(%connection, "websocket.message: the connection is not known; closing it");
+            close().await;
+            return Ok(answer(410, None));
+        }
+        // On AWS nothing runs when a token ends, so its connection ends with the next message either way.
+        Standing::Ended => {
+            tracing::debug!(%connection, "websocket.message: the token has ended; closing the connection");
+            disconnect(app, connection).await?;
+            close().await;
+            return Err(ApiError::Unauthorized);
+        }
+    }
     let said = event.body.as_deref().unwrap_or_default();
     match hongyan::json::object_from_slice(said.as_bytes()) {
         Ok(Said::Ping) => Ok(answer(200, Some(&json!({ "type": "PONG" })))),

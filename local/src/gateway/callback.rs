@@ -55,14 +55,18 @@ pub(super) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String
     Json(json!({
         "connectedAt": iso(connection.connected_at),
         "lastActiveAt": iso(connection.last_active_at()),
-        "identity": { "sourceIp": connection.source_ip, "userAgent": connection.user_agent },
+        "identity": { "sourceIp": connection.client.source_ip, "userAgent": connection.client.user_agent },
     }))
     .into_response()
 }
 
 /// 204 and it is being closed, or 410.
 pub(super) async fn delete(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
-    if shared.connections.delete(&id) { StatusCode::NO_CONTENT.into_response() } else { gone() }
+    if shared.connections.delete(&id, shared.behind.clock.now_ms()) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        gone()
+    }
 }
 
 fn gone() -> Response {

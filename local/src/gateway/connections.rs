@@ -1,7 +1,7 @@
 //! The WebSockets that are open, and the bounded queue of each.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use axum::extract::ws::Utf8Bytes;
@@ -13,6 +13,8 @@ use rand::Rng as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::GatewayOptions;
+
 /// Why a WebSocket ends: a code of RFC 6455, 7.4.1, and a few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closing {
@@ -23,6 +25,9 @@ pub(super) struct Closing {
 /// The client does not read as fast as it is written to.
 pub(super) const TOO_SLOW: Closing =
     Closing { code: 1013, reason: "cannot keep up; connect again and catch up" };
+/// The token that the connection was opened with is no longer accepted.
+pub(super) const TOKEN_ENDED: Closing =
+    Closing { code: 4401, reason: "the token has ended; connect again with a new one" };
 /// Closed by `DELETE /@connections/{id}`.
 const DELETED: Closing = Closing { code: 1000, reason: "closed by the server" };
 
@@ -30,13 +35,24 @@ const DELETED: Closing = Closing { code: 1000, reason: "closed by the server" };
 pub(super) struct Connection {
     pub(super) id: String,
     pub(super) connected_at: TimestampMs,
-    pub(super) source_ip: String,
-    pub(super) user_agent: String,
+    pub(super) client: Client,
     last_active_at: AtomicI64,
     outgoing: mpsc::Sender<Utf8Bytes>,
+    /// Bytes of the messages in `outgoing`, and the most there may be.
+    waiting_bytes: AtomicUsize,
+    max_waiting_bytes: usize,
     closing: OnceLock<Closing>,
     /// Cancelled once `closing` is set.
     pub(super) closed: CancellationToken,
+}
+
+/// What is known of a client from its handshake.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Client {
+    pub(super) source_ip: String,
+    pub(super) user_agent: String,
+    /// The moment from which its token is no longer accepted, if it has one that is in order.
+    pub(super) token_ends_at: Option<TimestampMs>,
 }
 
 /// The connection is closed or closing.
@@ -44,17 +60,32 @@ pub(super) struct Connection {
 pub(super) struct Gone;
 
 impl Connection {
-    /// Queues a message. A client that cannot keep up is closed, never skipped.
+    /// Queues a message. A client that cannot keep up is closed, never skipped; one whose token has ended is closed too.
     pub(super) fn send(&self, text: Utf8Bytes, now: TimestampMs) -> Result<(), Gone> {
+        self.close_if_ended(now);
         if self.closed.is_cancelled() {
             return Err(Gone);
         }
-        if self.outgoing.try_send(text).is_err() {
+        let bytes = text.len();
+        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting.saturating_add(bytes) > self.max_waiting_bytes || self.outgoing.try_send(text).is_err() {
             self.close(TOO_SLOW);
             return Err(Gone);
         }
         self.active(now);
         Ok(())
+    }
+
+    /// A message of so many bytes has left the queue.
+    pub(super) fn taken(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Closes the connection if its token has ended at `now`.
+    pub(super) fn close_if_ended(&self, now: TimestampMs) {
+        if self.client.token_ends_at.is_some_and(|end| now >= end) {
+            self.close(TOKEN_ENDED);
+        }
     }
 
     /// A message went either way at `now`.
@@ -88,19 +119,19 @@ impl Connections {
     /// Adds one under an id that nobody can guess. The receiver is its queue.
     pub(super) fn open(
         &self,
-        source_ip: String,
-        user_agent: String,
+        client: Client,
         now: TimestampMs,
-        queue: usize,
+        options: &GatewayOptions,
     ) -> (Arc<Connection>, mpsc::Receiver<Utf8Bytes>) {
-        let (outgoing, receiver) = mpsc::channel(queue.max(1));
+        let (outgoing, receiver) = mpsc::channel(options.outgoing_queue.max(1));
         let connection = Arc::new(Connection {
             id: URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 16]>()),
             connected_at: now,
-            source_ip,
-            user_agent,
+            client,
             last_active_at: AtomicI64::new(now),
             outgoing,
+            waiting_bytes: AtomicUsize::new(0),
+            max_waiting_bytes: options.outgoing_bytes,
             closing: OnceLock::new(),
             closed: CancellationToken::new(),
         });
@@ -123,9 +154,10 @@ impl Connections {
     }
 
     /// Asks `id` to end; whether it was open.
-    pub(super) fn delete(&self, id: &str) -> bool {
+    pub(super) fn delete(&self, id: &str, now: TimestampMs) -> bool {
         let found = self.get(id);
         if let Some(connection) = &found {
+            connection.close_if_ended(now);
             connection.close(DELETED);
         }
         found.is_some()
@@ -143,10 +175,15 @@ impl Connections {
 mod tests {
     use super::*;
 
+    fn open(connections: &Connections, client: Client) -> (Arc<Connection>, mpsc::Receiver<Utf8Bytes>) {
+        let options = GatewayOptions { outgoing_queue: 2, outgoing_bytes: 10, ..GatewayOptions::default() };
+        connections.open(client, 1, &options)
+    }
+
     #[test]
     fn a_connection_that_cannot_keep_up_is_closed_and_gone() {
         let connections = Connections::default();
-        let (connection, mut queue) = connections.open("ip".to_owned(), String::new(), 1, 2);
+        let (connection, mut queue) = open(&connections, Client::default());
         assert_eq!(connection.id.len(), 22);
         for text in ["a", "b"] {
             connection.send(text.into(), 2).unwrap();
@@ -157,6 +194,31 @@ mod tests {
         assert!(connections.get(&connection.id).is_none(), "gone at once for whoever pushes");
         assert_eq!(queue.try_recv().unwrap(), "a");
         assert!(connection.send("d".into(), 3).is_err(), "room again, but never with a gap");
-        assert!(!connections.delete(&connection.id));
+        assert!(!connections.delete(&connection.id, 3));
+    }
+
+    #[test]
+    fn the_bytes_that_wait_are_bounded_too() {
+        let connections = Connections::default();
+        let (connection, _queue) = open(&connections, Client::default());
+        connection.send("0123456789".into(), 2).unwrap();
+        connection.taken(10);
+        connection.send("012345678".into(), 2).unwrap();
+        assert!(connection.send("ab".into(), 3).is_err());
+        assert_eq!(connection.closing(), Some(TOO_SLOW));
+    }
+
+    #[test]
+    fn nothing_is_sent_once_the_token_has_ended() {
+        let connections = Connections::default();
+        let client = || Client { token_ends_at: Some(10), ..Client::default() };
+        let (connection, _queue) = open(&connections, client());
+        connection.send("a".into(), 9).unwrap();
+        assert!(connection.send("b".into(), 10).is_err());
+        assert_eq!(connection.closing(), Some(TOKEN_ENDED));
+
+        let (connection, _queue) = open(&connections, client());
+        assert!(connections.delete(&connection.id, 10));
+        assert_eq!(connection.closing(), Some(TOKEN_ENDED));
     }
 }

@@ -39,7 +39,8 @@ pub(super) fn build(
     let host = text(&parts.headers, &header::HOST);
 
     let mut http = ApiGatewayV2httpRequestContextHttpDescription::default();
-    http.method = parts.method.clone();
+    // Functions know GET only; a HEAD is answered by the same, and the server leaves the body out.
+    http.method = matched.route.method.clone();
     http.path = Some(path.clone());
     http.protocol = Some(format!("{:?}", parts.version));
     http.source_ip = Some(peer.ip().to_string());

@@ -27,6 +27,8 @@ pub struct GatewayOptions {
     pub messages_per_second: u32,
     /// How many messages wait for a client that reads slowly (256); one more and it is closed with 1013.
     pub outgoing_queue: usize,
+    /// How many bytes of messages wait for such a client (2 MiB); above it is closed with 1013.
+    pub outgoing_bytes: usize,
     /// How long a client may take to make room for what is written to it (10 s), an answer or a message; then it is cut
     /// off.
     pub send_timeout: Duration,
@@ -34,6 +36,8 @@ pub struct GatewayOptions {
     pub ping_every: Duration,
     /// After how long without a message either way a WebSocket is closed with 1001 (10 min, as API Gateway).
     pub idle_timeout: Duration,
+    /// How often the gateway renews the registration of a WebSocket (2 min, a quarter more or less at random).
+    pub renew_every: Duration,
     /// How long a stop waits for what is under way (30 s).
     pub drain: Duration,
 }
@@ -52,9 +56,11 @@ impl Default for GatewayOptions {
             max_message_bytes: 128 * 1024,
             messages_per_second: 50,
             outgoing_queue: 256,
+            outgoing_bytes: 2 * 1024 * 1024,
             send_timeout: Duration::from_secs(10),
             ping_every: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(10),
+            renew_every: Duration::from_mins(2),
             drain: Duration::from_secs(30),
         }
     }

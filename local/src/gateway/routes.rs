@@ -47,8 +47,9 @@ pub(super) enum NoRoute {
     Method(Vec<Method>),
 }
 
-/// Finds the route of a request.
+/// Finds the route of a request. `HEAD` takes the route of `GET` (RFC 9110, 9.3.2).
 pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
     for route in &ROUTES {
         let Some(parameters) = parameters(route.path, path) else {
@@ -58,6 +59,9 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
             return Ok(Matched { route, parameters });
         }
         allowed.push(route.method.clone());
+        if route.method == Method::GET {
+            allowed.push(Method::HEAD);
+        }
     }
     Err(if allowed.is_empty() { NoRoute::Path } else { NoRoute::Method(allowed) })
 }
@@ -89,7 +93,9 @@ mod tests {
         let found = find(&Method::POST, "/messages/12%2F3%20/recall").unwrap();
         assert_eq!(found.route.function, HttpFunction::Recall);
         assert_eq!(found.parameters, HashMap::from([("id".to_owned(), "12/3 ".to_owned())]));
-        assert_eq!(find(&Method::GET, "/unread").unwrap().route.path, "/unread");
+        for method in [Method::GET, Method::HEAD] {
+            assert_eq!(find(&method, "/unread").unwrap().route.method, Method::GET);
+        }
     }
 
     #[test]
@@ -100,6 +106,8 @@ mod tests {
             assert_eq!(find(&Method::POST, path).unwrap_err(), NoRoute::Path, "{path}");
         }
         assert_eq!(find(&Method::GET, "/messages").unwrap_err(), NoRoute::Method(vec![Method::POST]));
-        assert_eq!(find(&Method::HEAD, "/unread").unwrap_err(), NoRoute::Method(vec![Method::GET]));
+        let allowed = vec![Method::GET, Method::HEAD];
+        assert_eq!(find(&Method::POST, "/unread").unwrap_err(), NoRoute::Method(allowed));
+        assert_eq!(find(&Method::HEAD, "/messages").unwrap_err(), NoRoute::Method(vec![Method::POST]));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
@@ -12,13 +13,15 @@ use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use hongyan::clock::TimestampMs;
 use hongyan::error::ApiError;
 use http::request::Parts;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
-use super::connections::{Closing, Connection};
+use super::connections::{Client, Closing, Connection, TOKEN_ENDED};
 use super::invoke::InvokeError;
 use super::server::Place;
 use super::{Shared, event, response, socket_event};
@@ -34,6 +37,9 @@ const NOT_TEXT: Closing = Closing { code: 1007, reason: "a text that is not UTF-
 const TOO_MANY: Closing = Closing { code: 1008, reason: "too many messages a second" };
 const TOO_BIG: Closing = Closing { code: 1009, reason: "a message or frame that is too big" };
 const STALLED: Closing = super::connections::TOO_SLOW;
+
+/// What a client says to keep its connection registered.
+const PING: &str = r#"{"action":"ping"}"#;
 
 /// What a WebSocket has for reading while nothing comes.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -60,28 +66,52 @@ pub(super) async fn upgrade(
     }
     let domain =
         event::text(&parts.headers, &http::header::HOST).unwrap_or_else(|| shared.address.to_string());
-    let user_agent = socket_event::user_agent(&parts.headers);
+    let client = Client {
+        source_ip: peer.ip().to_string(),
+        user_agent: socket_event::user_agent(&parts.headers),
+        token_ends_at: token_ends_at(&shared, &parts).await,
+    };
     // Open before `$connect` has answered: a push that comes meanwhile waits in the queue.
     let now = shared.behind.clock.now_ms();
-    let (connection, queue) =
-        shared.connections.open(peer.ip().to_string(), user_agent, now, shared.options.outgoing_queue);
+    let (connection, queue) = shared.connections.open(client, now, &shared.options);
     let place = parts.extensions.remove();
-    let session = Session { shared, connection, domain, _place: place };
+    let session = Session { shared, connection, domain, over: AtomicBool::new(false), _place: place };
     match session.connect(&parts).await {
         Ok(()) => session.accept(upgrade, queue),
         Err(refusal) => {
-            session.shared.connections.remove(&session.connection.id);
+            session.leave();
             refusal
         }
     }
+}
+
+/// When the token of the handshake ends. Only `$connect` decides whether it is good: with one that is not in order,
+/// there is nothing to wait for.
+async fn token_ends_at(shared: &Shared, parts: &Parts) -> Option<TimestampMs> {
+    let query = parts.uri.query().unwrap_or_default();
+    let tokens = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
+    let (_, token) = tokens.last()?;
+    Some(shared.behind.auth.check(&token).await.ok()?.ends_at)
 }
 
 struct Session {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     domain: String,
+    /// It is no longer among the open connections, and `$disconnect` is being asked where `$connect` let it in.
+    over: AtomicBool,
     /// Its place among the connections, kept as long as it lasts.
     _place: Option<Place>,
+}
+
+/// A client may go away at any moment, during `$connect` as well: then nothing of its session is left.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.leave() && Handle::try_current().is_ok() {
+            let ended = Ended { code: ABNORMAL, reason: "the client went away".to_owned() };
+            self.shared.tasks.spawn(self.shared.behind.functions.websocket(self.ended(ended)));
+        }
+    }
 }
 
 /// How the client ended it.
@@ -161,17 +191,27 @@ impl Session {
             self.connection.closed.cancel();
             ended
         };
-        let (ended, ()) = tokio::join!(reading, self.write(sink, queue));
+        let (ended, (), ()) = tokio::join!(reading, self.write(sink, queue), self.renew());
         let ours = self.connection.closing();
         ours.map_or(ended, |closing| Ended { code: closing.code, reason: closing.reason.to_owned() })
     }
 
-    async fn disconnect(&self, ended: Ended) {
+    /// Takes it off the open connections; whether it was one.
+    fn leave(&self) -> bool {
         self.connection.closed.cancel();
         self.shared.connections.remove(&self.connection.id);
+        !self.over.swap(true, Ordering::SeqCst)
+    }
+
+    /// The event `$disconnect`.
+    fn ended(&self, ended: Ended) -> ApiGatewayWebsocketProxyRequest {
         let now = self.shared.behind.clock.now_ms();
-        let event = socket_event::disconnect(&self.connection, ended.code, ended.reason, &self.domain, now);
-        if let Err(error) = self.invoke(event).await {
+        socket_event::disconnect(&self.connection, ended.code, ended.reason, &self.domain, now)
+    }
+
+    async fn disconnect(&self, ended: Ended) {
+        self.leave();
+        if let Err(error) = self.invoke(self.ended(ended)).await {
             tracing::warn!(connection = %self.connection.id, %error,
                 "gateway.disconnect: $disconnect failed; the next push to it is answered 410");
         }
@@ -224,6 +264,40 @@ impl Session {
         abnormal(String::new())
     }
 
+    /// Keeps the connection registered, by a ping in the client's name whose answer nobody hears. A registration that is
+    /// missing makes the function close the connection. On AWS only the client's own pings do this.
+    async fn renew(&self) {
+        loop {
+            // At random, so that connections which began together do not renew together.
+            let pause = self.shared.options.renew_every.mul_f64(rand::random_range(0.75..1.25));
+            tokio::select! {
+                () = self.connection.closed.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            let now = self.shared.behind.clock.now_ms();
+            let event = socket_event::message(&self.connection, PING.to_owned(), &self.domain, now);
+            if let Err(error) = self.invoke(event).await {
+                tracing::debug!(connection = %self.connection.id, %error, "gateway.renew: the next will do");
+            }
+        }
+    }
+
+    /// Returns when the client's token has ended; never, if nothing is known of its end.
+    async fn token_ended(&self) {
+        let Some(end) = self.connection.client.token_ends_at else {
+            return std::future::pending().await;
+        };
+        loop {
+            let left = end.saturating_sub(self.shared.behind.clock.now_ms());
+            let Ok(left) = u64::try_from(left).map(Duration::from_millis) else { return };
+            if left.is_zero() {
+                return;
+            }
+            // The wall clock may be set, or go on while the machine sleeps: look again from time to time.
+            tokio::time::sleep(left.min(self.shared.options.ping_every)).await;
+        }
+    }
+
     /// Hands one message to `$default`; what it answers goes to the client.
     async fn message(&self, text: &str) {
         let now = self.shared.behind.clock.now_ms();
@@ -257,7 +331,14 @@ impl Session {
             let message = tokio::select! {
                 biased;
                 () = self.connection.closed.cancelled() => break,
-                Some(text) = queue.recv() => Message::Text(text),
+                () = self.token_ended() => {
+                    self.connection.close(TOKEN_ENDED);
+                    break;
+                }
+                Some(text) = queue.recv() => {
+                    self.connection.taken(text.len());
+                    Message::Text(text)
+                }
                 _ = ping.tick() => {
                     let last = self.connection.last_active_at();
                     if last != idle_since.0 {

@@ -76,8 +76,8 @@ fn event(
     now: TimestampMs,
 ) -> ApiGatewayWebsocketProxyRequest {
     let mut identity = ApiGatewayRequestIdentity::default();
-    identity.source_ip = Some(connection.source_ip.clone());
-    identity.user_agent = Some(connection.user_agent.clone());
+    identity.source_ip = Some(connection.client.source_ip.clone());
+    identity.user_agent = Some(connection.client.user_agent.clone());
 
     let request_id = request_id();
     let mut context = ApiGatewayWebsocketProxyRequestContext::default();

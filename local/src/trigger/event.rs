@@ -1,12 +1,7 @@
 //! The event that Lambda makes of Kafka's records.
 
-use std::collections::HashMap;
-use std::time::{Duration, UNIX_EPOCH};
-
-use aws_lambda_events::encodings::MillisecondTimestamp;
-use aws_lambda_events::kafka::{KafkaEvent, KafkaRecord};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use hongyan::queue::envelope::Told;
+use hongyan::queue::{KafkaEvent, KafkaRecord};
 use rdkafka::message::{Headers as _, Message, Timestamp};
 
 /// What the events say they come from.
@@ -33,60 +28,40 @@ pub(super) fn partition_key(topic: &str, partition: i32) -> String {
 
 /// The event of one batch; `records` are in order and of one partition.
 pub(super) fn event<M: Message>(source: &EventSource, key: &str, records: &[M]) -> KafkaEvent {
-    let mut event = KafkaEvent::default();
-    let servers = match source {
-        EventSource::SelfManaged { bootstrap_servers } => {
-            event.event_source = Some("SelfManagedKafka".to_owned());
-            bootstrap_servers
-        }
-        EventSource::Msk { arn, bootstrap_servers } => {
-            event.event_source = Some("aws:kafka".to_owned());
-            event.event_source_arn = Some(arn.clone());
-            bootstrap_servers
-        }
+    let (name, arn, servers) = match source {
+        EventSource::SelfManaged { bootstrap_servers } => ("SelfManagedKafka", None, bootstrap_servers),
+        EventSource::Msk { arn, bootstrap_servers } => ("aws:kafka", Some(arn.clone()), bootstrap_servers),
     };
-    event.bootstrap_servers = Some(servers.clone());
-    event.records.insert(key.to_owned(), records.iter().map(record).collect());
-    event
+    KafkaEvent {
+        source: Some(name.to_owned()),
+        source_arn: arn,
+        bootstrap_servers: Some(servers.clone()),
+        records: [(key.to_owned(), records.iter().map(record).collect())].into(),
+    }
 }
 
 fn record<M: Message>(message: &M) -> KafkaRecord {
-    let mut record = KafkaRecord::default();
-    record.topic = Some(message.topic().to_owned());
-    record.partition = i64::from(message.partition());
-    record.offset = message.offset();
-    let (kind, ms) = match message.timestamp() {
+    let (timestamp_type, timestamp) = match message.timestamp() {
         Timestamp::CreateTime(ms) => ("CREATE_TIME", ms),
         Timestamp::LogAppendTime(ms) => ("LOG_APPEND_TIME", ms),
-        Timestamp::NotAvailable => ("NO_TIMESTAMP_TYPE", 0),
+        Timestamp::NotAvailable => ("NO_TIMESTAMP_TYPE", -1),
     };
-    record.timestamp_type = Some(kind.to_owned());
-    // A time before 1970 or beyond the calendar is no time: Lambda's field has no room for it.
-    let elapsed = u64::try_from(ms).unwrap_or_default();
-    record.timestamp = MillisecondTimestamp(
-        UNIX_EPOCH.checked_add(Duration::from_millis(elapsed.min(MAX_TIME_MS))).unwrap_or(UNIX_EPOCH).into(),
-    );
-    record.key = message.key().map(|key| STANDARD.encode(key));
-    record.value = message.payload().map(|value| STANDARD.encode(value));
-    record.headers = message
-        .headers()
-        .map(|headers| {
-            headers
-                .iter()
-                .map(|header| {
-                    let bytes = header.value.unwrap_or_default();
-                    // Lambda's bytes are Java's: signed.
-                    let signed = bytes.iter().map(|byte| byte.cast_signed()).collect();
-                    HashMap::from([(header.key.to_owned(), signed)])
-                })
-                .collect()
-        })
-        .unwrap_or_default();
-    record
+    let headers = message.headers().map(|headers| {
+        headers
+            .iter()
+            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect()
+    });
+    KafkaRecord {
+        topic: Some(message.topic().to_owned()),
+        partition: Some(message.partition()),
+        offset: Some(message.offset()),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        fault: None,
+        told: Told { timestamp, timestamp_type, headers: headers.unwrap_or_default() },
+    }
 }
-
-/// The end of the year 9999.
-const MAX_TIME_MS: u64 = 253_402_300_799_999;
 
 #[cfg(test)]
 mod tests {
@@ -140,15 +115,16 @@ mod tests {
                 },
             ]},
         });
-        assert_eq!(event, serde_json::from_value::<KafkaEvent>(expected).unwrap());
+        assert_eq!(serde_json::to_value(event).unwrap(), expected);
     }
 
     #[test]
-    fn a_time_outside_the_calendar_does_not_make_it_panic() {
+    fn a_time_outside_the_calendar_is_told_as_it_is() {
         for ms in [i64::MIN, -1, i64::MAX] {
             let record = OwnedMessage::new(None, None, "t".to_owned(), Timestamp::CreateTime(ms), 0, 0, None);
             let source = EventSource::SelfManaged { bootstrap_servers: String::new() };
-            event(&source, "t-0", &[record]);
+            let json = serde_json::to_value(event(&source, "t-0", &[record])).unwrap();
+            assert_eq!(json["records"]["t-0"][0]["timestamp"], ms);
         }
     }
 }

@@ -126,6 +126,12 @@ impl Lane {
         lock(&self.offsets).due()
     }
 
+    /// The first offset that is not done, if any before it was.
+    pub(super) fn place(&self) -> Option<i64> {
+        let offsets = lock(&self.offsets);
+        offsets.finished.max(offsets.committed)
+    }
+
     /// Everything before `offset` is committed.
     pub(super) fn committed(&self, offset: i64) {
         let mut offsets = lock(&self.offsets);

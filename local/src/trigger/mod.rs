@@ -12,18 +12,18 @@ mod lane;
 mod options;
 mod poller;
 mod response;
+mod watch;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use aws_lambda_events::kafka::KafkaEvent;
 use hongyan::error::ServerError;
-use hongyan::queue::KafkaBatchResponse;
-use hongyan::queue::client::{ClientEvents, client_config, first_answer, refused};
+use hongyan::queue::client::{ClientEvents, first_answer, refused};
 use hongyan::queue::error::{is_settling, kafka_error, transient};
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
@@ -34,9 +34,10 @@ use tokio_util::sync::CancellationToken;
 pub use event::EventSource;
 pub use options::TriggerOptions;
 
-use consumer::{Consumer, Context};
+use consumer::Consumer;
 use gate::Gate;
 use lane::Lane;
+use watch::Watched;
 
 /// The longest wait for one question to Kafka.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -134,12 +135,17 @@ struct Shared {
     committed: Notify,
     runtime: tokio::runtime::Handle,
     /// Weak, so that the poller alone decides when the consumer leaves its group.
-    consumer: OnceLock<Weak<Consumer>>,
+    consumer: Mutex<Weak<Consumer>>,
+    watched: Watched,
 }
 
 impl Shared {
     fn consumer(&self) -> Option<Arc<Consumer>> {
-        self.consumer.get().and_then(Weak::upgrade)
+        self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    fn set_consumer(&self, consumer: &Arc<Consumer>) {
+        *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(consumer);
     }
 
     fn lane(&self, partition: i32) -> Option<Arc<Lane>> {
@@ -162,8 +168,6 @@ impl Trigger {
     /// has it with fewer partitions than configured. Must be called inside a tokio runtime.
     pub async fn start(options: TriggerOptions, invoke: impl Invoke) -> Result<Self, TriggerError> {
         let events = ClientEvents::new(&options.kafka)?;
-        let mut client = client_config(&options.kafka);
-        options.configure(&mut client);
         let shared = Arc::new(Shared {
             options,
             invoke: Box::new(move |event| Box::pin(invoke.invoke(event))),
@@ -174,12 +178,10 @@ impl Trigger {
             committing: Mutex::default(),
             committed: Notify::new(),
             runtime: tokio::runtime::Handle::current(),
-            consumer: OnceLock::new(),
+            consumer: Mutex::default(),
+            watched: Watched::default(),
         });
-        let context = Context::new(events, Arc::clone(&shared));
-        let consumer: Arc<Consumer> = Arc::new(client.create_with_context(context).map_err(refused)?);
-        drop(shared.consumer.set(Arc::downgrade(&consumer)));
-
+        let consumer = consumer::make(&shared, &events).map_err(refused)?;
         let consumer = check_topic(consumer, &shared.options).await?;
         consumer
             .subscribe(&[&shared.options.kafka.topic])
@@ -189,7 +191,13 @@ impl Trigger {
             .name("kafka-trigger".to_owned())
             .spawn(move || poller::run(&for_poller, consumer))?;
         tokio::spawn(commit::run(Arc::clone(&shared)));
+        tokio::spawn(watch::run(Arc::clone(&shared)));
         Ok(Self { shared, poller: Some(poller) })
+    }
+
+    /// Says whether the topic is as it should be and is read.
+    pub fn health(&self) -> TriggerHealth {
+        TriggerHealth(Arc::clone(&self.shared))
     }
 
     /// Lets batches in flight finish (at most [`TriggerOptions::stop_timeout`]), commits what is done, leaves the group.
@@ -279,6 +287,18 @@ impl Trigger {
         .await
         .map_err(|error| transient(ACTION, error))?;
         Ok(answer.map_err(|error| events.explain(ACTION, error))?)
+    }
+}
+
+/// What a trigger can say of itself. Outlives it.
+#[derive(Clone)]
+pub struct TriggerHealth(Arc<Shared>);
+
+impl TriggerHealth {
+    /// An error if nothing is read, the topic is missing, or it has another number of partitions than configured. Asks
+    /// nobody: it is what was seen last, at most a second ago.
+    pub fn check(&self) -> Result<(), ServerError> {
+        watch::health(&self.0)
     }
 }
 

@@ -1,26 +1,35 @@
-//! The public keys of an identity provider (RFC 7517), fetched when needed and kept.
+//! The public keys of an identity provider (RFC 7517): a set that is fetched beside the requests and kept.
+//!
+//! A token whose key is known never waits for a fetch. Only a token that needs a newer set waits, for one fetch that all
+//! such tokens share, and one fetch a minute is the most that tokens can cause
+//! (`docs/decisions/0040-keys-are-fetched-beside-requests.md`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::error::ApiError;
 use crate::outbound::{self, HttpClient};
 
-/// When the set is fetched again.
+/// When the set is fetched again, and how long it is used.
 pub(super) struct Pauses {
-    /// A key that is not known may be new, but not every forged token is worth a request (1 min).
+    /// The shortest time between two fetches once there are keys (1 min): a key that is not known may be new, but not
+    /// every forged token is worth a request.
     pub(super) refetch: Duration,
-    /// As long as there are no keys at all nobody gets in, so the next try comes sooner (1 s).
+    /// The same as long as there are no keys (1 s): nobody gets in without them, so the next try comes sooner.
     pub(super) without_keys: Duration,
-    /// A key that was withdrawn must be forgotten some day (1 h).
+    /// The age at which a set is fetched again (1 h): a key that was withdrawn must be forgotten some day.
     pub(super) keep: Duration,
+    /// How much longer the keys of an older set are used while the provider gives no new one (24 h).
+    pub(super) grace: Duration,
 }
 
 impl Default for Pauses {
@@ -29,14 +38,21 @@ impl Default for Pauses {
             refetch: Duration::from_mins(1),
             without_keys: Duration::from_secs(1),
             keep: Duration::from_hours(1),
+            grace: Duration::from_hours(24),
         }
     }
 }
 
-/// The longest wait for the set.
+/// The longest that one fetch takes, and so the longest that a token waits for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most bytes that a set may have.
 const MAX_BYTES: usize = 1024 * 1024;
+/// The most keys that are kept of a set; providers publish a handful.
+const MAX_KEYS: usize = 100;
+/// The shortest time between two warnings that the set cannot be read.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+
+type FetchError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A public key and the one algorithm that it is for.
 pub(super) struct PublicKey {
@@ -45,77 +61,174 @@ pub(super) struct PublicKey {
     pub(super) check: DecodingKey,
 }
 
-/// The keys behind one address.
-pub(super) struct Jwks {
+/// The keys behind one address. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Jwks(Arc<Inner>);
+
+struct Inner {
     url: Url,
     client: HttpClient,
     pauses: Pauses,
-    // Held while fetching, so that many callers wait for one fetch.
-    state: Mutex<State>,
+    /// The newest set. Replaced as a whole, so a reader holds the lock for the time of a clone.
+    current: RwLock<Option<Arc<KeySet>>>,
+    fetches: Mutex<Fetches>,
 }
 
-#[derive(Default)]
-struct State {
+/// The usable keys of one answer of the provider; there is at least one.
+struct KeySet {
     keys: Vec<Arc<PublicKey>>,
-    fetched: Option<Instant>,
-    tried: Option<Instant>,
+    fetched: Instant,
+}
+
+/// What is known of fetches.
+#[derive(Default)]
+struct Fetches {
+    /// When the last one began.
+    begun: Option<Instant>,
+    /// Closed when the last one has ended.
+    running: Option<watch::Receiver<()>>,
+    /// When a failure was last told.
+    warned: Option<Instant>,
 }
 
 impl Jwks {
     pub(super) fn new(url: Url, pauses: Pauses) -> Self {
-        Self { url, client: outbound::client(FETCH_TIMEOUT), pauses, state: Mutex::default() }
+        Self(Arc::new(Inner {
+            url,
+            client: outbound::client(FETCH_TIMEOUT),
+            pauses,
+            current: RwLock::default(),
+            fetches: Mutex::default(),
+        }))
     }
 
-    /// The key named `id`; without a name, the only one there is. [`ApiError::Unavailable`] if no keys could be had.
+    /// The key named `id`; without a name, the only one there is. Answers at once if the key is known. Waits at most 3 s
+    /// if a newer set may have it. [`ApiError::Unavailable`] if there is no set that may still be used.
     pub(super) async fn key(&self, id: Option<&str>) -> Result<Option<Arc<PublicKey>>, ApiError> {
-        let mut state = self.state.lock().await;
-        let found = find(&state.keys, id);
-        let outdated = state.fetched.is_none_or(|at| at.elapsed() >= self.pauses.keep);
-        if found.is_some() && !outdated {
-            return Ok(found);
-        }
-        let pause = if state.fetched.is_some() { self.pauses.refetch } else { self.pauses.without_keys };
-        if state.tried.is_none_or(|at| at.elapsed() >= pause) {
-            state.tried = Some(Instant::now());
-            match self.fetch().await {
-                Ok(keys) => {
-                    tracing::info!(url = %self.url, keys = keys.len(), "auth.jwks: keys fetched");
-                    state.keys = keys;
-                    state.fetched = Some(Instant::now());
+        let pauses = &self.0.pauses;
+        if let Some(set) = self.usable_set() {
+            let found = set.find(id);
+            let outdated = set.fetched.elapsed() >= pauses.keep;
+            // A token without a key's name fits none of several keys, and no newer set would change that.
+            if found.is_some() || id.is_none() {
+                if outdated {
+                    let _ = self.fetch_if_due();
                 }
-                // Known keys go on being used: an identity provider that is away must not lock everybody out.
-                Err(error) => {
+                return Ok(found);
+            }
+        }
+        if let Some(fetch) = self.fetch_if_due() {
+            wait_for(fetch).await;
+        }
+        let set = self.usable_set().ok_or(ApiError::Unavailable(None))?;
+        Ok(set.find(id))
+    }
+
+    /// The key that has taken the place of `old` under the same name, if there is one: for a token whose signature does
+    /// not fit `old`. Waits at most 3 s.
+    pub(super) async fn successor(&self, id: Option<&str>, old: &Arc<PublicKey>) -> Option<Arc<PublicKey>> {
+        let newer = || self.usable_set()?.find(id).filter(|key| !Arc::ptr_eq(key, old));
+        if let Some(key) = newer() {
+            return Some(key);
+        }
+        wait_for(self.fetch_if_due()?).await;
+        newer()
+    }
+
+    /// The newest set, unless it is older than `keep` and `grace` together.
+    fn usable_set(&self) -> Option<Arc<KeySet>> {
+        let set = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        (set.fetched.elapsed() < self.0.pauses.keep + self.0.pauses.grace).then_some(set)
+    }
+
+    /// The fetch that is under way, or a new one if the last was long enough ago.
+    fn fetch_if_due(&self) -> Option<watch::Receiver<()>> {
+        let pause =
+            if self.usable_set().is_some() { self.0.pauses.refetch } else { self.0.pauses.without_keys };
+        let mut fetches = self.0.fetches();
+        // A channel without its sender answers with an error: that fetch has ended.
+        if let Some(running) = fetches.running.as_ref().filter(|running| running.has_changed().is_ok()) {
+            return Some(running.clone());
+        }
+        if fetches.begun.is_some_and(|begun| begun.elapsed() < pause) {
+            return None;
+        }
+        fetches.begun = Some(Instant::now());
+        let (done, running) = watch::channel(());
+        fetches.running = Some(running.clone());
+        let inner = self.0.clone();
+        // In a task of its own: the token that began it may not wait to the end.
+        tokio::spawn(async move {
+            inner.refresh().await;
+            drop(done);
+        });
+        Some(running)
+    }
+}
+
+/// Waits until the fetch has ended, within bounds also where its task is stuck.
+async fn wait_for(mut fetch: watch::Receiver<()>) {
+    let _ = timeout(FETCH_TIMEOUT, fetch.changed()).await;
+}
+
+impl Inner {
+    fn fetches(&self) -> MutexGuard<'_, Fetches> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the provider's set over. Without a set that is of use the keys known before stay: a provider that is away,
+    /// or answers nonsense, must not lock everybody out.
+    async fn refresh(&self) {
+        let fetched = timeout(FETCH_TIMEOUT, self.fetch()).await;
+        match fetched.unwrap_or_else(|_| Err("no answer within 3 s".into())) {
+            Ok(keys) => {
+                tracing::info!(url = %self.url, keys = keys.len(), "auth.jwks: keys fetched");
+                let set = Arc::new(KeySet { keys, fetched: Instant::now() });
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(set);
+            }
+            Err(error) => {
+                let mut fetches = self.fetches();
+                if fetches.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+                    fetches.warned = Some(Instant::now());
                     tracing::warn!(url = %self.url, %error, "auth.jwks: JWT_JWKS_URL cannot be read; will try again");
                 }
             }
         }
-        if state.fetched.is_none() {
-            return Err(ApiError::Unavailable(None));
-        }
-        Ok(find(&state.keys, id))
     }
 
-    async fn fetch(&self) -> Result<Vec<Arc<PublicKey>>, Box<dyn std::error::Error + Send + Sync>> {
+    /// The usable keys of the provider's answer. A set without any is an error.
+    async fn fetch(&self) -> Result<Vec<Arc<PublicKey>>, FetchError> {
         let request = http::Request::get(self.url.as_str()).body(Full::default())?;
-        let body = tokio::time::timeout(FETCH_TIMEOUT, async {
-            let response = self.client.request(request).await?;
-            if response.status() != http::StatusCode::OK {
-                return Err(format!("answered {}", response.status()).into());
-            }
-            Limited::new(response.into_body(), MAX_BYTES).collect().await
-        })
-        .await??
-        .to_bytes();
-        let set: JwkSet = serde_json::from_slice(&body)?;
-        Ok(set.keys.iter().filter_map(usable).map(Arc::new).collect())
+        let response = self.client.request(request).await?;
+        if response.status() != http::StatusCode::OK {
+            return Err(format!("answered {}", response.status()).into());
+        }
+        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await?.to_bytes();
+        let set: Published = serde_json::from_slice(&body)?;
+        let all = set.keys.len();
+        // RFC 7517, 5: a key that is not understood is ignored, and the others count.
+        let read = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        let keys: Vec<_> = read.filter_map(|key| usable(&key)).take(MAX_KEYS).map(Arc::new).collect();
+        if keys.is_empty() {
+            return Err(format!("none of its {all} keys can be used (RS256 or ES256, for signatures)").into());
+        }
+        Ok(keys)
     }
 }
 
-fn find(keys: &[Arc<PublicKey>], id: Option<&str>) -> Option<Arc<PublicKey>> {
-    match (id, keys) {
-        (Some(_), _) => keys.iter().find(|key| key.id.as_deref() == id).cloned(),
-        (None, [only]) => Some(only.clone()),
-        (None, _) => None,
+/// The set as it is published.
+#[derive(Deserialize)]
+struct Published {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    fn find(&self, id: Option<&str>) -> Option<Arc<PublicKey>> {
+        match (id, &self.keys[..]) {
+            (Some(_), keys) => keys.iter().find(|key| key.id.as_deref() == id).cloned(),
+            (None, [only]) => Some(only.clone()),
+            (None, _) => None,
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Good tokens, and the ways in which a token can be wrong.
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::*;
 
@@ -218,7 +219,9 @@ impl Pair {
 struct Provider {
     url: url::Url,
     set: Arc<std::sync::Mutex<String>>,
-    requests: Arc<AtomicUsize>,
+    requests: Arc<watch::Sender<usize>>,
+    /// While it says so, no request is answered.
+    held: Arc<watch::Sender<bool>>,
 }
 
 impl Provider {
@@ -226,34 +229,56 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
         let set = Arc::new(std::sync::Mutex::new(String::new()));
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (answer, count) = (set.clone(), requests.clone());
+        let requests = Arc::new(watch::Sender::new(0));
+        let held = Arc::new(watch::Sender::new(false));
+        let (answer, count, gate) = (set.clone(), requests.clone(), held.clone());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let _ = stream.read(&mut [0; 4096]).await.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
+                count.send_modify(|count| *count += 1);
+                gate.subscribe().wait_for(|held| !held).await.unwrap();
                 let body = answer.lock().unwrap().clone();
                 let status = if body.is_empty() { "503 No" } else { "200 OK" };
                 let head = format!(
                     "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
                     body.len()
                 );
-                stream.write_all((head + &body).as_bytes()).await.unwrap();
+                let _ = stream.write_all((head + &body).as_bytes()).await;
             }
         });
-        Self { url: url.parse().unwrap(), set, requests }
+        Self { url: url.parse().unwrap(), set, requests, held }
     }
 
     fn publish(&self, keys: Vec<Jwk>) {
-        *self.set.lock().unwrap() = serde_json::to_string(&JwkSet { keys }).unwrap();
+        self.answer(&serde_json::to_string(&JwkSet { keys }).unwrap());
     }
+
+    /// Answers with `body` from now on; with 503 if it is empty.
+    fn answer(&self, body: &str) {
+        body.clone_into(&mut self.set.lock().unwrap());
+    }
+
+    fn requests(&self) -> usize {
+        *self.requests.borrow()
+    }
+
+    async fn asked(&self, times: usize) {
+        let mut requests = self.requests.subscribe();
+        let asked = requests.wait_for(|&requests| requests >= times);
+        tokio::time::timeout(Duration::from_secs(10), asked).await.expect("a request").unwrap();
+    }
+}
+
+/// A new set is fetched whenever a token asks for one.
+fn without_pauses() -> jwks::Pauses {
+    jwks::Pauses { refetch: Duration::ZERO, without_keys: Duration::ZERO, ..jwks::Pauses::default() }
 }
 
 /// `setup`, with other pauses between fetches.
 fn fetching(provider: &Provider, pauses: jwks::Pauses) -> Setup {
     let mut setup = setup(AuthKey::Jwks(provider.url.clone()), None, None);
     setup.auth = Auth(Arc::new(Inner {
-        key: Key::Jwks(Box::new(Jwks::new(provider.url.clone(), pauses))),
+        key: Key::Jwks(Jwks::new(provider.url.clone(), pauses)),
         issuer: None,
         audience: None,
         clock: setup.clock.clone(),
@@ -265,9 +290,7 @@ fn fetching(provider: &Provider, pauses: jwks::Pauses) -> Setup {
 async fn public_keys_are_fetched_kept_and_fetched_again_for_a_new_one() {
     let provider = Provider::start().await;
     let (first, second) = (Pair::elliptic("first"), Pair::rsa("second"));
-    let pauses =
-        jwks::Pauses { refetch: Duration::ZERO, without_keys: Duration::ZERO, ..jwks::Pauses::default() };
-    let setup = fetching(&provider, pauses);
+    let setup = fetching(&provider, without_pauses());
     let claims = setup.claims();
 
     let away = setup.auth.verify(&first.sign(&claims)).await;
@@ -276,15 +299,14 @@ async fn public_keys_are_fetched_kept_and_fetched_again_for_a_new_one() {
     for _ in 0..3 {
         assert!(setup.auth.verify(&first.sign(&claims)).await.is_ok());
     }
-    assert_eq!(provider.requests.load(Ordering::SeqCst), 2, "a known key is kept");
+    assert_eq!(provider.requests(), 2, "a known key is kept");
 
     provider.publish(vec![first.public(), second.public()]);
     assert!(setup.auth.verify(&second.sign(&claims)).await.is_ok());
     assert!(setup.auth.verify(&first.sign(&claims)).await.is_ok());
-    assert_eq!(provider.requests.load(Ordering::SeqCst), 3);
+    assert_eq!(provider.requests(), 3);
 
-    provider.publish(Vec::new());
-    provider.set.lock().unwrap().clear();
+    provider.answer("");
     setup.refuses(&Pair::elliptic("third").sign(&claims), "the provider is away").await;
     assert!(setup.auth.verify(&first.sign(&claims)).await.is_ok(), "known keys go on being used");
 }
@@ -300,7 +322,7 @@ async fn forged_key_names_make_no_requests() {
     for _ in 0..10 {
         setup.refuses(&Pair::elliptic("forged").sign(&claims), "unknown key").await;
     }
-    assert_eq!(provider.requests.load(Ordering::SeqCst), 1);
+    assert_eq!(provider.requests(), 1);
 }
 
 #[tokio::test]
@@ -326,4 +348,154 @@ async fn a_public_key_is_no_shared_secret_and_no_other_key_will_do() {
         setup.auth.issue(UserId::new(1).unwrap(), 0, Duration::from_secs(1)),
         Err(CannotIssue::NotOurKey)
     ));
+}
+
+#[tokio::test]
+async fn a_good_token_does_not_wait_while_keys_are_fetched_for_another() {
+    let provider = Provider::start().await;
+    let key = Pair::elliptic("first");
+    provider.publish(vec![key.public()]);
+    let setup = fetching(&provider, without_pauses());
+    let good = key.sign(&setup.claims());
+    assert!(setup.auth.verify(&good).await.is_ok());
+
+    provider.held.send_replace(true);
+    let unknown = Pair::elliptic("unknown").sign(&setup.claims());
+    let waiting: Vec<_> = (0..50)
+        .map(|_| {
+            let (auth, unknown) = (setup.auth.clone(), unknown.clone());
+            tokio::spawn(async move { auth.verify(&unknown).await })
+        })
+        .collect();
+    provider.asked(2).await;
+    for _ in 0..100 {
+        assert!(setup.auth.verify(&good).await.is_ok());
+    }
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "the fetch was still under way");
+
+    provider.held.send_replace(false);
+    for refused in waiting {
+        assert!(matches!(refused.await.unwrap(), Err(ApiError::Unauthorized)));
+    }
+    assert_eq!(provider.requests(), 2, "all wait for one fetch");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_usable_key_takes_no_known_key_away() {
+    let provider = Provider::start().await;
+    let key = Pair::elliptic("first");
+    let setup = fetching(&provider, without_pauses());
+    let good = key.sign(&setup.claims());
+    let useless = [
+        r#"{"keys":[]}"#,
+        r#"{"keys":[{"kty":"oct","k":"c2VjcmV0","kid":"first"}]}"#,
+        r#"{"keys":[{"kty":"RSA","kid":"first"},7,null]}"#,
+        r#"{"keys":7}"#,
+        "{}",
+        "[]",
+        "<html>",
+        "",
+    ];
+    for useless in useless {
+        provider.answer(useless);
+        let answer = setup.auth.verify(&good).await;
+        assert!(matches!(answer, Err(ApiError::Unavailable(_))), "there is no key yet: {useless}");
+    }
+
+    provider.publish(vec![key.public()]);
+    assert!(setup.auth.verify(&good).await.is_ok());
+    for useless in useless {
+        provider.answer(useless);
+        setup.refuses(&Pair::elliptic("unknown").sign(&setup.claims()), useless).await;
+        assert!(setup.auth.verify(&good).await.is_ok(), "{useless}");
+    }
+    assert_eq!(provider.requests(), 2 * useless.len() + 1, "each was fetched");
+}
+
+#[tokio::test]
+async fn an_outdated_set_is_renewed_beside_the_tokens_and_used_for_a_bounded_time() {
+    let provider = Provider::start().await;
+    let (first, second) = (Pair::elliptic("first"), Pair::elliptic("second"));
+    provider.publish(vec![first.public()]);
+    let setup = fetching(&provider, jwks::Pauses { keep: Duration::ZERO, ..without_pauses() });
+    let (of_first, of_second) = (first.sign(&setup.claims()), second.sign(&setup.claims()));
+    assert!(setup.auth.verify(&of_first).await.is_ok());
+
+    // Its key is used on while the set is fetched, and no longer once it was withdrawn.
+    provider.held.send_replace(true);
+    provider.publish(vec![second.public()]);
+    assert!(setup.auth.verify(&of_first).await.is_ok());
+    provider.asked(2).await;
+    assert!(setup.auth.verify(&of_first).await.is_ok());
+    provider.held.send_replace(false);
+    assert!(setup.auth.verify(&of_second).await.is_ok());
+    setup.refuses(&of_first, "withdrawn").await;
+
+    // After the grace an older set counts as none.
+    let pauses = jwks::Pauses { keep: Duration::ZERO, grace: Duration::ZERO, ..without_pauses() };
+    let setup = fetching(&provider, pauses);
+    provider.answer("");
+    let answer = setup.auth.verify(&of_second).await;
+    assert!(matches!(answer, Err(ApiError::Unavailable(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_takes_over_a_name_is_found() {
+    let provider = Provider::start().await;
+    let (old, new, of_another_kind) = (Pair::elliptic("key"), Pair::elliptic("key"), Pair::rsa("key"));
+    provider.publish(vec![old.public()]);
+    let setup = fetching(&provider, without_pauses());
+    let claims = setup.claims();
+    assert!(setup.auth.verify(&old.sign(&claims)).await.is_ok());
+    for key in [new, of_another_kind] {
+        provider.publish(vec![key.public()]);
+        assert!(setup.auth.verify(&key.sign(&claims)).await.is_ok());
+        assert!(setup.auth.verify(&key.sign(&claims)).await.is_ok());
+    }
+    assert_eq!(provider.requests(), 3);
+    setup.refuses(&old.sign(&claims), "its name is another's").await;
+}
+
+#[tokio::test]
+async fn forged_signatures_make_one_request_a_minute() {
+    let provider = Provider::start().await;
+    let key = Pair::elliptic("key");
+    provider.publish(vec![key.public()]);
+    let setup = fetching(&provider, jwks::Pauses::default());
+    let claims = setup.claims();
+    assert!(setup.auth.verify(&key.sign(&claims)).await.is_ok());
+    let forged = [Pair::elliptic("key"), Pair::rsa("key")].map(|key| key.sign(&claims));
+    for _ in 0..10 {
+        for forged in &forged {
+            setup.refuses(forged, "forged").await;
+        }
+    }
+    assert_eq!(provider.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_token_without_a_key_name_fits_one_key_and_none_of_several() {
+    let provider = Provider::start().await;
+    let key = Pair::elliptic("key");
+    provider.publish(vec![key.public()]);
+    let setup = fetching(&provider, without_pauses());
+    let nameless = jsonwebtoken::encode(&Header::new(key.algorithm), &setup.claims(), &key.sign).unwrap();
+    assert!(setup.auth.verify(&nameless).await.is_ok());
+
+    provider.publish(vec![key.public(), Pair::rsa("other").public()]);
+    setup.refuses(&Pair::elliptic("unknown").sign(&setup.claims()), "fetches the set").await;
+    let requests = provider.requests();
+    setup.refuses(&nameless, "one of two").await;
+    assert_eq!(provider.requests(), requests, "no newer set would tell");
+}
+
+#[tokio::test]
+async fn keys_that_are_not_understood_spoil_no_other() {
+    let provider = Provider::start().await;
+    let key = Pair::elliptic("key");
+    let ours = serde_json::to_string(&key.public()).unwrap();
+    provider
+        .answer(&format!(r#"{{"keys":[null,7,{{}},{{"kty":"AKP","alg":"ML-DSA-44","pub":"AA"}},{ours}]}}"#));
+    let setup = fetching(&provider, jwks::Pauses::default());
+    assert!(setup.auth.verify(&key.sign(&setup.claims())).await.is_ok());
 }

@@ -3,6 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::detail::unless_full;
 use super::redis::typed;
 use super::{Cache, keys, step};
 use crate::error::ServerError;
@@ -68,6 +69,7 @@ impl Cache {
         let fingerprint = Fingerprint::of(retry.to, retry.kind, &retry.content);
         let key = keys::client_message(retry.from, client_msg_id);
         let value = format!("{first}:{}", fingerprint.0);
-        self.redis.run("cache.repoint_claim", step!("SET", key, value, "PX", self.expiry_ms)).await
+        let set = step!("SET", key, value, "PX", self.expiry_ms);
+        unless_full(self.redis.run::<()>("cache.repoint_claim", set).await)
     }
 }

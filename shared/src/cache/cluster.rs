@@ -10,7 +10,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::RoutingInfo;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value};
 
-use super::redis::Step;
+use super::redis::{Answer, Step};
 
 /// How many commands of one batch are under way at once: each goes to its own node.
 const FAN_OUT: usize = 128;
@@ -58,14 +58,12 @@ impl Cluster {
     }
 
     /// Runs each on the node of its key, in no order. All are over when this returns, unless their time was.
-    pub(super) async fn send(&self, steps: &[Step], by_hash: bool) -> RedisResult<Vec<Value>> {
+    pub(super) async fn send(&self, steps: &[Step], by_hash: bool) -> RedisResult<Vec<Answer>> {
         self.within_limit(async |connection| {
             let mut values = Vec::with_capacity(steps.len());
             for chunk in steps.chunks(FAN_OUT) {
                 let sent = chunk.iter().map(|step| send_one(connection.clone(), step, by_hash));
-                for value in future::join_all(sent).await {
-                    values.push(value?);
-                }
+                values.extend(future::join_all(sent).await);
             }
             Ok(values)
         })

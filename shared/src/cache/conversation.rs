@@ -1,27 +1,92 @@
-//! `msg:conv:{convId}`: the recent message ids of a conversation, newest first: a gapless newest part of it, or nothing
-//! (`protocol.md`, "Reads").
+//! What Redis has of a conversation: `msg:conv:{convId}`, the recent ids, newest first, a gapless newest part of the
+//! conversation or nothing (`protocol.md`, "Reads"); and the ids that are not rows yet.
+//!
+//! The list is believed only while `msg:conv-epoch:{convId}` names the present epoch ([`super::epoch`]).
 
-use super::memory::Read;
-use super::{Cache, keys, scripts, step};
+use super::epoch::Epoch;
+use super::redis::typed;
+use super::{Cache, keys, scripts, step, unpersisted};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
 
 /// How long a list lives that was refilled and not yet checked: should the one who checks die, it goes by itself.
 const UNCHECKED_MS: u64 = 10_000;
 
+/// The most pending ids that are read at once.
+pub const MOST_PENDING: usize = 1_000;
+
+/// Which part of a conversation is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Part {
+    /// What is older than this id, or the newest; newest first.
+    Before(Option<MessageId>),
+    /// What is newer than this id, oldest first.
+    After(MessageId),
+}
+
+/// What Redis has of a conversation.
+#[derive(Debug)]
+pub struct Recent {
+    /// The recent list, newest first.
+    pub listed: Vec<MessageId>,
+    /// How many ids the whole list has.
+    length: usize,
+    /// The ids of the part that are not rows yet, in its order; at most [`MOST_PENDING`].
+    pub pending: Vec<MessageId>,
+    /// The epoch in which the list was last known to be gapless.
+    epoch: Option<String>,
+}
+
+impl Recent {
+    /// Whether list and pending ids may be believed, with the details that they lead to.
+    pub fn is_of(&self, epoch: &Epoch) -> bool {
+        self.epoch.as_deref() == Some(epoch.name())
+    }
+
+    /// Whether the list goes on behind the ids that were read.
+    pub fn has_more(&self) -> bool {
+        self.length > self.listed.len()
+    }
+
+    /// Whether more ids of the part are pending than were read.
+    pub fn has_more_pending(&self) -> bool {
+        self.pending.len() >= MOST_PENDING
+    }
+}
+
 impl Cache {
-    /// The newest `limit` ids that Redis has of this conversation, newest first; empty when it has none. Lists that
-    /// another memory of Redis left behind are dropped first.
+    /// The newest `limit` ids of the recent list, and the pending ids of `part`. One round trip.
     #[tracing::instrument(name = "cache.recent", skip_all)]
     pub async fn recent(
         &self,
         conversation: ConversationId,
+        part: Part,
         limit: usize,
-    ) -> Result<Vec<MessageId>, ServerError> {
+    ) -> Result<Recent, ServerError> {
+        const ACTION: &str = "cache.recent";
+        let list = keys::conversation(conversation);
         let last = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
-        let range = Read::new("LRANGE", keys::conversation(conversation)).arg(0).arg(last);
-        let ids: Vec<i64> = self.untorn_one("cache.recent", range).await?;
-        Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
+        let pending = match part {
+            Part::Before(before) => unpersisted::range_step(conversation, None, before, true, MOST_PENDING),
+            Part::After(after) => {
+                unpersisted::range_step(conversation, Some(after), None, false, MOST_PENDING)
+            }
+        };
+        let reads = vec![
+            step!("LRANGE", &list, 0, last),
+            step!("LLEN", &list),
+            step!("GET", keys::conversation_epoch(conversation)),
+            pending,
+        ];
+        let mut answers = self.redis.batch(ACTION, reads).await?.into_iter();
+        let mut next = || answers.next().unwrap_or(::redis::Value::Nil);
+        let listed: Vec<String> = typed(ACTION, next())?;
+        Ok(Recent {
+            listed: unpersisted::ids(listed),
+            length: typed(ACTION, next())?,
+            epoch: typed(ACTION, next())?,
+            pending: unpersisted::ids(typed(ACTION, next())?),
+        })
     }
 
     /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:
@@ -43,10 +108,33 @@ impl Cache {
         self.redis.run("cache.append", append).await
     }
 
-    /// What was appended is gapless: the list may live its full time.
-    pub async fn keep_conversation(&self, conversation: ConversationId) -> Result<(), ServerError> {
-        let keep = step!("PEXPIRE", keys::conversation(conversation), self.expiry_ms);
-        self.redis.run::<i64>("cache.keep_conversation", keep).await.map(drop)
+    /// Replaces the list that was `seen` and is not believed by these ids, newest first, which MySQL has. It then lives for
+    /// 10 s, until [`Self::keep_conversation`]. False if the list has changed meanwhile: nothing is done.
+    pub async fn replace(
+        &self,
+        conversation: ConversationId,
+        seen: &Recent,
+        ids: &[MessageId],
+    ) -> Result<bool, ServerError> {
+        let head = seen.listed.first().map(ToString::to_string).unwrap_or_default();
+        let mut arguments = vec![head, seen.length.to_string(), UNCHECKED_MS.to_string()];
+        arguments.extend(ids.iter().take(self.conversation_size).map(ToString::to_string));
+        let replace = scripts::CONVERSATION_REPLACE.on(keys::conversation(conversation), arguments);
+        self.redis.run("cache.replace", replace).await
+    }
+
+    /// The list is gapless, as was checked after `epoch` was read: it may live its full time, and is believed in that
+    /// epoch.
+    pub async fn keep_conversation(
+        &self,
+        conversation: ConversationId,
+        epoch: &Epoch,
+    ) -> Result<(), ServerError> {
+        let steps = vec![
+            step!("PEXPIRE", keys::conversation(conversation), self.expiry_ms),
+            step!("SET", keys::conversation_epoch(conversation), epoch.name(), "PX", self.expiry_ms),
+        ];
+        self.redis.batch("cache.keep_conversation", steps).await.map(drop)
     }
 
     /// Drops the list: what is not known to be gapless must not be.

@@ -1,17 +1,16 @@
 //! `msg:deleted:{userId}`: what a user hid from their own history. MySQL (`message_delete`) is the truth; the set may be
-//! missing or partial, and says with the member `0` that it holds everything. The negative of an id says that its deletion
-//! was begun, and that MySQL must be asked how it ended.
+//! missing or partial. That it holds everything is said by a member that names the epoch ([`super::epoch`]). The negative of an
+//! id says that its deletion was begun, and that MySQL must be asked how it ended.
 
 use std::collections::HashSet;
 
-use super::memory::Read;
-use super::redis::typed;
-use super::{Cache, keys, step};
+use redis::Value;
+
+use super::epoch::Epoch;
+use super::redis::{Step, typed};
+use super::{Cache, keys, step, unpersisted};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
-
-/// No message has this id: it marks a set as complete.
-const COMPLETE: i64 = 0;
 
 /// What the set says of some ids.
 #[derive(Debug)]
@@ -24,27 +23,37 @@ pub struct DeletedAmong {
     pub complete: bool,
 }
 
-impl Cache {
-    /// Which of `ids` this user deleted, as far as Redis knows. One round trip.
-    pub async fn deleted_among(&self, user: UserId, ids: &[MessageId]) -> Result<DeletedAmong, ServerError> {
-        let mut members = Read::new("SMISMEMBER", keys::deleted(user)).arg(COMPLETE);
-        for id in ids {
-            members = members.arg(id.get()).arg(-id.get());
-        }
-        let members: Vec<bool> = self.untorn_one("cache.deleted_among", members).await?;
-        let (complete, members) =
-            members.split_first().map_or((false, &[][..]), |(first, rest)| (*first, rest));
-        let mut among = DeletedAmong { deleted: HashSet::new(), in_doubt: Vec::new(), complete };
-        for (id, members) in ids.iter().zip(members.chunks_exact(2)) {
-            if members[0] {
-                among.deleted.insert(*id);
-            } else if members[1] {
-                among.in_doubt.push(*id);
-            }
-        }
-        Ok(among)
-    }
+/// The member that says that the set is complete.
+fn complete_in(epoch: &str) -> String {
+    format!("epoch:{epoch}")
+}
 
+/// The command that asks which of `ids` a user deleted, and whether the set was complete in `epoch`.
+pub(super) fn among_step(user: UserId, ids: &[MessageId], epoch: &str) -> Step {
+    let mut members = ::redis::cmd("SMISMEMBER");
+    members.arg(keys::deleted(user)).arg(complete_in(epoch));
+    for id in ids {
+        members.arg(id.get()).arg(-id.get());
+    }
+    members.into()
+}
+
+/// Reads the answer to [`among_step`].
+pub(super) fn among(ids: &[MessageId], answer: Value) -> Result<DeletedAmong, ServerError> {
+    let members: Vec<bool> = typed("cache.deleted_among", answer)?;
+    let (complete, members) = members.split_first().map_or((false, &[][..]), |(first, rest)| (*first, rest));
+    let mut among = DeletedAmong { deleted: HashSet::new(), in_doubt: Vec::new(), complete };
+    for (id, members) in ids.iter().zip(members.chunks_exact(2)) {
+        if members[0] {
+            among.deleted.insert(*id);
+        } else if members[1] {
+            among.in_doubt.push(*id);
+        }
+    }
+    Ok(among)
+}
+
+impl Cache {
     /// Notes, before MySQL is told, that a deletion was begun. Whatever becomes of it, no set vouches for it any more: not
     /// that of the deleted, nor that of the unread if it has the message.
     pub async fn begin_deletion(&self, user: UserId, id: MessageId) -> Result<(), ServerError> {
@@ -66,14 +75,20 @@ impl Cache {
             step!("SREM", keys::deleted(user), -id.get()),
             step!("PEXPIRE", keys::deleted(user), self.expiry_ms),
             step!("SREM", keys::unread(user), id.get()),
+            step!("ZREM", keys::unread_pending(user), unpersisted::member(id)),
         ];
         self.in_order("cache.note_deleted", noted, rest).await.map(drop)
     }
 
-    /// Fills the set with all that MySQL has, and marks it complete.
-    pub async fn fill_deleted(&self, user: UserId, all: &[MessageId]) -> Result<(), ServerError> {
+    /// Fills the set with all that MySQL had after `epoch` was read, and marks it complete in that epoch.
+    pub async fn fill_deleted(
+        &self,
+        user: UserId,
+        all: &[MessageId],
+        epoch: &Epoch,
+    ) -> Result<(), ServerError> {
         let mut command = ::redis::cmd("SADD");
-        command.arg(keys::deleted(user)).arg(COMPLETE);
+        command.arg(keys::deleted(user)).arg(complete_in(epoch.name()));
         for id in all {
             command.arg(id.get());
         }

@@ -15,13 +15,21 @@ pub fn conversation(id: ConversationId) -> String {
     format!("msg:conv:{id}")
 }
 
-/// What the keys begin with that vouch for something and can be made anew: [`conversation`], [`deleted`] and
-/// [`unread_complete`].
-pub const VOUCHING_PREFIXES: [&str; 3] = ["msg:conv:", "msg:deleted:", "msg:unread-complete:"];
-
-/// Set: the ids that this user has not read.
+/// Set: the ids that this user has not read. A courtesy to other readers of Redis, with the TTL of the cache: the answers
+/// of this service come from MySQL and [`unread_pending`].
 pub fn unread(user: UserId) -> String {
     format!("msg:unread:{user}")
+}
+
+/// Sorted set, all scores 0, ids of 19 digits (so that their order as text is that of the numbers): the messages of this
+/// conversation that are not rows of MySQL yet. Without TTL: for these messages Redis is the only place to read from.
+pub fn conversation_pending(id: ConversationId) -> String {
+    format!("msg:conv-pending:{id}")
+}
+
+/// Sorted set as [`conversation_pending`]: the unread messages sent to this user that are not rows of MySQL yet.
+pub fn unread_pending(user: UserId) -> String {
+    format!("msg:unread-pending:{user}")
 }
 
 /// Set: the ids that this user deleted for themselves, with the member `0` if it holds all of
@@ -51,25 +59,32 @@ pub fn client_message(from: UserId, client_msg_id: &ClientMessageId) -> String {
     format!("msg:client:{from}:{client_msg_id}")
 }
 
-/// String, the holder: who makes ids with this worker number.
+/// String, `holder until-ms`, no TTL: who makes ids with this worker number.
 pub fn worker(number: WorkerNumber) -> String {
     format!("msg:worker:{}", number.get())
 }
 
-/// String, ms: when the compensator last sent this message again.
+/// String, ms, no TTL: when the compensator last sent this message again. Goes when the message is settled.
 pub fn resent(id: MessageId) -> String {
     format!("msg:resent:{id}")
 }
 
-/// String, the holder: the compensator's run under way.
+/// String, `holder until-ms`, no TTL: the compensator's run under way.
 pub const COMPENSATOR: &str = "msg:compensator";
 
-/// Set: the identities of the servers' memories that the lists and sets may be from.
-pub const MEMORIES: &str = "msg:memories";
+/// Hash, partition to `offset ms`: where the partition ended when the compensator looked.
+pub const PASSED: &str = "msg:passed";
 
-/// String, ms: since when Redis remembers every message. One sent before that, when Redis was away or had another
-/// memory, may be unknown to it and exist all the same.
-pub const MEMORY_SINCE: &str = "msg:memory-since";
+/// String, `generation-word-ms identity tick`: the epoch, see [`super::epoch`].
+pub const EPOCH: &str = "msg:epoch";
+
+/// No key has this name: a write to it that changes nothing asks whether Redis takes writes.
+pub const WRITE_PROBE: &str = "msg:write-probe";
+
+/// String: the epoch in which the conversation's list was last known to be a gapless newest part of it.
+pub fn conversation_epoch(id: ConversationId) -> String {
+    format!("msg:conv-epoch:{id}")
+}
 
 /// String: `1` if `msg:unread:{userId}` was made complete from MySQL, so that an empty set means "nothing unread"; else who
 /// put that in doubt.
@@ -85,4 +100,17 @@ pub fn connections(user: UserId) -> String {
 /// String, the user id: whose WebSocket connection this is.
 pub fn connection(connection_id: &str) -> String {
     format!("msg:connection:{connection_id}")
+}
+
+/// Of which type the key of this name is, as TYPE says it; `None` if it is not one of this service's.
+pub(super) fn type_of(key: &str) -> Option<&'static str> {
+    let kind = key.strip_prefix("msg:")?.split(':').next()?;
+    match kind {
+        "conv" => Some("list"),
+        "unread" | "deleted" | "connections" => Some("set"),
+        "pending" | "conv-pending" | "unread-pending" => Some("zset"),
+        "detail" | "cancel" | "lock" | "client" | "worker" | "resent" | "compensator" | "epoch"
+        | "conv-epoch" | "unread-complete" | "connection" => Some("string"),
+        _ => None,
+    }
 }

@@ -4,15 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::redis::{Step, typed};
-use super::{Cache, keys, scripts, step};
+use super::{Cache, keys, scripts, step, unpersisted};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::event::Recall;
 use crate::id::{ConversationId, MessageId};
 use crate::message::Message;
-
-/// How long it is remembered when a message was sent again: longer than any backlog that Kafka keeps for the consumer.
-const RESENT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// One entry of the pending set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,25 +38,46 @@ impl Pending {
 }
 
 impl Cache {
-    /// Takes messages off the pending set that MySQL has now, each only if its entry is still the one given: a recall
-    /// that was decided meanwhile has changed it, and waits for its own confirmation.
+    /// Takes messages off all that is pending, since MySQL has them now. An entry of the compensator's set goes only if it
+    /// is still the one given: a recall that was decided meanwhile has changed it, and waits for its own confirmation.
     pub async fn settle(
         &self,
         entries: impl IntoIterator<Item = (ConversationId, Pending)>,
     ) -> Result<(), ServerError> {
+        let entries = Vec::from_iter(entries);
+        let mut steps = self.settle_steps(&entries);
+        steps.extend(unpersisted::remove_steps(
+            entries.iter().map(|(conversation, entry)| (*conversation, entry.id)),
+        ));
+        steps
+            .extend(self.forget_resent_steps(&entries.iter().map(|(_, entry)| entry.id).collect::<Vec<_>>()));
+        self.redis.batch_that_frees("cache.settle", steps).await.map(drop)
+    }
+
+    /// Takes a message off the compensator's set that is a dead letter now, and leaves it to a person: it is no row, so
+    /// pages go on showing it from Redis.
+    pub async fn set_aside(&self, conversation: ConversationId, entry: Pending) -> Result<(), ServerError> {
+        self.redis
+            .batch_that_frees("cache.set_aside", self.settle_steps(&[(conversation, entry)]))
+            .await
+            .map(drop)
+    }
+
+    fn settle_steps(&self, entries: &[(ConversationId, Pending)]) -> Vec<Step> {
         let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (conversation, entry) in entries {
-            let shard = shards.entry(self.shard(conversation)).or_default();
+            let shard = shards.entry(self.shard(*conversation)).or_default();
             shard.extend([entry.id.to_string(), entry.score.to_string()]);
         }
-        let steps = shards.into_iter().map(|(shard, entries)| scripts::SETTLE.on(shard, entries)).collect();
-        self.redis.batch::<Step>("cache.settle", steps).await.map(drop)
+        shards.into_iter().map(|(shard, entries)| scripts::SETTLE.on(shard, entries)).collect()
     }
 
     /// Takes an entry off the shard of a partition, where nothing is left that would tell its conversation.
     pub async fn settle_in(&self, partition: u16, entry: Pending) -> Result<(), ServerError> {
         let arguments = vec![entry.id.to_string(), entry.score.to_string()];
-        self.redis.run("cache.settle", scripts::SETTLE.on(keys::pending(partition), arguments)).await
+        let mut steps = vec![scripts::SETTLE.on(keys::pending(partition), arguments)];
+        steps.extend(self.forget_resent_steps(&[entry.id]));
+        self.redis.batch_that_frees("cache.settle", steps).await.map(drop)
     }
 
     /// Takes messages off the pending set whatever their entries say: MySQL has their recall, or they are no messages.
@@ -67,18 +85,21 @@ impl Cache {
         &self,
         messages: impl IntoIterator<Item = (ConversationId, MessageId)>,
     ) -> Result<(), ServerError> {
-        let steps: Vec<Step> = messages
+        let messages = Vec::from_iter(messages);
+        let ids: Vec<MessageId> = messages.iter().map(|(_, id)| *id).collect();
+        let mut steps: Vec<Step> = messages
             .into_iter()
             .map(|(conversation, id)| step!("ZREM", self.shard(conversation), id.get()))
             .collect();
-        self.redis.batch("cache.remove_pending", steps).await.map(drop)
+        steps.extend(self.forget_resent_steps(&ids));
+        self.redis.batch_that_frees("cache.remove_pending", steps).await.map(drop)
     }
 
     /// How many messages are unconfirmed, in all.
     pub async fn pending_count(&self) -> Result<u64, ServerError> {
         let counts =
             (0..self.partitions.get()).map(|partition| step!("ZCARD", keys::pending(partition))).collect();
-        let counts = self.redis.batch("cache.pending_count", counts).await?;
+        let counts = self.redis.batch_that_frees("cache.pending_count", counts).await?;
         counts.into_iter().try_fold(0, |sum, count| Ok(sum + typed::<u64>("cache.pending_count", count)?))
     }
 
@@ -91,7 +112,8 @@ impl Cache {
     ) -> Result<Vec<Pending>, ServerError> {
         let range =
             step!("ZRANGEBYSCORE", keys::pending(partition), "-inf", until, "WITHSCORES", "LIMIT", 0, limit);
-        let due: Vec<(i64, f64)> = self.redis.run("cache.pending_until", range).await?;
+        let due = self.redis.batch_that_frees("cache.pending_until", vec![range]).await?.swap_remove(0);
+        let due: Vec<(i64, f64)> = typed("cache.pending_until", due)?;
         let due =
             due.into_iter().filter_map(|(id, score)| Some(Pending { id: MessageId::new(id).ok()?, score }));
         Ok(due.collect())
@@ -110,33 +132,48 @@ impl Cache {
 
     /// When each of these messages was last sent again, if it was: ms since 1970 UTC.
     pub async fn resent_at(&self, ids: &[MessageId]) -> Result<Vec<Option<TimestampMs>>, ServerError> {
-        let gets = ids.iter().map(|&id| step!("GET", keys::resent(id))).collect();
-        let times = self.redis.batch::<Step>("cache.resent_at", gets).await?;
+        let gets: Vec<Step> = ids.iter().map(|&id| step!("GET", keys::resent(id))).collect();
+        let times = self.redis.batch_that_frees("cache.resent_at", gets).await?;
         times.into_iter().map(|time| typed("cache.resent_at", time)).collect()
     }
 
     /// Notes that a message is sent again now: before it is, so that a run that dies sends none twice.
     pub async fn note_resent(&self, id: MessageId, now: TimestampMs) -> Result<(), ServerError> {
-        self.redis.run("cache.note_resent", step!("SET", keys::resent(id), now, "PX", RESENT_MS)).await
+        let remember = scripts::REMEMBER.on(keys::resent(id), vec![now.to_string()]);
+        self.redis.batch_that_frees("cache.note_resent", vec![remember]).await.map(drop)
     }
 
     /// The message was not sent again after all: it may be at the next run.
     pub async fn forget_resent(&self, id: MessageId) -> Result<(), ServerError> {
-        self.redis.run::<i64>("cache.forget_resent", step!("DEL", keys::resent(id))).await.map(drop)
+        let steps = self.forget_resent_steps(&[id]);
+        self.redis.batch_that_frees("cache.forget_resent", steps).await.map(drop)
+    }
+
+    /// The commands that forget when these messages were sent again: one on a single server, where few are remembered.
+    fn forget_resent_steps(&self, ids: &[MessageId]) -> Vec<Step> {
+        let keys: Vec<String> = ids.iter().map(|&id| keys::resent(id)).collect();
+        if self.redis.is_cluster() {
+            keys.into_iter().map(|key| step!("UNLINK", key)).collect()
+        } else if keys.is_empty() {
+            Vec::new()
+        } else {
+            vec![step!("UNLINK", keys)]
+        }
     }
 
     /// Begins a run of the compensator for `holder`, if none is under way. It ends by [`Self::end_compensation`], or by
     /// itself after `ttl_ms`.
     pub async fn begin_compensation(&self, holder: &str, ttl_ms: u64) -> Result<bool, ServerError> {
-        let lock =
-            scripts::LOCK.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), ttl_ms.to_string()]);
-        self.redis.run("cache.begin_compensation", lock).await
+        const ACTION: &str = "cache.begin_compensation";
+        let lease =
+            scripts::LEASE.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), ttl_ms.to_string()]);
+        typed(ACTION, self.redis.batch_that_frees(ACTION, vec![lease]).await?.swap_remove(0))
     }
 
     /// Ends the run.
     pub async fn end_compensation(&self, holder: &str) -> Result<(), ServerError> {
-        let unlock =
-            scripts::UNLOCK.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), "0".to_owned()]);
-        self.redis.run::<i64>("cache.end_compensation", unlock).await.map(drop)
+        let release =
+            scripts::RELEASE.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), "0".to_owned()]);
+        self.redis.batch_that_frees("cache.end_compensation", vec![release]).await.map(drop)
     }
 }

@@ -1,7 +1,7 @@
 //! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
 //! (`protocol.md`, "The three checks stay", "The lock says who", "Reads").
 
-use super::detail::unexpected_answer;
+use super::detail::{RECALLED_HEAD, unexpected_answer, unless_full};
 use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
 use crate::clock::TimestampMs;
@@ -11,9 +11,6 @@ use crate::message::Message;
 
 /// How long the consumer's lock on a message lasts if it is not given back: 10 s (`mission.md`).
 const LOCK_MS: u64 = 10_000;
-
-/// How a detail begins whose message was taken back.
-const RECALLED_HEAD: &str = r#"{"status":0"#;
 
 /// What a check before the write found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +42,7 @@ impl Cache {
     #[tracing::instrument(name = "cache.check", skip_all, fields(messages = ids.len()))]
     pub async fn check(&self, ids: &[MessageId]) -> Result<Vec<Check>, ServerError> {
         let steps = ids.iter().flat_map(|&id| check_steps(id)).collect();
-        let values = self.redis.batch("cache.check", steps).await?;
+        let values = self.redis.batch_that_frees("cache.check", steps).await?;
         values.chunks_exact(2).map(|pair| check(&pair[0], &pair[1])).collect()
     }
 
@@ -57,7 +54,7 @@ impl Cache {
             let lock = scripts::LOCK.on(keys::lock(*id), vec![holder.clone(), LOCK_MS.to_string()]);
             [lock].into_iter().chain(check_steps(*id))
         });
-        let values = self.redis.batch("cache.lock_and_check", steps.collect()).await?;
+        let values = self.redis.batch_that_frees("cache.lock_and_check", steps.collect()).await?;
         values
             .chunks_exact(3)
             .map(|answers| match check(&answers[1], &answers[2])? {
@@ -80,10 +77,12 @@ impl Cache {
             [
                 scripts::MARK_PERSISTED.on(keys::detail(message.id), vec![self.expiry_ms.to_string()]),
                 self.insert_step(message.conversation(), message.id, "heal"),
-                scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone(), "0".to_owned()]),
+                scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone()]),
             ]
         });
-        let values = self.redis.batch("cache.mark_persisted", steps.collect()).await?;
+        let scripts: Vec<_> =
+            written.iter().enumerate().map(|(index, (message, _))| (3 * index, message.id)).collect();
+        let values = self.on_details("cache.mark_persisted", steps.collect(), &scripts).await?;
         values.chunks_exact(3).map(|answers| persist_mark(answers[0].clone())).collect()
     }
 
@@ -91,9 +90,9 @@ impl Cache {
     pub async fn unlock(&self, records: &[(MessageId, String)]) -> Result<(), ServerError> {
         let steps = records
             .iter()
-            .map(|(id, holder)| scripts::UNLOCK.on(keys::lock(*id), vec![holder.clone(), "0".to_owned()]))
+            .map(|(id, holder)| scripts::UNLOCK.on(keys::lock(*id), vec![holder.clone()]))
             .collect();
-        self.redis.batch("cache.unlock", steps).await.map(drop)
+        self.redis.batch_that_frees("cache.unlock", steps).await.map(drop)
     }
 
     /// Puts back the unread entries of these messages.
@@ -112,7 +111,8 @@ impl Cache {
             change.arg(keys::unread(message.to)).arg(message.id.get());
             change.into()
         };
-        self.redis.batch("cache.change_unread_entries", messages.iter().map(step).collect()).await.map(drop)
+        let steps = messages.iter().map(step).collect();
+        unless_full(self.redis.batch("cache.change_unread_entries", steps).await)
     }
 }
 

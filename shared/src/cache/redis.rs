@@ -1,13 +1,12 @@
 //! The connection to Redis: one for the whole process, shared by all requests, single server or cluster alike.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, TlsCertificates, Value};
 use secrecy::ExposeSecret;
 
 use super::cluster::Cluster;
-use super::scripts::Script;
+use super::keys;
+use super::refusal::Refusal;
+use super::scripts::{self, Script};
 use super::single::Single;
 use crate::config::RedisConfig;
 use crate::error::{Retry, Server, ServerError};
@@ -16,7 +15,6 @@ use crate::error::{Retry, Server, ServerError};
 #[derive(Clone)]
 pub struct Redis {
     connection: Connection,
-    breaks: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -24,6 +22,9 @@ enum Connection {
     Single(Box<Single>),
     Cluster(Box<Cluster>),
 }
+
+/// What one step answered: a value, or why it failed alone.
+pub(super) type Answer = Result<Value, RedisError>;
 
 /// One command, or one script on one key.
 #[derive(Clone)]
@@ -48,6 +49,17 @@ impl From<Cmd> for Step {
 }
 
 impl Step {
+    /// The key that the step is about: the first argument of all commands that this service sends to a key.
+    fn key(&self) -> Option<String> {
+        match self {
+            Self::Script { key, .. } => Some(key.clone()),
+            Self::Command(command) => match command.args_iter().nth(1) {
+                Some(::redis::Arg::Simple(key)) => String::from_utf8(key.to_vec()).ok(),
+                _ => None,
+            },
+        }
+    }
+
     pub(super) fn command(&self, by_hash: bool) -> Cmd {
         match self {
             Self::Command(command) => command.clone(),
@@ -70,15 +82,13 @@ impl Redis {
         let url = config.url.expose_secret();
         let authorities = config.tls_authorities.clone().filter(|_| url.starts_with("rediss:"));
         let certificates = authorities.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
-        let breaks = Arc::new(AtomicU64::new(1));
         let connection = if config.cluster {
             Cluster::new(url, config.timeout, certificates)
                 .map(|cluster| Connection::Cluster(Box::new(cluster)))
         } else {
-            Single::new(url, config.timeout, certificates, breaks.clone())
-                .map(|single| Connection::Single(Box::new(single)))
+            Single::new(url, config.timeout, certificates).map(|single| Connection::Single(Box::new(single)))
         };
-        Ok(Self { connection: connection.map_err(failed)?, breaks })
+        Ok(Self { connection: connection.map_err(failed)? })
     }
 
     /// Runs one command or script.
@@ -99,35 +109,92 @@ impl Redis {
         action: &'static str,
         steps: Vec<S>,
     ) -> Result<Vec<Value>, ServerError> {
+        self.answers(action, steps, false).await?.into_iter().collect()
+    }
+
+    /// As [`Self::batch`], for what consumer and compensator do to finish and free what is pending: a server that is full
+    /// gets these steps too, although the circuit breaker is open.
+    pub(super) async fn batch_that_frees<S: Into<Step>>(
+        &self,
+        action: &'static str,
+        steps: Vec<S>,
+    ) -> Result<Vec<Value>, ServerError> {
+        self.answers(action, steps, true).await?.into_iter().collect()
+    }
+
+    /// As [`Self::batch`], but a key of a wrong type, or with a value that is not of this service's form, fails its own
+    /// step alone. Anything else (a server that is away, or refuses writes) fails the whole.
+    pub(super) async fn each<S: Into<Step>>(
+        &self,
+        action: &'static str,
+        steps: Vec<S>,
+        frees: bool,
+    ) -> Result<Vec<Result<Value, ServerError>>, ServerError> {
+        let mut answers = self.answers(action, steps, frees).await?;
+        match answers.iter().position(|answer| answer.as_ref().is_err_and(ServerError::is_transient)) {
+            Some(failed) => Err(answers.swap_remove(failed).err().unwrap_or_else(|| lost_answer(action))),
+            None => Ok(answers),
+        }
+    }
+
+    /// What each step answers. A key of the wrong type is removed, and its step runs again: what this service keeps in
+    /// Redis can be made anew, and what the key should have held is lost already.
+    async fn answers<S: Into<Step>>(
+        &self,
+        action: &'static str,
+        steps: Vec<S>,
+        frees: bool,
+    ) -> Result<Vec<Result<Value, ServerError>>, ServerError> {
         let steps: Vec<Step> = steps.into_iter().map(Into::into).collect();
         if steps.is_empty() {
             return Ok(Vec::new());
         }
-        let mut values = self.attempt(&steps, true).await.map_err(|source| error(action, source))?;
+        let mut answers = self.once(action, &steps, frees).await?;
+        let odd: Vec<usize> = (0..answers.len())
+            .filter(|&index| answers[index].as_ref().is_err_and(is_wrong_type))
+            .filter(|&index| steps[index].key().is_some_and(|key| keys::type_of(&key).is_some()))
+            .collect();
+        if odd.is_empty() {
+            return Ok(answers);
+        }
+        let mut mended = Vec::with_capacity(2 * odd.len());
+        for &index in &odd {
+            let key = steps[index].key().unwrap_or_default();
+            let wanted = keys::type_of(&key).unwrap_or_default();
+            tracing::error!(key, wanted, action, "cache.odd_key: the key is of another type; removed");
+            mended.push(scripts::REMOVE_ODD.on(key, vec![wanted.to_owned()]));
+        }
+        self.once(action, &mended, frees).await?;
+        let again: Vec<Step> = odd.iter().map(|&index| steps[index].clone()).collect();
+        for (index, answer) in odd.into_iter().zip(self.once(action, &again, frees).await?) {
+            answers[index] = answer;
+        }
+        Ok(answers)
+    }
+
+    /// Sends the steps; a script that the server does not know is sent whole.
+    async fn once(
+        &self,
+        action: &'static str,
+        steps: &[Step],
+        frees: bool,
+    ) -> Result<Vec<Result<Value, ServerError>>, ServerError> {
+        let mut values = self.attempt(steps, true, frees).await.map_err(|source| error(action, source))?;
         let unknown: Vec<usize> =
             (0..values.len()).filter(|&index| is_unknown_script(&values[index])).collect();
         if !unknown.is_empty() {
             let again: Vec<Step> = unknown.iter().map(|&index| steps[index].clone()).collect();
-            let answers = self.attempt(&again, false).await.map_err(|source| error(action, source))?;
+            let answers = self.attempt(&again, false, frees).await.map_err(|source| error(action, source))?;
             for (index, answer) in unknown.into_iter().zip(answers) {
                 values[index] = answer;
             }
         }
-        values
-            .into_iter()
-            .map(|value| value.extract_error().map_err(|source| error(action, source)))
-            .collect()
+        Ok(values.into_iter().map(|value| value.map_err(|source| error(action, source))).collect())
     }
 
     /// Whether Redis answers.
     pub async fn ping(&self) -> Result<(), ServerError> {
         self.run("cache.ping", ::redis::cmd("PING")).await
-    }
-
-    /// How often the connection broke, the start counted as the first: after each the server may be another one, or may
-    /// have lost its memory.
-    pub(super) fn breaks(&self) -> u64 {
-        self.breaks.load(Ordering::SeqCst)
     }
 
     /// Whether commands go to several nodes, in no order.
@@ -146,29 +213,55 @@ impl Redis {
     /// Sends the steps. A connection that broke (after a pause of the process, say) is found out by using it, so it is
     /// tried a second time; a time-out is not, since the caller has waited enough, and in a cluster the client has tried
     /// again itself.
-    async fn attempt(&self, steps: &[Step], by_hash: bool) -> Result<Vec<Value>, RedisError> {
-        match self.send(steps, by_hash).await {
-            Err(failure) if failure.is_io_error() => {
-                self.breaks.fetch_add(1, Ordering::SeqCst);
-                if failure.is_timeout() || self.is_cluster() {
-                    return Err(failure);
-                }
-                self.send(steps, by_hash).await
+    async fn attempt(&self, steps: &[Step], by_hash: bool, frees: bool) -> Result<Vec<Answer>, RedisError> {
+        match self.send(steps, by_hash, frees).await {
+            Err(failure) if failure.is_io_error() && !failure.is_timeout() && !self.is_cluster() => {
+                self.send(steps, by_hash, frees).await
             }
-            other => other,
+            answer => answer,
         }
     }
 
-    async fn send(&self, steps: &[Step], by_hash: bool) -> Result<Vec<Value>, RedisError> {
+    async fn send(&self, steps: &[Step], by_hash: bool, frees: bool) -> Result<Vec<Answer>, RedisError> {
         match &self.connection {
-            Connection::Single(single) => single.send(steps, by_hash).await,
+            Connection::Single(single) => single.send(steps, by_hash, frees).await,
             Connection::Cluster(cluster) => cluster.send(steps, by_hash).await,
         }
     }
 }
 
-fn is_unknown_script(value: &Value) -> bool {
-    matches!(value, Value::ServerError(failure) if failure.kind() == Some(ServerErrorKind::NoScript))
+/// Whether the key is of another type than this service's, or holds what a script does not know (`MALFORMED`).
+fn is_odd_key(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    match error.code() {
+        Some("WRONGTYPE" | "MALFORMED") => true,
+        // Redis before 7 wraps what a command within a script answers.
+        Some("ERR") => detail.contains("WRONGTYPE") || detail.contains("MALFORMED"),
+        _ => false,
+    }
+}
+
+/// Whether a step failed because its key is of another type.
+fn is_wrong_type(error: &ServerError) -> bool {
+    let source = error.source.downcast_ref::<RedisError>();
+    source.is_some_and(|source| {
+        source.code() == Some("WRONGTYPE") || source.detail().unwrap_or_default().contains("WRONGTYPE")
+    })
+}
+
+/// Whether Redis has refused a write because `maxmemory` is reached.
+pub(super) fn is_full(error: &ServerError) -> bool {
+    let source = error.source.downcast_ref::<RedisError>();
+    error.server == Server::Redis && source.is_some_and(|source| Refusal::of(source) == Some(Refusal::Full))
+}
+
+fn lost_answer(action: &'static str) -> ServerError {
+    let source = "an answer is missing".into();
+    ServerError { server: Server::Redis, action, retry: Retry::Transient, source }
+}
+
+fn is_unknown_script(answer: &Answer) -> bool {
+    answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
 }
 
 /// Reads `value` as `T`.
@@ -188,7 +281,7 @@ fn error(action: &'static str, source: RedisError) -> ServerError {
         ErrorKind::UnexpectedReturnType
         | ErrorKind::InvalidClientConfig
         | ErrorKind::Server(ServerErrorKind::CrossSlot) => Retry::Permanent,
-        _ if source.code() == Some("WRONGTYPE") => Retry::Permanent,
+        _ if is_odd_key(&source) => Retry::Permanent,
         _ => Retry::Transient,
     };
     ServerError { server: Server::Redis, action, retry, source: Box::new(source) }

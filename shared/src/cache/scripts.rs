@@ -60,8 +60,20 @@ scripts! {
     LOCK = "lock.lua";
     /// Gives a lock back, if it is still this holder's.
     UNLOCK = "unlock.lua";
-    /// Reads a key together with the identity of the memory that it is in.
-    READ_WITH_IDENTITY = "read_with_identity.lua";
+    /// Reads which data set of Redis this is.
+    EPOCH = "epoch.lua";
+    /// Replaces a conversation's recent list that is not believed.
+    CONVERSATION_REPLACE = "conversation_replace.lua";
+    /// Takes a lease for a named holder, or again for the same one.
+    LEASE = "lease.lua";
+    /// Gives a lease back, if it is still this holder's.
+    RELEASE = "release.lua";
+    /// Notes what must neither be evicted nor be refused by a Redis that is full.
+    REMEMBER = "remember.lua";
+    /// Exchanges a value for another, if it is still what was read.
+    EXCHANGE = "exchange.lua";
+    /// Removes a key of the wrong type.
+    REMOVE_ODD = "remove_odd.lua";
     /// Says that something is whole, unless that was put in doubt meanwhile.
     VOUCH = "vouch.lua";
 }

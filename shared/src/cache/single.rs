@@ -1,36 +1,38 @@
 //! The connection to one Redis server.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisResult, TlsCertificates, Value};
 
-use super::redis::Step;
+use super::keys;
+use super::redis::{Answer, Step};
+use super::refusal::{Refusal, cannot_write, write_probe};
 
-/// How long after a sign of life failed to come the next is asked for.
+/// How long after a failed probe the next one is sent.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A multiplexed connection that mends itself. Once its server has let a command wait for the whole of
-/// `REDIS_TIMEOUT_MS` and answered no other meanwhile, commands fail at once until it answers a new connection: callers
-/// have other ways, and each of them would wait as long. Cheap to clone.
+/// A multiplexed connection that mends itself, with a circuit breaker. Cheap to clone.
+///
+/// The breaker opens once the server has let a command wait for the whole of `REDIS_TIMEOUT_MS` and answered no other
+/// meanwhile, or has refused a write ([`Refusal`]). While it is open commands fail at once, since callers have other ways
+/// and each would wait or be refused as well. It closes once a new connection takes a write: a PING would be answered by
+/// a server that lets all writes wait.
 #[derive(Clone)]
 pub(super) struct Single {
     client: Client,
     /// `REDIS_TIMEOUT_MS`: the longest that one batch takes, and that a connection takes to be made.
     timeout: Duration,
     current: Arc<Mutex<Current>>,
-    /// How often the connection broke, the start counted as the first.
-    breaks: Arc<AtomicU64>,
 }
 
 struct Current {
     connection: ConnectionManager,
     /// How many batches were answered.
     answers: u64,
-    /// Whether commands fail at once.
-    hangs: bool,
+    /// Why the circuit breaker is open, if it is.
+    open: Option<Refusal>,
 }
 
 impl Single {
@@ -39,25 +41,24 @@ impl Single {
         url: &str,
         timeout: Duration,
         certificates: Option<TlsCertificates>,
-        breaks: Arc<AtomicU64>,
     ) -> RedisResult<Self> {
         let client = match certificates {
             Some(certificates) => Client::build_with_tls(url, certificates),
             None => Client::open(url),
         }?;
         let connection = connect(&client, timeout)?;
-        let current = Arc::new(Mutex::new(Current { connection, answers: 0, hangs: false }));
-        Ok(Self { client, timeout, current, breaks })
+        let current = Arc::new(Mutex::new(Current { connection, answers: 0, open: None }));
+        Ok(Self { client, timeout, current })
     }
 
-    /// Runs them in this order, in one round trip.
-    pub(super) async fn send(&self, steps: &[Step], by_hash: bool) -> RedisResult<Vec<Value>> {
+    /// Runs the steps in this order, in one round trip. Steps that free memory are let through to a server that is full.
+    pub(super) async fn send(&self, steps: &[Step], by_hash: bool, frees: bool) -> RedisResult<Vec<Answer>> {
         let (mut connection, answers) = {
             let current = self.lock();
-            if current.hangs {
-                return Err(
-                    std::io::Error::new(std::io::ErrorKind::TimedOut, "it has stopped answering").into()
-                );
+            match &current.open {
+                None => {}
+                Some(Refusal::Full) if frees => {}
+                Some(refusal) => return Err(refusal.error()),
             }
             (current.connection.clone(), current.answers)
         };
@@ -65,52 +66,79 @@ impl Single {
         for step in steps {
             pipeline.add_command(step.command(by_hash));
         }
-        let answer = connection.req_packed_commands(&pipeline, 0, steps.len()).await;
-        match &answer {
-            Ok(_) => self.lock().answers += 1,
-            Err(failure) if failure.is_timeout() => self.suspect(answers),
-            Err(_) => {}
+        let values = match connection.req_packed_commands(&pipeline, 0, steps.len()).await {
+            Ok(values) => values,
+            Err(failure) => {
+                if failure.is_timeout() {
+                    self.suspect(answers);
+                } else if let Some(refusal) = Refusal::of(&failure) {
+                    self.open(refusal);
+                }
+                return Err(failure);
+            }
+        };
+        self.lock().answers += 1;
+        let answers: Vec<Answer> = values.into_iter().map(Value::extract_error).collect();
+        if let Some(refusal) = answers.iter().find_map(|answer| answer.as_ref().err().and_then(Refusal::of)) {
+            self.open(refusal);
         }
-        answer
+        Ok(answers)
     }
 
-    /// A command that was sent after so many answers has had none in its time.
+    /// A command timed out that was sent after so many answers. If any other was answered meanwhile, Redis is only slow.
     fn suspect(&self, answers: u64) {
+        if self.lock().answers == answers {
+            self.open(Refusal::Silent);
+        }
+    }
+
+    /// Opens the circuit breaker, unless it is open, until a probe succeeds.
+    fn open(&self, refusal: Refusal) {
         let mut current = self.lock();
-        // Another was answered: slow, or this one was.
-        if current.hangs || current.answers != answers {
+        if current.open.is_some() {
             return;
         }
-        current.hangs = true;
         tracing::warn!(
             timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-            "cache.connection: Redis has stopped answering; until it does again, nothing waits for it"
+            reason = refusal.reason(),
+            "cache.connection: the circuit breaker is open; until Redis takes writes again, nothing waits for it"
         );
-        tokio::spawn(self.clone().until_it_answers());
+        current.open = Some(refusal);
+        drop(current);
+        tokio::spawn(self.clone().close_when_it_takes_writes());
     }
 
-    /// Asks by a connection of its own each time: the one that is open may lead to a host that is gone, which closes
-    /// nothing, and the system would wait on it for a quarter of an hour.
-    async fn until_it_answers(self) {
+    /// Probes by a connection of its own each time: the open one may lead to a host that is gone, which closes nothing,
+    /// and the system would wait for that host for a quarter of an hour.
+    async fn close_when_it_takes_writes(self) {
         loop {
-            if let Ok(connection) = self.connect_anew().await {
-                // First: whoever sees the new connection must see that it may lead to another memory.
-                self.breaks.fetch_add(1, Ordering::SeqCst);
-                let mut current = self.lock();
-                // One answer more, so that what was sent before and ends only now raises no suspicion.
-                *current = Current { connection, answers: current.answers + 1, hangs: false };
-                tracing::info!("cache.connection: Redis answers again");
-                return;
+            match self.probe_anew().await {
+                Ok(connection) => {
+                    let mut current = self.lock();
+                    // One answer more, so that a command sent before and timing out only now raises no suspicion.
+                    *current = Current { connection, answers: current.answers + 1, open: None };
+                    tracing::info!(
+                        "cache.connection: Redis takes writes again; the circuit breaker is closed"
+                    );
+                    return;
+                }
+                Err(failure) => {
+                    // Another reason than at first changes what may pass.
+                    if let Some(refusal) = Refusal::of(&failure) {
+                        self.lock().open = Some(refusal);
+                    }
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// A connection that was answered. A refusal in words, for a missing right or because it is loading, is an answer too.
-    async fn connect_anew(&self) -> RedisResult<ConnectionManager> {
+    /// A new connection whose server has taken a write, or has refused it for another reason than being unable to take
+    /// any: a missing right is for the callers to see.
+    async fn probe_anew(&self) -> RedisResult<ConnectionManager> {
         let mut connection = connect(&self.client, self.timeout)?;
-        match connection.req_packed_command(&::redis::cmd("PING")).await {
-            Err(failure) if failure.is_io_error() => Err(failure),
+        match connection.req_packed_command(&write_probe(keys::WRITE_PROBE)).await {
+            Err(failure) if failure.is_io_error() || cannot_write(&failure) => Err(failure),
             _ => Ok(connection),
         }
     }

@@ -3,19 +3,22 @@
 
 use rand::Rng as _;
 
-use super::memory::Read;
+use super::epoch::Epoch;
 use super::redis::typed;
-use super::{Cache, keys, scripts, step};
+use super::{Cache, keys, scripts, step, unpersisted};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 
-/// What the mark holds if the set is complete; else whose doubt it is.
-const COMPLETE: &str = "1";
+/// What the mark holds if the set was complete in `epoch`; else whose doubt it is.
+fn complete_in(epoch: &Epoch) -> String {
+    format!("1:{}", epoch.name())
+}
 
 /// Whoever changes a set, or makes it anew, has this until that is done.
 #[derive(Debug)]
 pub struct Doubt {
     name: String,
+    epoch: Epoch,
     /// Whether the set was complete before.
     pub was_complete: bool,
 }
@@ -32,11 +35,13 @@ pub struct Unread {
 impl Cache {
     /// How many messages this user has not read, as far as Redis knows.
     pub async fn unread(&self, user: UserId) -> Result<Unread, ServerError> {
-        let reads = [Read::new("GET", keys::unread_complete(user)), Read::new("SCARD", keys::unread(user))];
-        let mut values = self.untorn("cache.unread", &reads).await?.into_iter();
-        let mut next = || values.next().unwrap_or(::redis::Value::Nil);
-        let mark: Option<String> = typed("cache.unread", next())?;
-        Ok(Unread { complete: mark.as_deref() == Some(COMPLETE), total: typed("cache.unread", next())? })
+        const ACTION: &str = "cache.unread";
+        let reads = vec![step!("GET", keys::unread_complete(user)), step!("SCARD", keys::unread(user))];
+        let (answers, epoch) = self.in_epoch(ACTION, reads).await?;
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().unwrap_or(Ok(::redis::Value::Nil));
+        let mark: Option<String> = typed(ACTION, next()?)?;
+        Ok(Unread { complete: mark == Some(complete_in(&epoch)), total: typed(ACTION, next()?)? })
     }
 
     /// The newest `limit` unread ids, newest first.
@@ -48,9 +53,19 @@ impl Cache {
         Ok(ids.into_iter().filter_map(|id| MessageId::new(id).ok()).collect())
     }
 
-    /// Takes ids off a user's unread set.
+    /// Takes ids off all that Redis holds of a user's unread.
     pub async fn remove_unread(&self, user: UserId, ids: &[MessageId]) -> Result<(), ServerError> {
-        self.change_unread("SREM", user, ids).await
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let (mut unread, mut pending) = (::redis::cmd("SREM"), ::redis::cmd("ZREM"));
+        unread.arg(keys::unread(user));
+        pending.arg(keys::unread_pending(user));
+        for &id in ids {
+            unread.arg(id.get());
+            pending.arg(unpersisted::member(id));
+        }
+        self.redis.batch("cache.remove_unread", vec![unread, pending]).await.map(drop)
     }
 
     /// Adds ids to a user's unread set.
@@ -64,13 +79,16 @@ impl Cache {
         const ACTION: &str = "cache.doubt_unread";
         let name = format!("{:032x}", rand::rng().random::<u128>());
         let doubt = step!("SET", keys::unread_complete(user), &name, "GET");
-        let before: Option<String> = self.redis.run(ACTION, doubt).await?;
-        Ok(Doubt { name, was_complete: before.as_deref() == Some(COMPLETE) })
+        let (mut answers, epoch) = self.in_epoch(ACTION, vec![doubt]).await?;
+        let before: Option<String> = typed(ACTION, answers.swap_remove(0)?)?;
+        let was_complete = before == Some(complete_in(&epoch));
+        Ok(Doubt { name, epoch, was_complete })
     }
 
     /// Notes that the set is complete, unless Redis has lost its memory or somebody else has put it in doubt since `doubt`.
     pub async fn note_unread_complete(&self, user: UserId, doubt: Doubt) -> Result<(), ServerError> {
-        let vouch = scripts::VOUCH.on(keys::unread_complete(user), vec![doubt.name]);
+        let vouch =
+            scripts::VOUCH.on(keys::unread_complete(user), vec![doubt.name, complete_in(&doubt.epoch)]);
         self.redis.run::<i64>("cache.note_unread_complete", vouch).await.map(drop)
     }
 

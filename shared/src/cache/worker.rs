@@ -94,9 +94,9 @@ impl IdSource {
         let Some(lease) = self.lock().lease.take() else {
             return Ok(());
         };
-        let unlock = scripts::UNLOCK
+        let release = scripts::RELEASE
             .on(keys::worker(lease.worker), vec![self.holder.clone(), GRACE.as_millis().to_string()]);
-        self.cache.redis.run::<i64>("cache.give_back_worker", unlock).await.map(drop)
+        self.cache.redis.run::<i64>("cache.give_back_worker", release).await.map(drop)
     }
 
     /// An id under the present lease, if it has not ended, and whether it is time to renew.
@@ -119,16 +119,16 @@ impl IdSource {
 
     /// Renews the present lease, or takes a number at a random free place.
     async fn lease(&self) -> Result<(), ServerError> {
-        // No id is older than the memory, unless that was lost.
-        self.cache.memory_since(self.clock.now_ms()).await?;
+        // No id is older than the epoch, unless Redis is another one later.
+        self.cache.epoch().await?;
         let present = self.lock().lease.as_ref().map(|lease| lease.worker);
         let random = || WorkerNumber::new(rand::rng().random_range(0..WorkerNumber::COUNT));
         for worker in present.into_iter().chain(std::iter::from_fn(random).take(TRIES)) {
             // From before the request: the lease must not outlast what Redis counts.
             let asked = (Instant::now(), self.clock.now_ms());
-            let ttl_ms = (self.duration + GRACE).as_millis().to_string();
-            let lock = scripts::LOCK.on(keys::worker(worker), vec![self.holder.clone(), ttl_ms]);
-            if self.cache.redis.run("cache.lease_worker", lock).await? {
+            let duration_ms = (self.duration + GRACE).as_millis().to_string();
+            let lease = scripts::LEASE.on(keys::worker(worker), vec![self.holder.clone(), duration_ms]);
+            if self.cache.redis.run("cache.lease_worker", lease).await? {
                 let mut state = self.lock();
                 let after = |duration: Duration| {
                     let ms = TimestampMs::try_from(duration.as_millis()).unwrap_or(TimestampMs::MAX);

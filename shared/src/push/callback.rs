@@ -45,6 +45,11 @@ impl CallFailure {
             _ => 0,
         }
     }
+
+    /// Whether nobody listens at the endpoint.
+    pub(super) fn is_connect(&self) -> bool {
+        matches!(self, Self::Send(error) if error.is_connect())
+    }
 }
 
 #[derive(Clone)]

@@ -1,10 +1,57 @@
-//! Which connections a user has. Both keys live without a TTL: eviction (`volatile-lru`) must not drop them, or a
-//! connected user would silently miss pushes.
+//! Which connections a user has, and who holds each (`docs/decisions/0041-a-registration-names-its-gateway.md`).
+//!
+//! `msg:connections:{userId}` is a set of connection ids, `msg:connection:{id}` the [`Registration`] of one. Both keys
+//! have a TTL that each sign of life renews, so what a killed process left goes by itself. A connection whose
+//! registration is missing (evicted, or Redis lost its memory) is told so by its next ping and closed.
+
+use std::time::Duration;
+
+use redis::FromRedisValue as _;
+use serde::{Deserialize, Serialize};
 
 use crate::cache::keys;
 use crate::cache::redis::Redis;
+use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::UserId;
+
+/// How long a registration lasts without a sign of life: longer than the 2 h after which API Gateway ends any
+/// WebSocket, so that a client which never pings stays registered to its end.
+const LIFETIME: Duration = Duration::from_mins(130);
+/// The most connections that are looked at for one push. A user with more has a random part of them looked at.
+const MAX_LOOKED_AT: usize = 256;
+
+/// What is known of a connection. In Redis it is JSON; older processes wrote the user id alone, which is still read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Registration {
+    #[serde(rename = "userId")]
+    pub(super) user: UserId,
+    /// The base of the `@connections` interface of the gateway that holds it; none where `PUSH_ENDPOINT` is the one for
+    /// all, as on AWS. Text as it was found: [`super::endpoint::of_this_machine`] decides whether it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) endpoint: Option<String>,
+    /// When it was made, ms since 1970 UTC.
+    #[serde(default)]
+    pub(super) connected_at: TimestampMs,
+    /// When its token ends, ms since 1970 UTC; nothing is pushed from then on.
+    #[serde(default = "no_end")]
+    pub(super) ends_at: TimestampMs,
+}
+
+fn no_end() -> TimestampMs {
+    TimestampMs::MAX
+}
+
+impl Registration {
+    /// Reads a value of Redis; nothing if it is none that this project writes.
+    fn parse(text: &str) -> Option<Self> {
+        if let Ok(user) = text.parse() {
+            return Some(Self { user, endpoint: None, connected_at: 0, ends_at: no_end() });
+        }
+        crate::json::object_from_slice(text.as_bytes()).ok()
+    }
+}
 
 #[derive(Clone)]
 pub(super) struct Registry(Redis);
@@ -14,12 +61,28 @@ impl Registry {
         Self(redis)
     }
 
-    pub(super) async fn add(&self, user: UserId, connection: &str) -> Result<(), ServerError> {
-        let mut owner = redis::cmd("SET");
-        owner.arg(keys::connection(connection)).arg(user.get());
-        let mut member = redis::cmd("SADD");
-        member.arg(keys::connections(user)).arg(connection);
-        self.0.batch("push.connect", vec![owner, member]).await?;
+    /// Registers a connection.
+    pub(super) async fn add(&self, connection: &str, registration: &Registration) -> Result<(), ServerError> {
+        let value = serde_json::to_string(registration).map_err(|error| ServerError {
+            server: crate::error::Server::Redis,
+            action: "push.connect",
+            retry: crate::error::Retry::Permanent,
+            source: error.into(),
+        })?;
+        let mut set = redis::cmd("SET");
+        set.arg(keys::connection(connection)).arg(value).arg("EX").arg(LIFETIME.as_secs());
+        // In a round trip of its own: in a cluster the two keys are on two nodes, and a push that finds the member
+        // without its registration takes the member off.
+        self.0.run::<()>("push.connect", set).await?;
+        self.0.batch("push.connect", membership(registration.user, connection)).await?;
+        Ok(())
+    }
+
+    /// Gives a connection that is registered for `user` its full lifetime again, and puts it back into the user's set.
+    pub(super) async fn renew(&self, user: UserId, connection: &str) -> Result<(), ServerError> {
+        let mut steps = membership(user, connection);
+        steps.push(expire(&keys::connection(connection)));
+        self.0.batch("push.renew", steps).await?;
         Ok(())
     }
 
@@ -32,16 +95,79 @@ impl Registry {
         Ok(())
     }
 
-    pub(super) async fn user_of(&self, connection: &str) -> Result<Option<UserId>, ServerError> {
-        let mut owner = redis::cmd("GET");
-        owner.arg(keys::connection(connection));
-        let user: Option<String> = self.0.run("push.user_of", owner).await?;
-        Ok(user.and_then(|user| user.parse().ok()))
+    /// Takes `connection` off the set of `user` and leaves its registration, if there is one.
+    pub(super) async fn remove_member(&self, user: UserId, connection: &str) -> Result<(), ServerError> {
+        let mut member = redis::cmd("SREM");
+        member.arg(keys::connections(user)).arg(connection);
+        self.0.run("push.forget", member).await
     }
 
+    /// The registration of one connection.
+    pub(super) async fn get(&self, connection: &str) -> Result<Option<Registration>, ServerError> {
+        Ok(self.get_all(&[connection.to_owned()]).await?.pop().flatten())
+    }
+
+    /// The registration of each, in one round trip. A value that is none of ours counts as missing, and breaks no other.
+    pub(super) async fn get_all(
+        &self,
+        connections: &[String],
+    ) -> Result<Vec<Option<Registration>>, ServerError> {
+        let get = |connection: &String| {
+            // MGET answers nothing for a key of another type, where GET would fail.
+            let mut get = redis::cmd("MGET");
+            get.arg(keys::connection(connection));
+            get
+        };
+        let values = self.0.batch("push.registrations", connections.iter().map(get).collect()).await?;
+        let read = |value| {
+            let [value] = <[Option<String>; 1]>::from_redis_value(value).ok()?;
+            Registration::parse(&value?)
+        };
+        Ok(values.into_iter().map(read).collect())
+    }
+
+    /// The connections of a user, at most [`MAX_LOOKED_AT`].
     pub(super) async fn connections(&self, user: UserId) -> Result<Vec<String>, ServerError> {
-        let mut members = redis::cmd("SMEMBERS");
-        members.arg(keys::connections(user));
+        let mut members = redis::cmd("SRANDMEMBER");
+        members.arg(keys::connections(user)).arg(MAX_LOOKED_AT);
         self.0.run("push.connections", members).await
+    }
+}
+
+/// Puts `connection` into the set of `user`, for its full lifetime.
+fn membership(user: UserId, connection: &str) -> Vec<redis::Cmd> {
+    let set = keys::connections(user);
+    let mut member = redis::cmd("SADD");
+    member.arg(&set).arg(connection);
+    vec![member, expire(&set)]
+}
+
+fn expire(key: &str) -> redis::Cmd {
+    let mut expire = redis::cmd("EXPIRE");
+    expire.arg(key).arg(LIFETIME.as_secs());
+    expire
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registration_is_read_back_and_so_is_a_user_id_alone() {
+        let user = UserId::new(9_007_199_254_740_993).unwrap();
+        let endpoint = Some("http://127.0.0.1:8080/".to_owned());
+        let registration = Registration { user, endpoint, connected_at: 1, ends_at: 2 };
+        let json = serde_json::to_string(&registration).unwrap();
+        assert_eq!(
+            json,
+            r#"{"userId":9007199254740993,"endpoint":"http://127.0.0.1:8080/","connectedAt":1,"endsAt":2}"#
+        );
+        assert_eq!(Registration::parse(&json), Some(registration));
+        let bare = Some(Registration { user, endpoint: None, connected_at: 0, ends_at: TimestampMs::MAX });
+        assert_eq!(Registration::parse("9007199254740993"), bare);
+        assert_eq!(Registration::parse(r#"{"userId":9007199254740993,"later":true}"#), bare);
+        for wrong in ["", "0", "-1", "x", "{}", "[]", r#"{"userId":0}"#, r#"{"userId":1,"endsAt":"x"}"#] {
+            assert_eq!(Registration::parse(wrong), None, "{wrong}");
+        }
     }
 }

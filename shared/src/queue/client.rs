@@ -30,6 +30,8 @@ pub fn client_config(config: &KafkaConfig) -> ClientConfig {
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.connection.setup.timeout.ms", "5000")
+        // How soon a topic that was made anew, or was given more partitions, is seen as it is: the default is 5 min.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         .set_log_level(RDKafkaLogLevel::Info);
     match &config.security {
         // A build without TLS would not even know the setting below.

@@ -119,13 +119,13 @@ impl Producer {
         Ok(fresh)
     }
 
-    /// Asks for the topic's metadata; blocks at most `timeout`.
-    pub(super) fn ask_for(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
+    /// How many partitions the topic has; blocks at most `timeout`. Without the topic it is an error.
+    pub(super) fn partitions_of(&self, topic: &str, timeout: Duration) -> KafkaResult<usize> {
         let metadata = self.current().client().fetch_metadata(Some(topic), timeout)?;
         self.events.answered();
         match metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
             Some(error) => Err(KafkaError::MetadataFetch(error.into())),
-            None => Ok(()),
+            None => Ok(metadata.topics().iter().map(|topic| topic.partitions().len()).sum()),
         }
     }
 

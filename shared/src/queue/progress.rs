@@ -1,96 +1,79 @@
 //! How far the consumer group has come, looked at from outside the group.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{ClientEvents, client_config, first_answer, group_offsets};
-use crate::clock::TimestampMs;
+use super::client::{ClientEvents, client_config, first_answer};
 use crate::config::KafkaConfig;
 
-/// How far the consumer group has come in one partition.
+/// How far the consumer group has come in one partition. Offsets alone decide: a record's time is its producer's to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// No record lies behind the committed position: every record that arrived is done.
     CaughtUp,
-    /// The record at the committed position, the first one not done, has this time. A group that has committed nothing
-    /// yet stands at the start of the log.
-    PassedUpTo(TimestampMs),
+    /// Records wait or are being worked on.
+    Behind {
+        /// The committed position: the offset of the first record that is not done. A group that has committed nothing
+        /// yet stands at the start of the log, and so does one whose position lies beyond the end: the topic was made anew.
+        position: i64,
+        /// The offset that the next record will have.
+        end: i64,
+    },
+    /// The partition does not answer: it has no leader, or there is no such partition.
+    Unknown,
 }
 
-/// One for each partition, in order. Blocks; each question to Kafka at most `timeout`.
+impl Progress {
+    fn of(committed: Offset, start: i64, end: i64) -> Self {
+        let position = match committed {
+            // Retention may have removed what the group never read.
+            Offset::Offset(offset) if offset <= end => offset.max(start),
+            _ => start,
+        };
+        if position >= end { Self::CaughtUp } else { Self::Behind { position, end } }
+    }
+}
+
+/// One for each partition, in order. An error if none of them answers. Blocks, at most twice `timeout`.
 pub(super) fn of_group(
     config: &KafkaConfig,
     events: &ClientEvents,
     timeout: Duration,
 ) -> KafkaResult<Vec<Progress>> {
+    const ONE_PARTITION: Duration = Duration::from_secs(2);
+    const AT_LEAST: Duration = Duration::from_millis(200);
     let consumer = observer(config, events.clone())?;
-    let partitions = i32::from(config.partitions.get());
     let mut asked = TopicPartitionList::new();
-    asked.add_partition_range(&config.topic, 0, partitions - 1);
-    let (committed, bounds) =
-        first_answer(&consumer, events, timeout, |limit| group_offsets(&consumer, &asked, limit))?;
+    asked.add_partition_range(&config.topic, 0, i32::from(config.partitions.get()) - 1);
+    let committed = first_answer(&consumer, events, timeout, |limit| {
+        consumer.committed_offsets(asked.clone(), limit)
+    })?;
 
-    let mut progress = vec![Progress::CaughtUp; usize::from(config.partitions.get())];
-    let mut behind = TopicPartitionList::new();
-    for (place, (start, end)) in committed.elements().iter().zip(bounds) {
-        let position = match place.offset() {
-            // Retention may have removed what the group never read.
-            Offset::Offset(offset) => offset.max(start),
-            _ => start,
-        };
-        if position < end {
-            behind.add_partition_offset(&config.topic, place.partition(), Offset::Offset(position))?;
-        }
-    }
-    read_times(&consumer, &behind, timeout, &mut progress)?;
-    Ok(progress)
-}
-
-/// Fills in the time of the first record at each place of `behind`.
-fn read_times(
-    consumer: &BaseConsumer<ClientEvents>,
-    behind: &TopicPartitionList,
-    timeout: Duration,
-    progress: &mut [Progress],
-) -> KafkaResult<()> {
-    let mut waiting: HashSet<i32> = behind.elements().iter().map(TopicPartitionListElem::partition).collect();
-    consumer.assign(behind)?;
-    let mut since = Instant::now();
-    while !waiting.is_empty() {
-        let (partition, time) = match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(record)) => {
-                (record.partition(), Some(record.timestamp().to_millis().unwrap_or_default()))
+    let began = Instant::now();
+    let (mut all, mut refused) = (Vec::new(), None);
+    for place in committed.elements() {
+        let limit = timeout.saturating_sub(began.elapsed()).clamp(AT_LEAST, ONE_PARTITION);
+        let bounds = place.error().and_then(|()| {
+            first_answer(&consumer, events, limit, |limit| {
+                consumer.fetch_watermarks(place.topic(), place.partition(), limit)
+            })
+        });
+        all.push(match bounds {
+            Ok((start, end)) => Progress::of(place.offset(), start, end),
+            Err(error) => {
+                tracing::warn!(partition = place.partition(), %error, "queue.progress: a partition does not answer");
+                refused = Some(error);
+                Progress::Unknown
             }
-            // Only markers lie there, no record.
-            Some(Err(KafkaError::PartitionEOF(partition))) => (partition, None),
-            Some(Err(error)) => return Err(error),
-            None if since.elapsed() > timeout => {
-                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
-            }
-            None => continue,
-        };
-        if !waiting.remove(&partition) {
-            continue;
-        }
-        since = Instant::now();
-        let slot = usize::try_from(partition).ok().and_then(|index| progress.get_mut(index));
-        if let (Some(slot), Some(time)) = (slot, time) {
-            *slot = Progress::PassedUpTo(time);
-        }
-        // One record of a partition is enough; the rest of it need not come.
-        if let Some(place) = behind.elements().into_iter().find(|place| place.partition() == partition) {
-            let mut done = TopicPartitionList::new();
-            done.add_partition(place.topic(), partition);
-            consumer.pause(&done)?;
-        }
+        });
     }
-    Ok(())
+    match refused {
+        Some(error) if all.iter().all(|progress| *progress == Progress::Unknown) => Err(error),
+        _ => Ok(all),
+    }
 }
 
 /// A consumer that knows the group's name, so that it may ask for its offsets, but never joins it.
@@ -99,11 +82,27 @@ fn observer(config: &KafkaConfig, events: ClientEvents) -> KafkaResult<BaseConsu
     client
         .set("group.id", &config.group_id)
         .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "earliest")
-        .set("fetch.wait.max.ms", "100")
-        .set("fetch.message.max.bytes", "65536")
-        .set("queued.max.messages.kbytes", "1024");
+        .set("enable.auto.offset.store", "false");
     client.create_with_context(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_beyond_the_end_is_of_a_topic_that_is_gone() {
+        let behind = |position, end| Progress::Behind { position, end };
+        for (committed, start, end, expected) in [
+            (Offset::Invalid, 0, 0, Progress::CaughtUp),
+            (Offset::Invalid, 3, 5, behind(3, 5)),
+            (Offset::Offset(4), 0, 5, behind(4, 5)),
+            (Offset::Offset(1), 3, 5, behind(3, 5)),
+            (Offset::Offset(5), 0, 5, Progress::CaughtUp),
+            (Offset::Offset(6), 0, 5, behind(0, 5)),
+            (Offset::Offset(6), 0, 0, Progress::CaughtUp),
+        ] {
+            assert_eq!(Progress::of(committed, start, end), expected, "{committed:?} {start} {end}");
+        }
+    }
 }

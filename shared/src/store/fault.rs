@@ -9,6 +9,9 @@ use crate::error::{Retry, Server, ServerError};
 pub(super) enum Fault {
     /// Two transactions wanted the same rows; this one was the victim. The same at once works.
     Contention,
+    /// A lock was not to be had for as long as a statement waits for one. The same once more may find it free; each further
+    /// try would take as long again.
+    LockWait,
     /// The connection is of no use any more: broken, or its server is stopping or has become a reader (a failover of
     /// Aurora). The same on another connection may work at once.
     Connection,
@@ -41,9 +44,13 @@ impl Fault {
         match number {
             // Too many connections, of the server or of the user: another one would be refused as well.
             1040 | 1203 | 1226 => Self::Other,
-            // Lock wait timeout; deadlock; (MariaDB) the row changed since it was read. A duplicate is met on purpose
-            // wherever one can be; one that is reported means that two writers raced.
-            1205 | 1213 | 1020 | 1022 | 1062 | 1586 => Self::Contention,
+            // Lock wait timeout, of a row (innodb_lock_wait_timeout) or of a table's definition (lock_wait_timeout).
+            1205 => Self::LockWait,
+            // The statement took too long (MySQL's max_execution_time, MariaDB's max_statement_time): it would again.
+            3024 | 1969 => Self::Other,
+            // Deadlock; (MariaDB) the row changed since it was read. A duplicate is met on purpose wherever one can be;
+            // one that is reported means that two writers raced.
+            1213 | 1020 | 1022 | 1062 | 1586 => Self::Contention,
             // Read-only: --read-only or innodb_read_only, a read-only transaction, innodb_read_only again.
             1290 | 1792 | 1836
             // Server shutting down, normal shutdown, connection killed (MySQL's, MariaDB's), session killed,
@@ -61,15 +68,19 @@ impl Fault {
         }
     }
 
-    /// Whether the same at once, on a connection that works, may end differently.
-    pub(super) fn retry_at_once(self) -> bool {
-        matches!(self, Self::Contention | Self::Connection)
+    /// How often the same is tried in all, at once and on a connection that works, because it may end differently.
+    pub(super) fn attempts(self) -> u32 {
+        match self {
+            Self::Contention | Self::Connection => 5,
+            Self::LockWait => 2,
+            Self::Value | Self::Other => 1,
+        }
     }
 
     fn retry(self) -> Retry {
         match self {
             Self::Value => Retry::Permanent,
-            Self::Contention | Self::Connection | Self::Other => Retry::Transient,
+            Self::Contention | Self::LockWait | Self::Connection | Self::Other => Retry::Transient,
         }
     }
 }
@@ -105,7 +116,7 @@ mod tests {
             (3819, "HY000", Fault::Value),
             (4025, "23000", Fault::Value),
             (1213, "40001", Fault::Contention),
-            (1205, "HY000", Fault::Contention),
+            (1205, "HY000", Fault::LockWait),
             (1290, "HY000", Fault::Connection),
             (1836, "HY000", Fault::Connection),
             (1053, "08S01", Fault::Connection),
@@ -117,6 +128,7 @@ mod tests {
             (1146, "42S02", Fault::Other),
             (1461, "42000", Fault::Other),
             (3024, "HY000", Fault::Other),
+            (1969, "70100", Fault::Other),
             (65_000, "HY000", Fault::Other),
         ] {
             assert_eq!(Fault::of_server(number, Some(state)), fault, "{number}");

@@ -18,8 +18,6 @@ use super::fault::{Fault, no_answer, server_error};
 use crate::config::MySqlConfig;
 use crate::error::ServerError;
 
-/// How often one call is tried in all, while what stopped it passes by itself (a deadlock, a broken connection).
-const ATTEMPTS: u32 = 5;
 /// The longest pause before the next try; the actual one is random, so that two victims do not meet again.
 const LONGEST_PAUSE_MS: u64 = 20;
 /// A connection idle for longer is asked whether it still works before it is used.
@@ -31,6 +29,13 @@ const MAX_LIFETIME: Duration = Duration::from_mins(10);
 /// The server drops a connection that says nothing for so long. A Lambda environment that was frozen in the middle of a
 /// transaction, or a machine that vanished, then keeps its row locks for a minute instead of eight hours.
 const WAIT_TIMEOUT_SECONDS: u32 = 60;
+/// How much sooner than our side the server gives a wait for a lock up.
+const MARGIN: Duration = Duration::from_millis(100);
+/// MariaDB's limit of time counts writes too, and a large batch gets more time than one call: so many times as much.
+const LARGEST_BATCH: u64 = 5;
+/// A migration waits for its locks as long as MySQL's own defaults say, and its statements have no limit of time.
+const MIGRATION_SESSION: &str = "/* store.migrate */ SET SESSION lock_wait_timeout = 60, \
+     innodb_lock_wait_timeout = 50 /*!50708 , max_execution_time = 0 */ /*M!100101 , max_statement_time = 0 */";
 
 /// What a call does with its connection, for `'c`; it may use what lives for `'env`. Boxed, because a caller of
 /// [`Pool::run`] must be able to move between threads, which the compiler cannot see of an `AsyncFn`.
@@ -124,9 +129,12 @@ impl Pool {
         work: impl for<'c> Fn(&'c mut MySqlConnection) -> Work<'env, 'c, T>,
     ) -> Result<T, ServerError> {
         let deadline = tokio::time::Instant::now() + limit;
+        // A statement that our side gives up on goes on waiting for its lock in the server. So none begins without time
+        // for that wait, or callers who try again would pile up statements there.
+        let last_begin = deadline - (lock_wait(self.0.manager().timeout) + MARGIN).min(limit / 2);
         let mut attempt = 1;
         loop {
-            let mut lease = match timeout_at(deadline, self.lease()).await {
+            let mut lease = match timeout_at(last_begin, self.lease()).await {
                 Ok(lease) => lease.map_err(|error| server_error(action, error))?,
                 Err(_) => return Err(no_answer(action, limit)),
             };
@@ -150,10 +158,7 @@ impl Pool {
                 _ => drop(lease),
             }
             let pause = Duration::from_millis(rand::random_range(1..=LONGEST_PAUSE_MS));
-            if !fault.retry_at_once()
-                || attempt == ATTEMPTS
-                || tokio::time::Instant::now() + pause >= deadline
-            {
+            if attempt >= fault.attempts() || tokio::time::Instant::now() + pause >= last_begin {
                 return Err(server_error(action, error));
             }
             tracing::debug!(action, attempt, %error, "trying again");
@@ -162,10 +167,15 @@ impl Pool {
         }
     }
 
-    /// One more connection, outside of the pool.
+    /// One more connection, outside of the pool, for migrations.
     pub(super) async fn connect(&self, action: &'static str) -> Result<MySqlConnection, ServerError> {
         let manager = self.0.manager();
-        match timeout(manager.timeout, managed::Manager::create(manager)).await {
+        let prepared = async {
+            let mut connection = managed::Manager::create(manager).await?;
+            sqlx::raw_sql(MIGRATION_SESSION).execute(&mut connection).await?;
+            Ok(connection)
+        };
+        match timeout(manager.timeout, prepared).await {
             Ok(connection) => connection.map_err(|error| server_error(action, error)),
             Err(_) => Err(no_answer(action, manager.timeout)),
         }
@@ -232,15 +242,25 @@ fn options(url: &str, config: &MySqlConfig) -> Result<MySqlConnectOptions, sqlx:
     Ok(if has_mode { options } else { options.ssl_mode(MySqlSslMode::VerifyIdentity) })
 }
 
-/// What every connection must have, whatever the server's own settings are.
+/// How long a statement of a call of `timeout` waits for a lock; several such waits fit into the time of one call. The
+/// server counts in whole seconds.
+fn lock_wait(timeout: Duration) -> Duration {
+    Duration::from_secs((timeout.as_secs() / 3).clamp(1, 50))
+}
+
+/// What every connection must have, whatever the server's own settings are. The comments that begin with `!` and `M!` are
+/// read by MySQL and by MariaDB: each has a limit of time for statements under a name of its own.
 async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(), sqlx::Error> {
-    // Several tries fit into the time of one call.
-    let lock_wait_seconds = (timeout.as_secs() / 3).clamp(1, 50);
+    let lock_wait_seconds = lock_wait(timeout).as_secs();
+    let select_ms = timeout.as_millis();
+    let statement_seconds = (timeout.as_secs().max(1)).saturating_mul(LARGEST_BATCH);
     // The numbers are our own.
     sqlx::raw_sql(AssertSqlSafe(format!(
         "/* store.connect */ SET SESSION \
          sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-         wait_timeout = {WAIT_TIMEOUT_SECONDS}, innodb_lock_wait_timeout = {lock_wait_seconds}; \
+         wait_timeout = {WAIT_TIMEOUT_SECONDS}, innodb_lock_wait_timeout = {lock_wait_seconds}, \
+         lock_wait_timeout = {lock_wait_seconds} \
+         /*!50708 , max_execution_time = {select_ms} */ /*M!100101 , max_statement_time = {statement_seconds} */; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
     )))
     .execute(connection)

@@ -31,7 +31,8 @@ pub const BATCH_RECORDS: &str = "hongyan_batch_records";
 pub const DEAD_LETTERS: &str = "hongyan_dead_letters_total";
 /// Messages that MySQL has not confirmed, as last counted by the compensator.
 pub const PENDING: &str = "hongyan_pending_messages";
-/// What the compensator did with a message, by `outcome`: `resent`, `marked`, `recalled`, `waiting`.
+/// What the compensator did with a message, by `outcome`: `resent`, `persisted` (Kafka refused it for good), `marked`,
+/// `recalled`, `waiting`, `failed`.
 pub const COMPENSATED: &str = "hongyan_compensated_total";
 /// Pushes to a connection, by `outcome`: `delivered`, `gone`, `failed`; `late` counts pushes cut short after 1 s.
 pub const PUSHES: &str = "hongyan_pushes_total";

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future;
+use hongyan::cache::conversation::Part;
 use hongyan::error::ServerError;
 use hongyan_tests::TestApp;
 use hongyan_tests::app::eventually;
@@ -40,7 +41,7 @@ async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_
         .await;
     let cache = &test.app().cache;
     accept(cache, &message(1)).await;
-    let look = async || timed(cache.recent(conversation(), 10)).await;
+    let look = async || timed(cache.recent(conversation(), Part::Before(None), 10)).await;
 
     // It hangs: those who wait, wait as long as they must, and those who come later do not.
     host.freeze(true);

@@ -5,17 +5,21 @@
 mod answers;
 mod content;
 mod delete;
+mod epochs;
 mod half_done;
 mod health;
 mod ids;
+mod odd_keys;
 mod paging;
 mod recall;
 mod refusals;
+mod refusing_redis;
 mod replica;
 mod retries;
 mod strangers;
 mod tokens;
 mod unread;
+mod waiting;
 mod websocket;
 
 use hongyan_tests::Answer;
@@ -35,4 +39,16 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
 /// Redis forgets everything.
 async fn empty_redis(test: &hongyan_tests::TestApp) {
     redis::cmd("FLUSHDB").exec_async(&mut test.redis().await).await.unwrap();
+}
+
+/// The words on the newest page.
+async fn words(reader: &hongyan_tests::Caller, peer: i64) -> Vec<String> {
+    words_on(&reader.history(peer, "").await)
+}
+
+/// The words on a page.
+fn words_on(page: &Answer) -> Vec<String> {
+    assert_eq!(page.status, 200, "{page:?}");
+    let messages = page.body["messages"].as_array().unwrap();
+    messages.iter().map(|message| message["content"].as_str().unwrap().to_owned()).collect()
 }

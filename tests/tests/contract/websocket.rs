@@ -181,3 +181,177 @@ async fn a_plain_request_to_the_websocket_is_told_so() {
     super::assert_refused(&answer, 400, "invalid_request");
     test.stop().await;
 }
+
+/// A second runtime on the servers and data of `test`.
+async fn beside(test: &TestApp) -> TestApp {
+    let mut second = TestApp::builder().in_process().without_trigger();
+    for name in ["REDIS_URL", "MYSQL_URL", "KAFKA_TOPIC", "KAFKA_DEAD_LETTER_TOPIC"] {
+        second = second.set(name, test.settings[name].clone());
+    }
+    second.start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_reaches_the_runtime_that_holds_the_connection() {
+    let test = TestApp::builder().in_process().start().await;
+    let second = beside(&test).await;
+    let (alice, alice_there) = (test.user(1), second.user(1));
+    let mut here = test.user(2).connect().await;
+    let mut there = second.user(2).connect().await;
+    let mut redis = test.redis().await;
+
+    for (number, sender) in [&alice, &alice_there, &alice, &alice_there].into_iter().enumerate() {
+        let sent = sender.send(2, &format!("message {number}")).await;
+        for socket in [&mut here, &mut there] {
+            assert_eq!(socket.hear().await, json!({"type": "MESSAGE", "data": sent.body}));
+        }
+    }
+    assert_eq!(redis.scard::<_, usize>("msg:connections:2").await.unwrap(), 2);
+
+    // Where its gateway is not there, nobody else's word takes a registration away.
+    let elsewhere = r#"{"userId":2,"endpoint":"http://127.0.0.1:1/","connectedAt":1}"#;
+    let foreign = r#"{"userId":2,"endpoint":"http://169.254.169.254/","connectedAt":1}"#;
+    for (connection, registration) in [("elsewhere", elsewhere), ("foreign", foreign)] {
+        redis.set::<_, _, ()>(format!("msg:connection:{connection}"), registration).await.unwrap();
+        redis.sadd::<_, _, ()>("msg:connections:2", connection).await.unwrap();
+    }
+    alice.sent(2, "the last").await;
+    for socket in [&mut here, &mut there] {
+        assert_eq!(socket.hear().await["data"]["content"], "the last");
+    }
+    assert_eq!(redis.scard::<_, usize>("msg:connections:2").await.unwrap(), 4);
+    second.stop().await;
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_told_nothing_that_is_not_its_users() {
+    let test = TestApp::start().await;
+    let alice = test.user(1);
+    let (mut of_bob, mut of_carol) = (test.user(2).connect().await, test.user(3).connect().await);
+    let mut redis = test.redis().await;
+    let carols: Vec<String> = redis.smembers("msg:connections:3").await.unwrap();
+    redis.sadd::<_, _, ()>("msg:connections:2", &carols).await.unwrap();
+    // Neither does an entry of the wrong kind hold up the others.
+    redis.lpush::<_, _, ()>("msg:connection:odd", "a list").await.unwrap();
+    redis.set::<_, _, ()>("msg:connection:nonsense", "{").await.unwrap();
+    redis.sadd::<_, _, ()>("msg:connections:2", &["odd", "nonsense", "evicted"]).await.unwrap();
+
+    alice.sent(2, "for bob").await;
+    assert_eq!(of_bob.hear().await["data"]["content"], "for bob");
+    pong(&mut of_carol).await;
+    eventually("what is not bob's is taken off", Duration::from_secs(5), async || {
+        redis.clone().scard::<_, usize>("msg:connections:2").await.unwrap() == 1
+    })
+    .await;
+    alice.sent(3, "for carol").await;
+    assert_eq!(of_carol.hear().await["data"]["content"], "for carol");
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_hears_nothing_once_its_token_has_ended() {
+    let test = TestApp::builder().in_process().start().await;
+    let mut socket = test.user(2).connect().await;
+    let mut redis = test.redis().await;
+    test.user(1).sent(2, "in time").await;
+    assert_eq!(socket.hear().await["data"]["content"], "in time");
+
+    test.pass_ms(3_600_000 + 6_000);
+    test.user(1).sent(2, "too late").await;
+    assert_eq!(socket.hear_until_closed().await, None);
+    eventually("it is forgotten", Duration::from_secs(5), async || {
+        redis.clone().scard::<_, usize>("msg:connections:2").await.unwrap() == 0
+    })
+    .await;
+    let left: Vec<String> = redis.keys("msg:connection:*").await.unwrap();
+    assert_eq!(left, Vec::<String>::new());
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_gateway_without_a_timer_ends_the_connection_too() {
+    let test = TestApp::builder().in_process().start().await;
+    let mut redis = test.redis().await;
+    let mut ping: aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest =
+        serde_json::from_str(include_str!("../../../events/ping.json")).unwrap();
+    ping.request_context.connection_id = Some("ended".to_owned());
+    let now = test.clock().now_ms();
+    let ended = json!({"userId": 2, "connectedAt": now, "endsAt": now}).to_string();
+    redis.set::<_, _, ()>("msg:connection:ended", ended).await.unwrap();
+    redis.sadd::<_, _, ()>("msg:connections:2", "ended").await.unwrap();
+
+    let Ok(answer) = hongyan_websocket::handle(test.app(), ping).await;
+    assert_eq!(answer.status_code, 401);
+    assert_eq!(redis.scard::<_, usize>("msg:connections:2").await.unwrap(), 0);
+    assert!(!redis.exists::<_, bool>("msg:connection:ended").await.unwrap());
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_gone_too_soon_stays_registered_for_now() {
+    let test = TestApp::builder().in_process().start().await;
+    let alice = test.user(1);
+    let mut redis = test.redis().await;
+    // API Gateway answers 410 until `$connect` has returned; a registration without an endpoint is its.
+    let young = json!({"userId": 2, "connectedAt": test.clock().now_ms()}).to_string();
+    redis.set::<_, _, ()>("msg:connection:young", young).await.unwrap();
+    redis.sadd::<_, _, ()>("msg:connections:2", "young").await.unwrap();
+    alice.sent(2, "while it connects").await;
+    assert_eq!(redis.scard::<_, usize>("msg:connections:2").await.unwrap(), 1);
+
+    test.pass_ms(6_000);
+    alice.sent(2, "later").await;
+    eventually("it is forgotten", Duration::from_secs(5), async || {
+        redis.clone().scard::<_, usize>("msg:connections:2").await.unwrap() == 0
+    })
+    .await;
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_end_by_themselves_and_are_renewed_while_their_connection_lives() {
+    let limits = GatewayOptions { renew_every: Duration::from_millis(100), ..GatewayOptions::default() };
+    let test = TestApp::builder().gateway(limits).start().await;
+    let mut socket = test.user(2).connect().await;
+    let mut redis = test.redis().await;
+    let connection: Vec<String> = redis.smembers("msg:connections:2").await.unwrap();
+    let keys = ["msg:connections:2".to_owned(), format!("msg:connection:{}", connection[0])];
+    for key in &keys {
+        let ttl: i64 = redis.ttl(key).await.unwrap();
+        assert!((7_200..=7_800).contains(&ttl), "{key}: {ttl} s");
+        redis.expire::<_, ()>(key, 60).await.unwrap();
+    }
+    eventually("both are renewed", Duration::from_secs(5), async || {
+        let mut redis = redis.clone();
+        let [first, second] = &keys;
+        redis.ttl::<_, i64>(first).await.unwrap() > 60 && redis.ttl::<_, i64>(second).await.unwrap() > 60
+    })
+    .await;
+
+    // Memory pressure takes one of the keys.
+    redis.del::<_, ()>("msg:connections:2").await.unwrap();
+    eventually("the set is made again", Duration::from_secs(5), async || {
+        redis.clone().scard::<_, usize>("msg:connections:2").await.unwrap() == 1
+    })
+    .await;
+    redis.del::<_, ()>(&keys[1]).await.unwrap();
+    assert_eq!(socket.closed().await, Some(1000), "better closed than deaf");
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_to_push_is_announced() {
+    let test = TestApp::builder().set("IM_MAX_CONTENT_BYTES", "65535").start().await;
+    let mut socket = test.user(2).connect().await;
+    // Each of these characters takes six bytes in JSON.
+    let content = "\u{1}".repeat(65_535);
+    let sent = test.user(1).send(2, &content).await;
+    assert_eq!(sent.status, 201);
+    let heard = socket.hear().await;
+    assert_eq!((&heard["type"], &heard["data"]["id"]), (&json!("MESSAGE"), &sent.body["id"]));
+    assert_eq!((&heard["data"]["content"], &heard["data"]["truncated"]), (&json!(null), &json!(true)));
+    let page = test.user(2).history(1, "").await;
+    assert_eq!(page.body["messages"][0]["content"], content.as_str());
+    test.stop().await;
+}

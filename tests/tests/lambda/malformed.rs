@@ -78,6 +78,11 @@ async fn a_bad_kafka_record_is_a_dead_letter_and_the_rest_go_on() {
         assert!(letter.error().contains(reason), "{} should say {reason:?}", letter.error());
     }
     assert_eq!(house.test.count_rows("content = 'the good one behind them'").await, 1);
+    let answer = house.lambda.invoke("kafka-consumer", sample("kafka-odd-envelopes.json").to_string()).await;
+    assert_eq!(answer, (200, json!({"batchItemFailures": []})));
+    assert_eq!(house.test.count_rows("content LIKE 'odd %'").await, 13);
+    let letters = dlq::list(&house.test.config.kafka, Filter::default()).await.unwrap();
+    assert_eq!(letters.len(), reasons.len() + 3);
     assert_eq!(house.lambda.lines_with("panicked"), 0);
     stop_all(vec![consumer]).await;
     house.close().await;

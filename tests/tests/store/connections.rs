@@ -1,5 +1,7 @@
 //! A server that is away, hangs, refuses, or is not the writer any more.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future;
@@ -207,4 +209,72 @@ async fn a_wrong_password_or_a_missing_table_is_said_and_is_nobodys_message() {
     assert!(error.to_string().contains("message_recall") && error.is_transient(), "{error}");
     assert_eq!(store.message(message(1, "x").id).await.unwrap(), None, "the transaction was rolled back");
     assert!(Store::new(&config("mysql://h/d?ssl-mode=nonsense")).is_err());
+}
+
+/// The statements in the database that wait for a lock on a table's definition, without the `ALTER TABLE` itself.
+async fn waiting(connection: &mut sqlx::MySqlConnection) -> i64 {
+    let sql = "SELECT CAST(COUNT(*) AS SIGNED) FROM information_schema.processlist \
+               WHERE db = DATABASE() AND state LIKE '%metadata lock%' AND info NOT LIKE 'ALTER%'";
+    sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alter_that_waits_behind_a_transaction_leaves_no_pile_of_statements() {
+    const CONNECTIONS: u32 = 4;
+    const CALLERS: i64 = 16;
+    let (url, _) = database().await;
+    let store = Store::new(&MySqlConfig { max_connections: CONNECTIONS, ..config(&url) }).unwrap();
+    store.persist(&[message(0, "x")]).await.unwrap();
+    let mut looking = connect(&url).await;
+
+    // A transaction that has read the table keeps its definition; a change of it waits, and all others behind the change.
+    let mut holder = connect(&url).await;
+    execute(&mut holder, "START TRANSACTION").await;
+    execute(&mut holder, "SELECT id FROM message").await;
+    let mut altering = connect(&url).await;
+    let altering =
+        tokio::spawn(async move { execute(&mut altering, "ALTER TABLE message COMMENT = 'changed'").await });
+    eventually("the change waits", Duration::from_secs(10), async || {
+        store.message(message(0, "x").id).await.is_err()
+    })
+    .await;
+
+    // Callers that try again and again, as the consumer and clients do.
+    let held = Arc::new(AtomicBool::new(true));
+    let callers: Vec<_> = (1..=CALLERS)
+        .map(|number| {
+            let (store, held) = (store.clone(), held.clone());
+            tokio::spawn(async move {
+                while held.load(Ordering::SeqCst) {
+                    let began = Instant::now();
+                    let written = store.persist(&[message(number, "x")]).await;
+                    let read = store.message(message(0, "x").id).await;
+                    let took = began.elapsed();
+                    assert!(took < 2 * Duration::from_secs(4), "two calls in bounded time: {took:?}");
+                    for error in written.err().into_iter().chain(read.err()) {
+                        assert!(error.is_transient(), "{error}");
+                    }
+                }
+                store.persist(&[message(number, "x")]).await
+            })
+        })
+        .collect();
+    let began = Instant::now();
+    let (mut most, mut look) = (0, tokio::time::interval(Duration::from_millis(50)));
+    while began.elapsed() < Duration::from_secs(10) {
+        look.tick().await;
+        most = most.max(waiting(&mut looking).await);
+    }
+    assert!((1..=i64::from(CONNECTIONS)).contains(&most), "{most} statements wait at a time");
+
+    execute(&mut holder, "COMMIT").await;
+    altering.await.unwrap();
+    held.store(false, Ordering::SeqCst);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(waiting(&mut looking).await, 0);
+    for number in 0..=CALLERS {
+        assert!(store.message(message(number, "x").id).await.unwrap().is_some(), "{number} is not lost");
+    }
 }

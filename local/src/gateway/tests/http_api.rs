@@ -143,6 +143,51 @@ async fn refusals_are_problems_with_their_code() {
     check(&response, 401, "unauthorized");
 }
 
+/// The answer to a request as it comes over the wire.
+async fn raw(running: &Running, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(running.gateway.addr()).await.unwrap();
+    let token = running.token();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn head_is_answered_as_get_without_the_body() {
+    let running = start(GatewayOptions::default()).await;
+    let head_of = |answer: String| {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let lines = head.lines().filter(|line| !line.starts_with("date:"));
+        (lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>(), body.to_owned())
+    };
+    for path in ["/unread", "/conversations/2/messages?limit=1", "/health", "/metrics", "/ws", "/nothing"] {
+        let (of_get, body) = head_of(raw(&running, "GET", path).await);
+        let (of_head, none) = head_of(raw(&running, "HEAD", path).await);
+        assert_eq!(of_head, of_get, "{path}");
+        assert!(of_get.contains(&format!("content-length: {}", body.len())), "{path}: {of_get:?}");
+        assert_eq!(none, "", "{path}");
+    }
+    // Functions see what they know.
+    for (_, event) in locked(&running.recorder.http).iter() {
+        assert_eq!(event.request_context.http.method, "GET");
+        assert!(event.route_key.as_deref().unwrap().starts_with("GET "));
+    }
+    for (path, allowed) in [("/unread", "GET, HEAD"), ("/health", "GET,HEAD"), ("/messages", "POST")] {
+        let response = running.request("PUT", path, "").await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &allowed.parse().unwrap())
+        );
+    }
+    assert_eq!(running.request("HEAD", "/messages", "").await.status(), 405);
+    let anonymous = Request::head(running.url("/unread")).body(Full::default()).unwrap();
+    assert_eq!(send(anonymous).await.status(), 401);
+}
+
 #[tokio::test]
 async fn a_function_that_takes_too_long_is_answered_for_and_finishes_all_the_same() {
     let options = GatewayOptions { request_timeout: Duration::from_millis(50), ..GatewayOptions::default() };

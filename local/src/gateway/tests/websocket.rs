@@ -11,7 +11,11 @@ use super::*;
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn connect(running: &Running) -> Client {
-    let url = format!("ws://{}/ws?token=good&x=%20", running.gateway.addr());
+    connect_with(running, "good").await
+}
+
+async fn connect_with(running: &Running, token: &str) -> Client {
+    let url = format!("ws://{}/ws?token={token}&x=%20", running.gateway.addr());
     soon("the handshake", connect_async(url)).await.unwrap().0
 }
 
@@ -219,4 +223,63 @@ async fn a_stop_says_goodbye_to_each_and_runs_disconnect() {
     }
     soon("the stop", stop).await.unwrap();
     assert_eq!(*recorder.disconnected.borrow(), 2);
+}
+
+#[tokio::test]
+async fn a_socket_ends_with_its_token() {
+    // One gateway looks at the clock often, the other would only look after half a minute.
+    for ping_every in [Duration::from_millis(20), Duration::from_secs(30)] {
+        let running = start(GatewayOptions { ping_every, ..GatewayOptions::default() }).await;
+        let mut client = connect_with(&running, &running.token()).await;
+        let id = ids(&running, 1).await.remove(0);
+        running.ahead_ms.store(63_000, Ordering::SeqCst);
+        assert_eq!(running.callback("POST", &id, "within the leeway").await.status(), 200);
+        assert_eq!(text(&mut client).await, "within the leeway");
+
+        running.ahead_ms.store(66_000, Ordering::SeqCst);
+        if ping_every.as_secs() > 1 {
+            assert_eq!(running.callback("POST", &id, "too late").await.status(), 410);
+        }
+        assert_eq!(closed(&mut client).await, 4401);
+        gone(&running, 1).await;
+        assert_eq!(running.callback("POST", &id, "too late").await.status(), 410);
+    }
+}
+
+#[tokio::test]
+async fn the_gateway_keeps_a_connection_registered_and_the_client_hears_nothing_of_it() {
+    let options = GatewayOptions { renew_every: Duration::from_millis(20), ..GatewayOptions::default() };
+    let running = start(options).await;
+    let mut client = connect(&running).await;
+    let id = ids(&running, 1).await.remove(0);
+    let renewals = || {
+        let events = locked(&running.recorder.websocket);
+        events.iter().filter(|event| event.body.as_deref() == Some(r#"{"action":"ping"}"#)).count()
+    };
+    soon("renewals", async {
+        while renewals() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(running.callback("POST", &id, "a push").await.status(), 200);
+    assert_eq!(text(&mut client).await, "a push");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_during_connect_leaves_nothing() {
+    use tokio::io::AsyncWriteExt as _;
+    let running = start(GatewayOptions::default()).await;
+    running.recorder.connect_held.send_replace(true);
+    let mut client = TcpStream::connect(running.gateway.addr()).await.unwrap();
+    let handshake = "GET /ws?token=good HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(handshake.as_bytes()).await.unwrap();
+    let id = ids(&running, 1).await.remove(0);
+    assert_eq!(running.callback("GET", &id, "").await.status(), 200, "open, as a push may come at once");
+
+    drop(client);
+    gone(&running, 1).await;
+    assert_eq!(running.callback("GET", &id, "").await.status(), 410);
+    running.recorder.connect_held.send_replace(false);
 }

@@ -14,6 +14,8 @@ local recalled_at, rest = string.match(detail, '^{"status":0,"persistStatus":"%u
 if not recalled_at then
   return 0
 end
+-- Also in a Redis that is full: see mark_persisted.lua.
+redis.call('PERSIST', KEYS[1])
 redis.call('SET', KEYS[1],
   '{"status":0,"persistStatus":"PERSISTED","recallTime":' .. recalled_at .. ',' .. rest, 'PX', ARGV[1])
 return 1

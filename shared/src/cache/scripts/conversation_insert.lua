@@ -20,30 +20,44 @@ local function is_newer(a, b)
 end
 
 local id = ARGV[1]
-local from = 0
-local window = redis.call('LRANGE', KEYS[1], 0, newest_looked_at - 1)
-if #window == 0 then
-  if ARGV[4] ~= 'create' then
-    return 0
-  end
-  redis.call('LPUSH', KEYS[1], id)
+local head = redis.call('LINDEX', KEYS[1], 0)
+if head then
+  -- Before the list grows, so that the consumer's heal is also done in a Redis that is full: see mark_persisted.lua.
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
+elseif ARGV[4] ~= 'create' then
+  return 0
+end
+
+-- Newer than all, as a send is: to the head.
+if not head or is_newer(id, head) then
+  if redis.call('LPUSH', KEYS[1], id) > tonumber(ARGV[2]) then
+    redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[2]) - 1)
+  end
+  if not head then
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  end
   return 1
 end
+
+-- There already, as the consumer finds it.
+if id == head or redis.call('LPOS', KEYS[1], id, 'MAXLEN', newest_looked_at) then
+  return 0
+end
+
+-- Missing among the newest few dozen, which is rare: find its place, there or further down.
+local from = 0
+local window = redis.call('LRANGE', KEYS[1], 0, newest_looked_at - 1)
 repeat
   for _, other in ipairs(window) do
     if other == id then
-      redis.call('PEXPIRE', KEYS[1], ARGV[3])
       return 0
     end
     if is_newer(id, other) then
       redis.call('LINSERT', KEYS[1], 'BEFORE', other, id)
       redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[2]) - 1)
-      redis.call('PEXPIRE', KEYS[1], ARGV[3])
       return 1
     end
   end
-  -- Not among the newest few dozen, which is rare: look at the rest too.
   from = from + #window
   window = redis.call('LRANGE', KEYS[1], from, -1)
 until #window == 0

@@ -20,5 +20,8 @@ end
 if status == '0' then
   return {'recalled', recalled_at}
 end
+-- A script that has begun to write goes on in a Redis that is full, where its first write is one that takes no memory:
+-- PERSIST comes before SET, so that what waits for MySQL can be finished and freed.
+redis.call('PERSIST', KEYS[1])
 redis.call('SET', KEYS[1], '{"status":1,"persistStatus":"PERSISTED","recallTime":null,' .. rest, 'PX', ARGV[1])
 return {'done'}

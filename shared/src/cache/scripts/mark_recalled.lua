@@ -14,6 +14,8 @@
 -- cannot occur within a JSON string, where its quotes would be escaped.
 local detail = redis.call('GET', KEYS[1])
 if not detail then
+  -- PERSIST, here and below, so that it is also done in a Redis that is full: see mark_persisted.lua.
+  redis.call('PERSIST', KEYS[1])
   redis.call('SET', KEYS[1], ARGV[2])
   return {'missing'}
 end
@@ -29,6 +31,7 @@ local content = string.find(rest, ',"content":"', 1, true)
 if not content then
   return redis.error_reply('MALFORMED ' .. KEYS[1])
 end
+redis.call('PERSIST', KEYS[1])
 redis.call('SET', KEYS[1],
   '{"status":0,"persistStatus":"' .. persisted .. '","recallTime":' .. ARGV[1] .. ','
   .. string.sub(rest, 1, content - 1) .. ',"content":""}')

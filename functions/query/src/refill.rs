@@ -1,0 +1,92 @@
+//! Brings back to Redis what MySQL has of a conversation. Nothing that fails here fails the page that was read.
+
+use hongyan::app::App;
+use hongyan::cache::conversation::{MOST_PENDING, Part, Recent};
+use hongyan::cache::epoch::Epoch;
+use hongyan::error::ServerError;
+use hongyan::id::{ConversationId, MessageId};
+
+use crate::visible;
+
+/// How many ids a list has at least that is made anew, if the conversation has as many.
+const LEAST: usize = 100;
+
+/// Appends what lies behind a list that is believed.
+pub(crate) async fn append(
+    app: &App,
+    conversation: ConversationId,
+    recent: &Recent,
+    epoch: &Epoch,
+    wanted: usize,
+) {
+    if recent.listed.len() < app.cache.conversation_size() {
+        let appended = try_append(app, conversation, recent, epoch, wanted).await;
+        note(conversation, appended);
+    }
+}
+
+async fn try_append(
+    app: &App,
+    conversation: ConversationId,
+    recent: &Recent,
+    epoch: &Epoch,
+    wanted: usize,
+) -> Result<(), ServerError> {
+    let end = recent.listed.last().copied();
+    let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let ids = app.store.listed_ids(conversation, None, end, limit).await?;
+    if ids.is_empty() || !app.cache.append(conversation, end, &ids).await? {
+        return Ok(());
+    }
+    check(app, conversation, &ids, end, epoch).await
+}
+
+/// Makes a list anew that is not believed. Before Redis vouches for the conversation again, every pending message of the
+/// conversation is known not to be recalled.
+pub(crate) async fn replace(app: &App, conversation: ConversationId, epoch: &Epoch, wanted: usize) {
+    note(conversation, try_replace(app, conversation, epoch, wanted).await);
+}
+
+async fn try_replace(
+    app: &App,
+    conversation: ConversationId,
+    epoch: &Epoch,
+    wanted: usize,
+) -> Result<(), ServerError> {
+    let seen = app.cache.recent(conversation, Part::Before(None), 1).await?;
+    if seen.has_more_pending() {
+        tracing::warn!(%conversation, most = MOST_PENDING, "query.refill: too many messages are pending to vouch for them; MySQL answers");
+        return Ok(());
+    }
+    visible::not_recalled(app, conversation, &seen.pending).await?;
+    let limit = u32::try_from(wanted.max(LEAST).min(app.cache.conversation_size())).unwrap_or(u32::MAX);
+    let ids = app.store.listed_ids(conversation, None, None, limit).await?;
+    if !app.cache.replace(conversation, &seen, &ids).await? {
+        return Ok(());
+    }
+    check(app, conversation, &ids, None, epoch).await
+}
+
+/// Looks whether what was put into the list still is what MySQL has: a message that became a row in between, and whose
+/// place in the list was looked for before, would be missing for good. Then the list goes.
+async fn check(
+    app: &App,
+    conversation: ConversationId,
+    ids: &[MessageId],
+    below: Option<MessageId>,
+    epoch: &Epoch,
+) -> Result<(), ServerError> {
+    let above = ids.last().and_then(|oldest| MessageId::new(oldest.get() - 1).ok());
+    let now = app.store.listed_ids(conversation, above, below, u32::MAX).await?;
+    if now.iter().all(|id| ids.contains(id)) {
+        return app.cache.keep_conversation(conversation, epoch).await;
+    }
+    tracing::debug!(%conversation, "query.refill: a message became a row meanwhile; dropped the list");
+    app.cache.drop_conversation(conversation).await
+}
+
+fn note(conversation: ConversationId, refilled: Result<(), ServerError>) {
+    if let Err(error) = refilled {
+        tracing::warn!(%conversation, %error, "query.refill: the list is not refilled; the page was read all the same");
+    }
+}

@@ -1,0 +1,100 @@
+//! What the consumer group has passed in a partition, by offsets alone: the times in the records are their producers' to
+//! set, and one wrong clock would make a whole backlog count as lost (`docs/decisions/0039-lost-by-offsets.md`).
+
+use hongyan::app::App;
+use hongyan::cache::passed::SeenEnd;
+use hongyan::clock::TimestampMs;
+use hongyan::error::ServerError;
+use hongyan::queue::Progress;
+
+/// How much longer than the producer goes on trying, and clocks differ, a message must have been sent before an end was
+/// seen: then it lies before that end, or never arrived.
+const MARGIN_MS: TimestampMs = 60_000;
+
+/// What the group has passed in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// Every record that there is.
+    All,
+    /// Every record that was there at this time.
+    AtTime(TimestampMs),
+    /// Nothing that is known.
+    Nothing,
+}
+
+impl Passed {
+    /// Whether a message that was last sent at `sent` would have been passed.
+    pub(crate) fn includes(self, sent: TimestampMs) -> bool {
+        match self {
+            Self::All => true,
+            Self::AtTime(time) => sent.saturating_add(MARGIN_MS) < time,
+            Self::Nothing => false,
+        }
+    }
+}
+
+/// Compares how far the group has come with the ends that earlier runs saw, and notes the ends of now (`now`: before
+/// `progress` was asked for) where the old ones are passed.
+pub(crate) async fn look(
+    app: &App,
+    progress: &[Progress],
+    now: TimestampMs,
+) -> Result<Vec<Passed>, ServerError> {
+    let seen = app.cache.seen_ends().await?;
+    let mut all = Vec::with_capacity(progress.len());
+    for (partition, progress) in (0_u16..).zip(progress) {
+        let (passed, note) = judge(*progress, seen.get(&partition).copied(), now);
+        if let Some(note) = note {
+            app.cache.note_seen_end(partition, note).await?;
+        }
+        all.push(passed);
+    }
+    Ok(all)
+}
+
+fn judge(progress: Progress, seen: Option<SeenEnd>, now: TimestampMs) -> (Passed, Option<SeenEnd>) {
+    match progress {
+        Progress::CaughtUp => (Passed::All, None),
+        Progress::Unknown => (Passed::Nothing, None),
+        Progress::Behind { position, end } => {
+            let fresh = Some(SeenEnd { end, at: now });
+            // An end beyond the end is of a topic that is gone, a time to come of a clock that was set back.
+            match seen.filter(|seen| seen.end <= end && seen.at <= now) {
+                Some(seen) if position >= seen.end => (Passed::AtTime(seen.at), fresh),
+                Some(_) => (Passed::Nothing, None),
+                None => (Passed::Nothing, fresh),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_end_that_was_seen_and_passed_tells() {
+        let seen = |end, at| Some(SeenEnd { end, at });
+        let behind = |position, end| Progress::Behind { position, end };
+        for (progress, before, expected) in [
+            (Progress::CaughtUp, seen(5, 10), (Passed::All, None)),
+            (Progress::Unknown, seen(5, 10), (Passed::Nothing, None)),
+            (behind(3, 9), None, (Passed::Nothing, seen(9, 99))),
+            (behind(3, 9), seen(5, 10), (Passed::Nothing, None)),
+            (behind(5, 9), seen(5, 10), (Passed::AtTime(10), seen(9, 99))),
+            (behind(5, 9), seen(12, 10), (Passed::Nothing, seen(9, 99))),
+            (behind(5, 9), seen(5, 100), (Passed::Nothing, seen(9, 99))),
+        ] {
+            assert_eq!(judge(progress, before, 99), expected, "{progress:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_counts_as_passed_a_minute_before_the_end_was_seen() {
+        assert!(Passed::All.includes(i64::MAX));
+        assert!(!Passed::Nothing.includes(0));
+        assert!(Passed::AtTime(100_000).includes(39_999));
+        assert!(!Passed::AtTime(100_000).includes(40_000));
+        assert!(!Passed::AtTime(i64::MAX).includes(i64::MAX));
+    }
+}

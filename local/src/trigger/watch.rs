@@ -1,0 +1,212 @@
+//! Watches the topic itself: librdkafka goes on at its old offsets when a topic is deleted and made again, and says
+//! nothing; the old place may be anywhere in the new log (`docs/decisions/0039-lost-by-offsets.md`).
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hongyan::error::{Retry, Server, ServerError};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+
+use super::Shared;
+use super::consumer::Consumer;
+
+/// How often it looks. What happens in between is told by librdkafka's own log, see [`super::consumer`].
+const EVERY: Duration = Duration::from_millis(500);
+/// In which of its looks it compares the lanes' places with the ends of their partitions.
+const ENDS_EVERY: u32 = 10;
+/// Longer than the group takes to share out the partitions anew.
+const REWIND_WITHIN: Duration = Duration::from_mins(2);
+/// The longest wait for one answer.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What is known of the topic and of who reads it.
+#[derive(Default)]
+pub(super) struct Watched {
+    topic: Mutex<Topic>,
+    consumer: AtomicU64,
+    renew: AtomicBool,
+    reads: AtomicBool,
+    /// When a topic was found to be made anew, and the partitions that were begun at their start since. What the group
+    /// committed meanwhile may be of the old log.
+    rewound: Mutex<Option<(Instant, HashSet<i32>)>>,
+}
+
+/// The topic as it was seen last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Topic {
+    /// Not looked at yet.
+    #[default]
+    Unseen,
+    /// It does not exist.
+    Missing,
+    /// It has so many partitions.
+    Partitions(usize),
+}
+
+impl Watched {
+    pub(super) fn consumer_number(&self) -> u64 {
+        self.consumer.load(Ordering::SeqCst)
+    }
+
+    /// The number of the next consumer, which takes the place of the one before.
+    pub(super) fn next_consumer(&self) -> u64 {
+        self.consumer.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Whether a new consumer is wanted; asked once, it is not wanted any more.
+    pub(super) fn take_renewal(&self) -> bool {
+        self.renew.swap(false, Ordering::SeqCst)
+    }
+
+    /// The topic is another one under the same name: a new consumer is to read it from its start.
+    pub(super) fn topic_was_remade(&self) {
+        *self.rewound.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), HashSet::new()));
+        self.renew.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this partition, which is about to be assigned, must be read from its start: once each, and not when another
+    /// member, who has read it since, gives it away much later.
+    pub(super) fn must_rewind(&self, partition: i32) -> bool {
+        let mut rewound = self.rewound.lock().unwrap_or_else(PoisonError::into_inner);
+        rewound.as_mut().is_some_and(|(when, rewound)| when.elapsed() < REWIND_WITHIN && rewound.insert(partition))
+    }
+
+    /// Says that somebody reads, until what it answers is dropped.
+    pub(super) fn reading(&self) -> Reading<'_> {
+        self.reads.store(true, Ordering::SeqCst);
+        Reading(&self.reads)
+    }
+
+    fn topic(&self) -> MutexGuard<'_, Topic> {
+        self.topic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held by the thread that polls.
+pub(super) struct Reading<'a>(&'a AtomicBool);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Until the trigger stops.
+pub(super) async fn run(shared: Arc<Shared>) {
+    for look in 0_u32.. {
+        if shared.stopping.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+            return;
+        }
+        let for_thread = Arc::clone(&shared);
+        let looked = tokio::task::spawn_blocking(move || look_at(&for_thread, look % ENDS_EVERY == 0));
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "watching the topic ended by a panic and goes on");
+        }
+    }
+}
+
+fn look_at(shared: &Shared, ends_too: bool) {
+    let Some(consumer) = shared.consumer() else { return };
+    // A Kafka that does not answer is told of by those who need it.
+    let Ok(seen) = topic_of(&consumer, &shared.options.kafka.topic) else { return };
+    match changed(shared, seen) {
+        Change::Remade => shared.watched.topic_was_remade(),
+        Change::Grown => shared.watched.renew.store(true, Ordering::SeqCst),
+        Change::None if ends_too && is_beyond_an_end(shared, &consumer) => shared.watched.topic_was_remade(),
+        Change::None => {}
+    }
+}
+
+fn topic_of(consumer: &Consumer, topic: &str) -> KafkaResult<Topic> {
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT)?;
+    let found = metadata.topics().first();
+    let code = found.and_then(rdkafka::metadata::MetadataTopic::error).map(RDKafkaErrorCode::from);
+    Ok(match (code, found) {
+        (Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition), _) => Topic::Missing,
+        // As while its leaders are being chosen.
+        (Some(code), _) => return Err(rdkafka::error::KafkaError::MetadataFetch(code)),
+        (None, found) => match found.map_or(0, |topic| topic.partitions().len()) {
+            0 => Topic::Missing,
+            partitions => Topic::Partitions(partitions),
+        },
+    })
+}
+
+/// How the topic changed since it was seen before.
+enum Change {
+    None,
+    /// It has more partitions.
+    Grown,
+    /// It was away, or has lost partitions.
+    Remade,
+}
+
+/// Notes what is seen, tells what is wrong with it, and answers what changed.
+fn changed(shared: &Shared, seen: Topic) -> Change {
+    let before = std::mem::replace(&mut *shared.watched.topic(), seen);
+    if before == seen {
+        return Change::None;
+    }
+    let (topic, wanted) = (&shared.options.kafka.topic, shared.options.kafka.partitions.get());
+    match seen {
+        Topic::Unseen => {}
+        Topic::Missing => {
+            tracing::error!(
+                topic,
+                "trigger: the topic does not exist; what is sent stays PENDING until it is made again"
+            );
+        }
+        Topic::Partitions(found) if found != usize::from(wanted) => {
+            tracing::error!(
+                topic,
+                found,
+                wanted,
+                "trigger: the topic has another number of partitions than KAFKA_PARTITIONS says; what belongs in a partition \
+                 that does not exist stays PENDING"
+            );
+        }
+        Topic::Partitions(found) => tracing::info!(topic, found, "trigger: the topic is as it should be"),
+    }
+    match (before, seen) {
+        (Topic::Unseen, _) | (_, Topic::Unseen | Topic::Missing) => Change::None,
+        (Topic::Partitions(before), Topic::Partitions(found)) if found > before => Change::Grown,
+        (Topic::Missing | Topic::Partitions(_), Topic::Partitions(_)) => Change::Remade,
+    }
+}
+
+/// Whether a lane stands behind the last record of its partition's log: then the log is another one.
+fn is_beyond_an_end(shared: &Shared, consumer: &Consumer) -> bool {
+    let topic = &shared.options.kafka.topic;
+    shared.all_lanes().iter().any(|lane| {
+        let place = lane.place();
+        let end = consumer.fetch_watermarks(topic, lane.partition, LIMIT).map(|(_, end)| end);
+        let beyond = matches!((place, &end), (Some(place), Ok(end)) if place > *end);
+        if beyond {
+            tracing::warn!(topic, partition = lane.partition, ?place, ?end, "trigger: the log ends before what was read");
+        }
+        beyond
+    })
+}
+
+/// An error if nothing can be read, or the topic is not as it should be.
+pub(super) fn health(shared: &Shared) -> Result<(), ServerError> {
+    let (topic, wanted) = (&shared.options.kafka.topic, shared.options.kafka.partitions.get());
+    let wrong = match *shared.watched.topic() {
+        _ if !shared.watched.reads.load(Ordering::SeqCst) => "nothing reads the topic any more".to_owned(),
+        Topic::Missing => format!("the topic {topic} does not exist"),
+        Topic::Partitions(found) if found != usize::from(wanted) => {
+            format!("KAFKA_PARTITIONS is {wanted}, but the topic {topic} has {found} partitions")
+        }
+        Topic::Unseen | Topic::Partitions(_) => return Ok(()),
+    };
+    Err(ServerError {
+        server: Server::Kafka,
+        action: "trigger.health",
+        retry: Retry::Transient,
+        source: wrong.into(),
+    })
+}

@@ -1,0 +1,10 @@
+-- Sets a value without TTL, also in a Redis that is full: see mark_persisted.lua.
+--
+-- KEYS[1]  msg:resent:{id}
+-- ARGV[1]  the value
+-- Answers  1
+--
+-- Example  missing, ARGV[1] = 1000  ->  1, the key holds 1000
+redis.call('PERSIST', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1])
+return 1

@@ -1,0 +1,82 @@
+//! `msg:conv-pending:{convId}` and `msg:unread-pending:{userId}`: messages that were accepted and are not rows of MySQL
+//! yet, by conversation and by receiver.
+//!
+//! The recent list may expire, be dropped or be trimmed while a message waits for MySQL. These two sets have no TTL, so
+//! every page shows the message, and every count counts it, from its 201 on. A send adds the message in the round trip
+//! that writes its detail; it goes once MySQL has the message, once it is recalled, or once it is forgotten.
+
+use std::collections::BTreeMap;
+
+use super::redis::Step;
+use super::{Cache, keys, step};
+use crate::error::ServerError;
+use crate::id::{ConversationId, MessageId, UserId};
+
+/// The most unpersisted unread ids that are read of one user.
+const MOST_UNREAD: i64 = 10_000;
+
+/// An id as a member: of 19 digits, as the greatest id has, so that members sort by number.
+pub(super) fn member(id: MessageId) -> String {
+    format!("{:019}", id.get())
+}
+
+/// Members as ids; what is none was not written by this service.
+pub(super) fn ids(members: Vec<String>) -> Vec<MessageId> {
+    members
+        .into_iter()
+        .filter_map(|member| member.parse().ok().and_then(|id| MessageId::new(id).ok()))
+        .collect()
+}
+
+/// The commands that take these messages off both sets: one for each conversation and each of its users (own messages
+/// are in no unread set, so which of the two is the receiver need not be known).
+pub(super) fn remove_steps(messages: impl Iterator<Item = (ConversationId, MessageId)>) -> Vec<Step> {
+    let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (conversation, id) in messages {
+        sets.entry(keys::conversation_pending(conversation)).or_default().push(member(id));
+        for user in conversation.users() {
+            sets.entry(keys::unread_pending(user)).or_default().push(member(id));
+        }
+    }
+    sets.into_iter().map(|(set, members)| step!("ZREM", set, members)).collect()
+}
+
+/// The command that reads ids of a conversation between two exclusive bounds, at most `limit`.
+pub(super) fn range_step(
+    conversation: ConversationId,
+    above: Option<MessageId>,
+    below: Option<MessageId>,
+    newest_first: bool,
+    limit: usize,
+) -> Step {
+    let key = keys::conversation_pending(conversation);
+    let least = above.map_or_else(|| "-".to_owned(), |id| format!("({}", member(id)));
+    let greatest = below.map_or_else(|| "+".to_owned(), |id| format!("({}", member(id)));
+    if newest_first {
+        step!("ZREVRANGEBYLEX", key, greatest, least, "LIMIT", 0, limit)
+    } else {
+        step!("ZRANGEBYLEX", key, least, greatest, "LIMIT", 0, limit)
+    }
+}
+
+impl Cache {
+    /// The ids of this conversation that were accepted and are not rows yet, between two exclusive bounds, at most
+    /// `limit`.
+    pub async fn pending_in(
+        &self,
+        conversation: ConversationId,
+        above: Option<MessageId>,
+        below: Option<MessageId>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, ServerError> {
+        let range = range_step(conversation, above, below, newest_first, limit);
+        Ok(ids(self.redis.run("cache.pending_in", range).await?))
+    }
+
+    /// The unread ids sent to this user that are not rows yet, newest first; at most 10,000.
+    pub async fn unread_pending(&self, user: UserId) -> Result<Vec<MessageId>, ServerError> {
+        let newest = step!("ZREVRANGE", keys::unread_pending(user), 0, MOST_UNREAD - 1);
+        Ok(ids(self.redis.run("cache.unread_pending", newest).await?))
+    }
+}

@@ -1,0 +1,114 @@
+//! `cache_generation`: what processes tell each other about Redis while Redis cannot be told (`docs/decisions/0033-epochs.md`).
+
+use std::collections::HashMap;
+
+use sqlx::{MySql, QueryBuilder};
+
+use super::Store;
+use super::pool::scoped;
+use super::row::{LONGEST_LIST, message_id, push_ids};
+use crate::clock::TimestampMs;
+use crate::error::ServerError;
+use crate::id::MessageId;
+
+/// The one row of `cache_generation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheGeneration {
+    /// Data that Redis holds of a lower generation may show recalled words.
+    pub generation: u64,
+    /// Messages sent up to this time, ms since 1970 UTC, may be unknown to Redis and exist all the same.
+    pub unremembered_until: TimestampMs,
+}
+
+impl Store {
+    /// The row as the writer has it; zeros while nobody has written it.
+    #[tracing::instrument(name = "store.cache_generation", skip_all)]
+    pub async fn cache_generation(&self) -> Result<CacheGeneration, ServerError> {
+        let row: Option<(i64, TimestampMs)> = self
+            .writer
+            .run("store.cache_generation", self.timeout, |connection| {
+                scoped(async move {
+                    sqlx::query_as(
+                        "/* store.cache_generation */ SELECT generation, unremembered_until \
+                         FROM cache_generation WHERE one = 1",
+                    )
+                    .fetch_optional(connection)
+                    .await
+                })
+            })
+            .await?;
+        Ok(row.map_or_else(CacheGeneration::default, |(generation, unremembered_until)| CacheGeneration {
+            generation: generation.try_into().unwrap_or_default(),
+            unremembered_until,
+        }))
+    }
+
+    /// Raises the generation by one.
+    #[tracing::instrument(name = "store.raise_cache_generation", skip_all)]
+    pub async fn raise_cache_generation(&self) -> Result<(), ServerError> {
+        self.writer
+            .run("store.raise_cache_generation", self.timeout, |connection| {
+                scoped(async move {
+                    sqlx::query(
+                        "/* store.raise_cache_generation */ INSERT INTO cache_generation (one, generation) \
+                         VALUES (1, 1) ON DUPLICATE KEY UPDATE generation = generation + 1",
+                    )
+                    .execute(connection)
+                    .await
+                    .map(drop)
+                })
+            })
+            .await
+    }
+
+    /// Notes that messages sent up to `until` may be unknown to Redis. The time never goes back.
+    #[tracing::instrument(name = "store.note_unremembered", skip_all)]
+    pub async fn note_unremembered(&self, until: TimestampMs) -> Result<(), ServerError> {
+        self.writer
+            .run("store.note_unremembered", self.timeout, |connection| {
+                scoped(async move {
+                    sqlx::query(
+                        "/* store.note_unremembered */ INSERT INTO cache_generation (one, unremembered_until) \
+                         VALUES (1, ?) ON DUPLICATE KEY UPDATE \
+                         unremembered_until = GREATEST(unremembered_until, VALUES(unremembered_until))",
+                    )
+                    .bind(until)
+                    .execute(connection)
+                    .await
+                    .map(drop)
+                })
+            })
+            .await
+    }
+
+    /// Which of `ids` are recalled, as the writer has it, and when (ms since 1970 UTC); also those that are no rows yet.
+    #[tracing::instrument(name = "store.tombstones_among", skip_all, fields(ids = ids.len()))]
+    pub async fn tombstones_among(
+        &self,
+        ids: &[MessageId],
+    ) -> Result<HashMap<MessageId, TimestampMs>, ServerError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.writer
+            .run("store.tombstones_among", self.timeout, |connection| {
+                scoped(async move {
+                    let mut found = HashMap::new();
+                    for ids in ids.chunks(LONGEST_LIST) {
+                        let mut query = QueryBuilder::<MySql>::new(
+                            "/* store.tombstones_among */ SELECT message_id, recall_time \
+                             FROM message_recall WHERE message_id IN ",
+                        );
+                        push_ids(&mut query, ids);
+                        let rows: Vec<(i64, TimestampMs)> =
+                            query.build_query_as().fetch_all(&mut *connection).await?;
+                        for (id, recall_time) in rows {
+                            found.insert(message_id(id)?, recall_time);
+                        }
+                    }
+                    Ok(found)
+                })
+            })
+            .await
+    }
+}
