@@ -117,11 +117,12 @@ impl Queue {
     pub async fn ping(&self) -> Result<(), ServerError> {
         const ACTION: &str = "queue.ping";
         let inner = Arc::clone(&self.0);
-        let found =
-            tokio::task::spawn_blocking(move || inner.producer.partitions_of(&inner.config.topic, PING_TIMEOUT))
-                .await
-                .map_err(|error| error::transient(ACTION, error))?
-                .map_err(|error| self.0.events.explain(ACTION, error))?;
+        let found = tokio::task::spawn_blocking(move || {
+            inner.producer.partitions_of(&inner.config.topic, PING_TIMEOUT)
+        })
+        .await
+        .map_err(|error| error::transient(ACTION, error))?
+        .map_err(|error| self.0.events.explain(ACTION, error))?;
         let (topic, wanted) = (self.topic(), self.0.config.partitions.get());
         if found == usize::from(wanted) {
             return Ok(());

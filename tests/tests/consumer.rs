@@ -514,9 +514,11 @@ async fn a_recall_that_names_another_conversation_is_a_dead_letter_and_touches_n
     test.redis().await.del::<_, ()>(format!("msg:detail:{}", in_mysql.id)).await.unwrap();
     let in_batch = message(&test, "in the batch").await;
     let foreign = |message: &Message| {
-        let conversation_id = hongyan::id::ConversationId::of(UserId::new(8).unwrap(), UserId::new(9).unwrap());
+        let conversation_id =
+            hongyan::id::ConversationId::of(UserId::new(8).unwrap(), UserId::new(9).unwrap());
         let (message_id, recall_time) = (message.id, message.send_time);
-        serde_json::to_vec(&MessageEvent::Recall(Recall { message_id, recall_time, conversation_id })).unwrap()
+        serde_json::to_vec(&MessageEvent::Recall(Recall { message_id, recall_time, conversation_id }))
+            .unwrap()
     };
     let values = [foreign(&in_redis), foreign(&in_mysql), persist(&in_batch), foreign(&in_batch)];
     assert_eq!(consume(&test, &values).await, KafkaBatchResponse::done());
@@ -561,7 +563,8 @@ async fn a_dead_letter_that_is_too_large_goes_without_its_value() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_dead_letter_topic_a_broken_record_waits_and_the_good_one_is_written() {
     let test = TestApp::builder().without_trigger().set("KAFKA_DELIVERY_TIMEOUT_MS", "1000").start().await;
-    let gone = KafkaConfig { topic: test.config.kafka.dead_letter_topic.clone(), ..test.config.kafka.clone() };
+    let gone =
+        KafkaConfig { topic: test.config.kafka.dead_letter_topic.clone(), ..test.config.kafka.clone() };
     delete_topic(&gone).await;
     let good = message(&test, "behind them").await;
     let response = consume(&test, &[b"a".to_vec(), b"b".to_vec(), persist(&good)]).await;
@@ -636,7 +639,8 @@ async fn a_send_that_only_kafka_could_keep_and_refuses_is_503() {
     .await;
     assert_eq!(alice.send(2, "small").await.status, 201, "Kafka alone has it");
     proxy.open().await;
-    eventually("Redis is back", Duration::from_secs(20), async || alice.send(2, &large).await.status == 201).await;
+    eventually("Redis is back", Duration::from_secs(20), async || alice.send(2, &large).await.status == 201)
+        .await;
     test.stop().await;
 }
 

@@ -28,7 +28,9 @@ async fn kafka_is_killed_frozen_and_comes_back() {
         let seen = Arc::clone(&seen);
         move |event: KafkaEvent| {
             let records = event.records.values().flatten();
-            seen.lock().unwrap().extend(records.map(|record| (record.partition.unwrap(), record.offset.unwrap())));
+            seen.lock()
+                .unwrap()
+                .extend(records.map(|record| (record.partition.unwrap(), record.offset.unwrap())));
             async { Ok::<_, InvokeError>(KafkaBatchResponse::done()) }
         }
     };

@@ -358,10 +358,8 @@ async fn a_topic_that_is_missing_or_has_another_number_of_partitions_is_told() {
     told("has 12 partitions").await;
     delete_topic(&config).await;
     create_topic(&config, &config.topic, 10).await;
-    eventually("all is well", LONG, async || {
-        trigger.health().check().is_ok() && queue.ping().await.is_ok()
-    })
-    .await;
+    eventually("all is well", LONG, async || trigger.health().check().is_ok() && queue.ping().await.is_ok())
+        .await;
     fill(&config, 3).await;
     eventually("it is read", LONG, async || seen.of(4).ends_with(&[0, 1, 2])).await;
     trigger.stop().await;

@@ -115,7 +115,11 @@ impl<'a> Run<'a> {
     }
 
     /// Notes what became of one message or one partition. Only so many errors in a row are an error of the run.
-    fn note<T>(&mut self, what: &dyn Display, outcome: Result<T, ServerError>) -> Result<Option<T>, ServerError> {
+    fn note<T>(
+        &mut self,
+        what: &dyn Display,
+        outcome: Result<T, ServerError>,
+    ) -> Result<Option<T>, ServerError> {
         match outcome {
             Ok(done) => {
                 self.streak = 0;

@@ -176,12 +176,7 @@ async fn complete_recall(app: &App, recall: Recall) -> Result<Settled, ServerErr
 }
 
 /// MySQL has the message: Redis is told.
-async fn mark(
-    app: &App,
-    entry: Pending,
-    message: &Message,
-    row: &Message,
-) -> Result<Settled, ServerError> {
+async fn mark(app: &App, entry: Pending, message: &Message, row: &Message) -> Result<Settled, ServerError> {
     if row.is_recalled() {
         let recall_time = row.recall_time.unwrap_or_else(|| app.clock.now_ms());
         app.cache.confirm_recalled(&[Recall::of(row, recall_time)]).await?;

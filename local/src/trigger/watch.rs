@@ -63,8 +63,7 @@ impl Watched {
 
     /// The topic is another one under the same name: a new consumer is to read it from its start.
     pub(super) fn topic_was_remade(&self) {
-        *self.rewound.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), HashSet::new()));
+        *self.rewound.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), HashSet::new()));
         self.renew.store(true, Ordering::SeqCst);
     }
 
@@ -72,7 +71,9 @@ impl Watched {
     /// member, who has read it since, gives it away much later.
     pub(super) fn must_rewind(&self, partition: i32) -> bool {
         let mut rewound = self.rewound.lock().unwrap_or_else(PoisonError::into_inner);
-        rewound.as_mut().is_some_and(|(when, rewound)| when.elapsed() < REWIND_WITHIN && rewound.insert(partition))
+        rewound
+            .as_mut()
+            .is_some_and(|(when, rewound)| when.elapsed() < REWIND_WITHIN && rewound.insert(partition))
     }
 
     /// Says that somebody reads, until what it answers is dropped.
@@ -126,7 +127,9 @@ fn topic_of(consumer: &Consumer, topic: &str) -> KafkaResult<Topic> {
     let found = metadata.topics().first();
     let code = found.and_then(rdkafka::metadata::MetadataTopic::error).map(RDKafkaErrorCode::from);
     Ok(match (code, found) {
-        (Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition), _) => Topic::Missing,
+        (Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition), _) => {
+            Topic::Missing
+        }
         // As while its leaders are being chosen.
         (Some(code), _) => return Err(rdkafka::error::KafkaError::MetadataFetch(code)),
         (None, found) => match found.map_or(0, |topic| topic.partitions().len()) {
@@ -186,7 +189,13 @@ fn is_beyond_an_end(shared: &Shared, consumer: &Consumer) -> bool {
         let end = consumer.fetch_watermarks(topic, lane.partition, LIMIT).map(|(_, end)| end);
         let beyond = matches!((place, &end), (Some(place), Ok(end)) if place > *end);
         if beyond {
-            tracing::warn!(topic, partition = lane.partition, ?place, ?end, "trigger: the log ends before what was read");
+            tracing::warn!(
+                topic,
+                partition = lane.partition,
+                ?place,
+                ?end,
+                "trigger: the log ends before what was read"
+            );
         }
         beyond
     })

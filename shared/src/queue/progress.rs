@@ -48,9 +48,8 @@ pub(super) fn of_group(
     let consumer = observer(config, events.clone())?;
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(&config.topic, 0, i32::from(config.partitions.get()) - 1);
-    let committed = first_answer(&consumer, events, timeout, |limit| {
-        consumer.committed_offsets(asked.clone(), limit)
-    })?;
+    let committed =
+        first_answer(&consumer, events, timeout, |limit| consumer.committed_offsets(asked.clone(), limit))?;
 
     let began = Instant::now();
     let (mut all, mut refused) = (Vec::new(), None);
