@@ -213,8 +213,9 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     verdict
         .other
         .extend(site.dead_letters().await?.into_iter().skip(letters).map(|it| format!("dead letter: {it}")));
-    if book.glimpsed > 0 && !faults.touch_redis() {
-        verdict.other.push(format!("{} times a page showed what had been taken back", book.glimpsed));
+    let glimpsed = if faults.touch_redis() { book.glimpsed_late } else { book.glimpsed };
+    if glimpsed > 0 {
+        verdict.other.push(format!("{glimpsed} times a page showed what had been taken back"));
     }
     if book.unhidden > 0 {
         verdict.other.push(format!("{} times a page showed what its reader had deleted", book.unhidden));
