@@ -11,7 +11,7 @@ use crate::config::{Config, ImConfig};
 use crate::error::ServerError;
 use crate::push::Push;
 use crate::queue::Queue;
-use crate::store::Store;
+use crate::store::{NameMemory, Store};
 
 /// How long a clean stop waits for Kafka to acknowledge what was produced.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -35,6 +35,8 @@ pub struct App {
     pub queue: Queue,
     /// MySQL.
     pub store: Store,
+    /// What senders' names for messages stand for, for good.
+    pub names: NameMemory,
     /// Connected clients.
     pub push: Push,
     /// Who a token speaks for.
@@ -53,6 +55,7 @@ impl App {
             kafka_delivery_timeout: config.kafka.delivery_timeout,
             ids: Arc::new(IdSource::new(cache.clone(), clock.clone(), config.im.worker_lease)),
             queue: Queue::new(&config.kafka)?,
+            names: NameMemory::new(store.clone(), config.kafka.wait),
             store,
             push: Push::new(&config.push, cache.redis().clone(), clock.clone()),
             auth: Auth::new(&config.auth, clock.clone()),

@@ -123,6 +123,7 @@ mod tests {
                 recall_time,
                 persist_status: if pending { PersistStatus::Pending } else { PersistStatus::Persisted },
                 client_msg_id: client_msg_id.map(|text| ClientMessageId::try_from(text).unwrap()),
+                seq: None,
             })
         })
     }

@@ -16,7 +16,7 @@ use crate::clock::TimestampMs;
 use crate::error::ApiError;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::json;
-use crate::message::{CHAT_TYPE_PRIVATE, Message, MessageType, PersistStatus, Status};
+use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, MessageType, PersistStatus, Status};
 
 /// After how many seconds a caller that was answered 503 may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -88,10 +88,14 @@ pub struct MessageView {
     status: Status,
     recall_time: Option<TimestampMs>,
     persist_status: PersistStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_msg_id: Option<ClientMessageId>,
+    seq: Option<i64>,
 }
 
-impl From<Message> for MessageView {
-    fn from(message: Message) -> Self {
+impl MessageView {
+    /// The message as `viewer` may see it: only its sender sees the `clientMsgId`.
+    pub fn of(message: Message, viewer: UserId) -> Self {
         Self {
             id: message.id.to_string(),
             conversation_id: message.conversation(),
@@ -104,6 +108,8 @@ impl From<Message> for MessageView {
             status: message.status,
             recall_time: message.recall_time,
             persist_status: message.persist_status,
+            client_msg_id: message.client_msg_id.filter(|_| message.from == viewer),
+            seq: message.seq,
         }
     }
 }

@@ -144,6 +144,17 @@ impl ConversationId {
         user == self.lower || user == self.higher
     }
 
+    /// The other of the two users; `None` if `user` is not one of them.
+    pub fn peer_of(self, user: UserId) -> Option<UserId> {
+        if user == self.lower {
+            Some(self.higher)
+        } else if user == self.higher {
+            Some(self.lower)
+        } else {
+            None
+        }
+    }
+
     /// The Kafka partition of this conversation, as a Java service on the same topic computes it:
     /// `abs(String.hashCode) % partitions` (`contract.md`). The result is below `partitions`.
     pub fn partition(self, partitions: std::num::NonZeroU16) -> u16 {

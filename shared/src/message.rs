@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::clock::TimestampMs;
 use crate::id::{ConversationId, InvalidId, MessageId, UserId};
@@ -130,6 +131,41 @@ impl From<MessageType> for u8 {
     }
 }
 
+/// A send in few bytes: equal for a retry, different for another receiver, type or content. It outlives the content, so that a
+/// retry of a recalled message is told from another message under the same `clientMsgId`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// Of a send to `to` with this type and content: the first 16 bytes of a SHA-256.
+    pub fn of(to: UserId, kind: MessageType, content: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(to.get().to_be_bytes());
+        hash.update([u8::from(kind)]);
+        hash.update(content.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        Self(bytes)
+    }
+
+    /// From the bytes of a column; `None` if they are not 16.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The 16 bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// 32 hexadecimal digits.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// `chatType` of a private message, the only kind there is.
 pub const CHAT_TYPE_PRIVATE: u8 = 1;
 
@@ -161,6 +197,8 @@ pub struct Message {
     pub persist_status: PersistStatus,
     /// The sender's own name for it, if one was given.
     pub client_msg_id: Option<ClientMessageId>,
+    /// The number of the change that made it a row of MySQL; `None` while it is not known to be one.
+    pub seq: Option<i64>,
 }
 
 impl Message {
@@ -185,7 +223,13 @@ impl Message {
             recall_time: None,
             persist_status: PersistStatus::Pending,
             client_msg_id,
+            seq: None,
         }
+    }
+
+    /// The fingerprint of its send; `None` once it is recalled, since the content is gone.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        (!self.is_recalled()).then(|| Fingerprint::of(self.to, self.kind, &self.content))
     }
 
     /// The conversation of its two users.
@@ -229,6 +273,8 @@ struct Wire {
     persist_status: PersistStatus,
     #[serde(default)]
     recall_time: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
     id: MessageId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     conversation_id: Option<ConversationId>,
@@ -261,6 +307,7 @@ impl From<Message> for Wire {
             status: message.status,
             persist_status: message.persist_status,
             recall_time: message.recall_time,
+            seq: message.seq,
             id: message.id,
             conversation_id: Some(message.conversation()),
             from_user_id: message.from,
@@ -296,6 +343,7 @@ impl TryFrom<Wire> for Message {
             recall_time: wire.recall_time,
             persist_status: wire.persist_status,
             client_msg_id: wire.client_msg_id,
+            seq: wire.seq,
         })
     }
 }

@@ -7,17 +7,20 @@
 //! Every call ends within a bounded time, also when the server has stopped answering, and says whether trying again can
 //! help ([`crate::error::Retry`]). `docs/decisions/0024-mysql-schema.md` and `0025-mysql-connections.md` have the reasons.
 
+mod changes;
+mod conversation;
 mod deletion;
 mod fault;
 pub mod generation;
 mod history;
+mod names;
 mod persist;
 mod pool;
 mod recall;
 mod replica;
 mod row;
+mod sends;
 mod unread;
-mod visible;
 
 use std::time::Duration;
 
@@ -27,9 +30,14 @@ use sqlx::{Connection as _, MySqlConnection};
 use crate::config::MySqlConfig;
 use crate::error::{Retry, Server, ServerError};
 
-pub use persist::Persisted;
+pub use changes::{Change, ChangePage, What};
+pub use names::NameMemory;
+pub use persist::{Outcome, Persisted};
 use pool::{Pool, scoped};
+pub use recall::{TakeBack, TakenBack};
 use replica::Replica;
+pub use sends::NamedSend;
+pub use unread::UnreadRows;
 
 /// The schema, `migrations/`, as it was when this was built.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -118,14 +126,15 @@ mod tests {
         moves(|store| store.recall(&[]));
         moves(|store| store.message(id));
         moves(|store| store.messages(&[]));
-        moves(|store| store.page_before(conversation, None, 1));
-        moves(|store| store.page_after(conversation, id, 1));
-        moves(|store| store.ids_between(conversation, id, None));
-        moves(|store| store.delete_for(user, id));
+        moves(|store| store.visible_before(conversation, user, None, 1));
+        moves(|store| store.visible_after(conversation, user, id, 1));
+        moves(|store| store.changes(conversation, user, 0, 1));
+        moves(|store| store.listed_ids(conversation, None, None, 1));
+        moves(|store| store.delete_for(user, conversation, id));
         moves(|store| store.deleted_among(user, &[]));
         moves(|store| store.deleted_by(user, 1));
         moves(|store| store.advance_read_position(user, conversation, id));
-        moves(|store| store.received_between(user, conversation, None, id));
+        moves(|store| store.unread_rows(user, &[]));
         moves(|store| store.unread(user, 1));
     }
 }

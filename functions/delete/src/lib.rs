@@ -18,9 +18,9 @@ pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGate
 async fn delete(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<()>, ApiError> {
     let caller = http::caller(event)?;
     let id = http::path_message_id(event)?;
-    lookup::message_of(app, caller, id).await?;
+    let message = lookup::message_of(app, caller, id).await?;
     app.cache.begin_deletion(caller, id).await?;
-    app.store.delete_for(caller, id).await?;
+    app.store.delete_for(caller, message.conversation(), id).await?;
     app.cache.note_deleted(caller, id).await?;
     Ok(Reply::NoContent)
 }

@@ -1,17 +1,21 @@
 //! PERSIST records, in stages. Each stage is a function of its own, so that a test can let a recall happen between any
 //! two of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use hongyan::app::App;
+use hongyan::cache::detail::Detail;
 use hongyan::cache::pending::Pending;
 use hongyan::cache::persist::{Check, PersistMark};
 use hongyan::error::ServerError;
 use hongyan::event::Recall;
+use hongyan::http::MessageView;
 use hongyan::id::{ConversationId, MessageId};
 use hongyan::message::Message;
-use hongyan::store::Persisted;
+use hongyan::push::PushEvent;
+use hongyan::store::{Outcome, Persisted, TakeBack};
 use hongyan::telemetry::metric;
 
 use crate::batch::{Batch, Content};
@@ -37,6 +41,8 @@ pub struct Write {
     pub holder: String,
     /// The message.
     pub message: Message,
+    /// Whether Redis knew the message before it was written, so that pages could show it.
+    pub was_shown: bool,
 }
 
 /// What a stage decided.
@@ -50,9 +56,17 @@ pub struct Checked {
     pub underway: Vec<(Write, Recall)>,
 }
 
-/// Writes all messages of the batch that are not recalled. Answers the recalls that were met half-way.
-pub(crate) async fn persist(app: &App, batch: &mut Batch) -> Vec<(usize, Recall)> {
-    let mut underway = Vec::new();
+/// A recall of the batch that is to be completed, and the record's position.
+pub(crate) type Underway = (usize, TakeBack);
+
+fn underway(write: Write, recall: Recall) -> Underway {
+    (write.position, TakeBack { recall, message: Some(write.message) })
+}
+
+/// Writes all messages of the batch that are not recalled. Answers the recalls that were met on the way: each leaves its
+/// tombstone, with what a retry of the send is recognised by.
+pub(crate) async fn persist(app: &App, batch: &mut Batch) -> Vec<Underway> {
+    let mut met = Vec::new();
     for wave in waves(batch) {
         let checked = match check(app, wave).await {
             Ok(checked) => checked,
@@ -61,16 +75,35 @@ pub(crate) async fn persist(app: &App, batch: &mut Batch) -> Vec<(usize, Recall)
                 continue;
             }
         };
-        finish(batch, &checked.skipped);
-        underway.extend(checked.underway.into_iter().map(|(write, recall)| (write.position, recall)));
+        metrics::counter!(metric::PERSISTED, "outcome" => "skipped").increment(checked.skipped.len() as u64);
+        match recalls_of(app, checked.skipped).await {
+            Ok(skipped) => met.extend(skipped),
+            Err(error) => held_up("consume.check", &error),
+        }
+        met.extend(checked.underway.into_iter().map(|(write, recall)| underway(write, recall)));
         for chunk in checked.clear.chunks(MAX_ROWS) {
             match persist_chunk(app, batch, chunk.to_vec()).await {
-                Ok(met) => underway.extend(met),
+                Ok(in_chunk) => met.extend(in_chunk),
                 Err(error) => held_up("consume.persist", &error),
             }
         }
     }
-    underway
+    met
+}
+
+/// The recalls of messages that Redis knows as recalled. MySQL may know neither the message nor the recall yet.
+async fn recalls_of(app: &App, skipped: Vec<Write>) -> Result<Vec<Underway>, ServerError> {
+    let ids: Vec<MessageId> = skipped.iter().map(|write| write.message.id).collect();
+    let details = app.cache.details(&ids).await?;
+    let recalls = skipped.into_iter().zip(details).filter_map(|(write, detail)| match detail {
+        Detail::Recalled(recalled) => {
+            let recall = Recall::of(&write.message, recalled.recall_time);
+            Some(underway(write, recall))
+        }
+        // Redis has just lost it: the record comes again.
+        Detail::Message(_) | Detail::Missing => None,
+    });
+    Ok(recalls.collect())
 }
 
 fn held_up(stage: &'static str, error: &ServerError) {
@@ -87,7 +120,8 @@ fn waves(batch: &Batch) -> Vec<Vec<Write>> {
         if waves.len() == *wave {
             waves.push(Vec::new());
         }
-        waves[*wave].push(Write { position, holder: record.holder(), message: (**message).clone() });
+        let (holder, message) = (record.holder(), (**message).clone());
+        waves[*wave].push(Write { position, holder, message, was_shown: true });
     }
     waves
 }
@@ -115,9 +149,12 @@ pub async fn lock(app: &App, writes: Vec<Write>) -> Result<Checked, ServerError>
 
 fn sort_out(writes: Vec<Write>, found: Vec<Check>) -> Checked {
     let mut checked = Checked::default();
-    for (write, check) in writes.into_iter().zip(found) {
+    for (mut write, check) in writes.into_iter().zip(found) {
         match check {
-            Check::Clear => checked.clear.push(write),
+            Check::Clear { was_shown } => {
+                write.was_shown &= was_shown;
+                checked.clear.push(write);
+            }
             Check::Recalled => {
                 tracing::debug!(message_id = %write.message.id, "consume.check: recalled before it was written; skipped");
                 checked.skipped.push(write);
@@ -135,10 +172,16 @@ fn sort_out(writes: Vec<Write>, found: Vec<Check>) -> Checked {
 }
 
 /// Third stage: the rows, in one transaction.
-pub async fn write(app: &App, writes: Vec<Write>) -> Result<Vec<(Write, Persisted)>, ServerError> {
+pub async fn write(app: &App, writes: Vec<Write>) -> Result<Vec<(Write, Outcome)>, ServerError> {
     let messages: Vec<Message> = writes.iter().map(|write| write.message.clone()).collect();
-    let persisted = app.store.persist(&messages).await?;
-    Ok(writes.into_iter().zip(persisted).collect())
+    let unshown: HashSet<MessageId> =
+        writes.iter().filter(|write| !write.was_shown).map(|write| write.message.id).collect();
+    let outcomes = app.store.persist_arrivals(&messages, &unshown).await?;
+    let with_number = |(mut write, outcome): (Write, Outcome)| {
+        write.message.seq = outcome.seq;
+        (write, outcome)
+    };
+    Ok(writes.into_iter().zip(outcomes).map(with_number).collect())
 }
 
 /// Fourth stage: marks what was written, and undoes what was recalled meanwhile.
@@ -148,11 +191,14 @@ pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
 
     let mut settled: Vec<(ConversationId, Pending)> = Vec::new();
     let mut missing: Vec<&Message> = Vec::new();
-    let mut recalled: Vec<Recall> = Vec::new();
+    let mut recalled: Vec<TakeBack> = Vec::new();
     for (write, mark) in written.iter().zip(marks) {
         let message = &write.message;
         match mark {
-            PersistMark::Recalled(recall_time) => recalled.push(Recall::of(message, recall_time)),
+            PersistMark::Recalled(recall_time) => {
+                let recall = Recall::of(message, recall_time);
+                recalled.push(TakeBack { recall, message: Some(message.clone()) });
+            }
             PersistMark::Missing => {
                 missing.push(message);
                 settled.push((message.conversation(), Pending::sent(message)));
@@ -162,47 +208,50 @@ pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
     }
     if !recalled.is_empty() {
         tracing::info!(messages = recalled.len(), "consume.mark: recalled during the write; undone");
-        app.store.recall(&recalled).await?;
-        app.cache.confirm_recalled(&recalled).await?;
+        app.store.take_back(&recalled).await?;
+        let recalls: Vec<Recall> = recalled.iter().map(|taken| taken.recall).collect();
+        app.cache.confirm_recalled(&recalls).await?;
     }
-    if !missing.is_empty() {
-        heal(app, &missing).await?;
-    }
+    // Redis was away or emptied when these were sent: their details are put back. A recall that was decided in between has
+    // left a stub, which stays.
+    app.cache.restore(missing).await?;
     app.cache.settle(settled).await
 }
 
-/// Redis was away or emptied when these were sent: what it should hold is put back. A recall that was decided in
-/// between has left a stub, which stays. The detail comes last: by it, whoever comes again after a failure knows that
-/// something is missing.
-async fn heal(app: &App, messages: &[&Message]) -> Result<(), ServerError> {
-    let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
-    let unread = app.store.unread_among(&ids).await?;
-    let mut restored = messages.to_vec();
-    restored.retain(|message| unread.contains(&message.id));
-    app.cache.restore_unread(&restored).await?;
-    // Read or deleted since the first look: its own change of the set may have come before this one.
-    let still = app.store.unread_among(&Vec::from_iter(unread)).await?;
-    let mut gone = restored;
-    gone.retain(|message| !still.contains(&message.id));
-    app.cache.drop_unread(&gone).await?;
-    app.cache.restore(messages.iter().copied()).await
+/// Tells the receivers of messages that nobody could see before now: Redis, which knows who is connected, was away when
+/// they were sent.
+async fn push_late(app: &App, late: &[Message]) {
+    let pushes = late.iter().map(async |message| {
+        let view = MessageView::of(message.clone(), message.to);
+        app.push.to_user(message.to, &PushEvent::Message(Box::new(view))).await;
+    });
+    join_all(pushes).await;
 }
 
 async fn persist_chunk(
     app: &App,
     batch: &mut Batch,
     writes: Vec<Write>,
-) -> Result<Vec<(usize, Recall)>, ServerError> {
+) -> Result<Vec<Underway>, ServerError> {
     let locked = lock(app, writes).await?;
-    finish(batch, &locked.skipped);
+    let skipped = locked.skipped.len();
+    let not_written = locked.skipped.iter().map(|write| (write.message.id, write.holder.clone()));
+    let mut locks: Vec<_> = not_written.collect();
+    let mut met = recalls_of(app, locked.skipped).await?;
     let mut underway = locked.underway;
     let mut left = locked.clear;
     for attempt in 1..=TRIES {
         let mut written = Vec::new();
         let mut refused = Vec::new();
-        for (one, persisted) in write(app, left).await? {
-            match persisted {
-                Persisted::Written => written.push(one),
+        let mut late = Vec::new();
+        for (one, outcome) in write(app, left).await? {
+            match outcome.persisted {
+                Persisted::Written => {
+                    if outcome.is_new && !one.was_shown {
+                        late.push(one.message.clone());
+                    }
+                    written.push(one);
+                }
                 Persisted::Recalled { recall_time } => {
                     let recall = Recall::of(&one.message, recall_time);
                     underway.push((one, recall));
@@ -217,19 +266,20 @@ async fn persist_chunk(
         mark(app, &written).await?;
         finish(batch, &written);
         count_written(app, &written);
+        push_late(app, &late).await;
         if refused.is_empty() {
             break;
         }
         left = refused;
         tokio::time::sleep(PAUSE).await;
     }
-    for (outcome, messages) in [("skipped", locked.skipped.len()), ("recalled", underway.len())] {
+    for (outcome, messages) in [("skipped", skipped), ("recalled", underway.len())] {
         metrics::counter!(metric::PERSISTED, "outcome" => outcome).increment(messages as u64);
     }
-    let not_written = underway.iter().map(|(write, _)| write).chain(&locked.skipped);
-    let locks: Vec<_> = not_written.map(|write| (write.message.id, write.holder.clone())).collect();
+    locks.extend(underway.iter().map(|(write, _)| (write.message.id, write.holder.clone())));
     app.cache.unlock(&locks).await?;
-    Ok(underway.into_iter().map(|(write, recall)| (write.position, recall)).collect())
+    met.extend(underway.into_iter().map(|(write, recall)| self::underway(write, recall)));
+    Ok(met)
 }
 
 fn count_written(app: &App, written: &[Write]) {
@@ -256,7 +306,9 @@ async fn set_aside(
             tracing::info!(message_id = %message.id, first = %first, "consume.persist: a late retry of a message that is kept already; taken out of Redis");
             metrics::counter!(metric::PERSISTED, "outcome" => "doubled").increment(1);
             app.cache.forget(message).await?;
-            app.cache.repoint_claim(message, first).await?;
+            if let (Some(name), Some(fingerprint)) = (&message.client_msg_id, message.fingerprint()) {
+                app.cache.repoint_claim(message.from, name, first, &fingerprint).await?;
+            }
             batch.records[write.position].done = true;
             return Ok(());
         }

@@ -1,33 +1,52 @@
-//! RECALL records, and recalls that were met half-way: the tombstone in MySQL, then the word to Redis.
+//! RECALL records, and recalls that were met with a PERSIST record: the tombstone in MySQL, then the word to Redis.
 
 use hongyan::app::App;
 use hongyan::error::ServerError;
 use hongyan::event::Recall;
+use hongyan::store::{TakeBack, TakenBack};
 
 use crate::batch::Batch;
-use crate::recalls;
+use crate::persist::Underway;
+use crate::{dead, recalls};
 
-/// Takes back everything that this batch says is recalled. If a store is away, those records come again.
-pub(crate) async fn recall(app: &App, batch: &mut Batch, underway: Vec<(usize, Recall)>) {
-    let mut all = recalls(batch);
+/// Takes back everything that this batch says is recalled. If a store is away, those records come again. A recall that names
+/// another conversation than its message's is a dead letter.
+pub(crate) async fn recall(app: &App, batch: &mut Batch, underway: Vec<Underway>) {
+    let mut all: Vec<Underway> =
+        recalls(batch).into_iter().map(|(position, recall)| (position, recall.into())).collect();
     all.extend(underway);
     if all.is_empty() {
         return;
     }
-    let recalls: Vec<Recall> = all.iter().map(|(_, recall)| *recall).collect();
-    match take_back(app, &recalls).await {
-        Ok(()) => {
-            for (position, _) in all {
-                batch.records[position].done = true;
-            }
-        }
+    let taken: Vec<TakeBack> = all.iter().map(|(_, taken)| taken.clone()).collect();
+    let outcomes = match take_back(app, &taken).await {
+        Ok(outcomes) => outcomes,
         Err(error) => {
-            tracing::warn!(recalls = recalls.len(), %error, "consume.recall: a store is away; these records come again");
+            tracing::warn!(recalls = taken.len(), %error, "consume.recall: a store is away; these records come again");
+            return;
+        }
+    };
+    for ((position, taken), outcome) in all.into_iter().zip(outcomes) {
+        let record = &mut batch.records[position];
+        match outcome {
+            TakenBack::Since(_) => record.done = true,
+            TakenBack::OtherConversation => {
+                let Recall { message_id, conversation_id, .. } = taken.recall;
+                let reason = format!("the message {message_id} is not of the conversation {conversation_id}");
+                dead::park(app, record, &reason, 1).await;
+            }
         }
     }
 }
 
-async fn take_back(app: &App, recalls: &[Recall]) -> Result<(), ServerError> {
-    app.store.recall(recalls).await?;
-    app.cache.confirm_recalled(recalls).await
+async fn take_back(app: &App, taken: &[TakeBack]) -> Result<Vec<TakenBack>, ServerError> {
+    let outcomes = app.store.take_back(taken).await?;
+    let confirmed: Vec<Recall> = taken
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| matches!(outcome, TakenBack::Since(_)))
+        .map(|(taken, _)| taken.recall)
+        .collect();
+    app.cache.confirm_recalled(&confirmed).await?;
+    Ok(outcomes)
 }

@@ -1,8 +1,10 @@
-//! `GET /conversations/{peerId}/messages`: a page of history, by cursor.
+//! `GET /conversations/{peerId}/messages`: a page of history, by cursor; and `GET /conversations/{peerId}/changes`: the changes
+//! of a conversation in order ([`changes`]).
 //!
 //! Redis' recent list answers what is recent, MySQL the rest (`protocol.md`, "Reads"). A page neither skips nor repeats;
 //! recalled messages and those the caller deleted are not in it.
 
+mod changes;
 mod newer;
 mod older;
 mod page;
@@ -20,6 +22,7 @@ use hongyan::telemetry::metric;
 use lambda_runtime::Error;
 use serde::Serialize;
 
+pub use changes::{DEFAULT_CHANGES, MAX_CHANGES};
 use page::{Cursor, PageRequest};
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT};
 
@@ -37,6 +40,9 @@ struct PageView {
 /// Answers one request; every failure is an answer too.
 #[tracing::instrument(name = "query", skip_all)]
 pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+    if event.request_context.route_key.as_deref() == Some(changes::ROUTE) {
+        return Ok(http::respond(changes::list(app, &event).await));
+    }
     let began = Instant::now();
     let page = query(app, &event).await;
     metrics::histogram!(metric::HISTORY_SECONDS).record(began.elapsed().as_secs_f64());
@@ -57,7 +63,10 @@ async fn query(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageV
     messages.truncate(request.limit);
     keep_within(MAX_PAGE_BYTES, &mut messages);
     let next = messages.last().filter(|_| messages.len() < found).map(|last| last.id.to_string());
-    Ok(Reply::Ok(PageView { messages: messages.into_iter().map(Into::into).collect(), next }))
+    Ok(Reply::Ok(PageView {
+        messages: messages.into_iter().map(|message| MessageView::of(message, caller)).collect(),
+        next,
+    }))
 }
 
 /// Keeps as many of the messages as fit into so many bytes of JSON, and one at least.

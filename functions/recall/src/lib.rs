@@ -14,6 +14,7 @@ use hongyan::id::{ConversationId, UserId};
 use hongyan::lookup;
 use hongyan::message::{Message, Status};
 use hongyan::push::PushEvent;
+use hongyan::store::TakeBack;
 use hongyan::telemetry::metric;
 use lambda_runtime::Error;
 use serde::Serialize;
@@ -95,7 +96,8 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
     let event = MessageEvent::Recall(recall);
     let Recall { message_id, recall_time, conversation_id } = recall;
     let pushed = PushEvent::MessageRecalled { message_id, conversation_id, recall_time };
-    let tombstone = || app.store.recall(std::slice::from_ref(&recall));
+    let taken = [TakeBack { recall, message: Some(message.clone()) }];
+    let tombstone = async || app.store.take_back(&taken).await.map(drop);
     let (produced, written, ()) = tokio::join!(
         app.queue.send(&event, app.kafka_wait),
         tokio::time::timeout(app.kafka_wait, tombstone()),

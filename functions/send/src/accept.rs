@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use hongyan::app::App;
-use hongyan::cache::client_message::{Claim, Fingerprint};
+use hongyan::cache::client_message::Claim;
 use hongyan::cache::detail::{self, Detail};
 use hongyan::error::{ApiError, ServerError};
 use hongyan::event::MessageEvent;
+use hongyan::http::MessageView;
 use hongyan::id::MessageId;
 use hongyan::lookup;
-use hongyan::message::{ClientMessageId, Message};
+use hongyan::message::{ClientMessageId, Fingerprint, Message};
 use hongyan::push::PushEvent;
+use hongyan::store::NamedSend;
 use hongyan::telemetry::metric;
 
 use crate::request::SendRequest;
@@ -57,14 +59,18 @@ async fn claim(
     id: MessageId,
 ) -> Result<Claimed, ApiError> {
     let fingerprint = Fingerprint::of(request.to, request.kind, &request.content);
-    let first = match app.cache.claim(request.from, client_msg_id, id, &fingerprint).await {
-        Ok(Claim::New) => return Ok(Claimed::New),
+    // Redis remembers names for minutes, MySQL for good. Both are asked at once.
+    let (claimed, remembered) = tokio::join!(
+        app.cache.claim(request.from, client_msg_id, id, &fingerprint),
+        app.names.look_up(request.from, client_msg_id),
+    );
+    let first = match claimed {
+        Ok(Claim::New) => return recognise(app, request, client_msg_id, &fingerprint, remembered).await,
         Ok(Claim::Other) => return Err(ApiError::ClientMsgIdConflict),
         Ok(Claim::Same(first)) => first,
-        // Without Redis the unique key in MySQL decides, when the consumer writes.
         Err(error) if error.is_transient() => {
-            tracing::warn!(%error, "send.claim: Redis is away; a retry is recognised when it is written to MySQL");
-            return Ok(Claimed::New);
+            tracing::warn!(%error, "send.claim: Redis is away; MySQL decides what is a retry");
+            return recognise(app, request, client_msg_id, &fingerprint, remembered).await;
         }
         Err(error) => return Err(error.into()),
     };
@@ -80,6 +86,38 @@ async fn claim(
     Ok(app.store.message(first).await?.map_or(Claimed::Finish(first), Claimed::Done))
 }
 
+/// Recognises a name that Redis has forgotten by what MySQL `remembers`. If MySQL cannot be asked, the consumer recognises a
+/// retry when it writes the row.
+async fn recognise(
+    app: &App,
+    request: &SendRequest,
+    client_msg_id: &ClientMessageId,
+    fingerprint: &Fingerprint,
+    remembered: Result<Vec<NamedSend>, ServerError>,
+) -> Result<Claimed, ApiError> {
+    let sends = match remembered {
+        Ok(sends) => sends,
+        Err(error) if error.is_transient() => return Ok(Claimed::New),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(first) = sends.first() else { return Ok(Claimed::New) };
+    let same = sends.iter().find(|send| send.is_of(request.to, request.kind, fingerprint));
+    let kept = same.unwrap_or(first);
+    // The claim of this request stands for an id that nobody will use.
+    let kept_fingerprint = if same.is_some() { Some(*fingerprint) } else { kept.fingerprint };
+    if let Some(kept_fingerprint) = kept_fingerprint {
+        let repointed =
+            app.cache.repoint_claim(request.from, client_msg_id, kept.message.id, &kept_fingerprint).await;
+        if let Err(error) = repointed {
+            tracing::debug!(%error, "send.claim: the next retry is recognised by MySQL again");
+        }
+    }
+    match same {
+        Some(same) => Ok(Claimed::Done(same.message.clone())),
+        None => Err(ApiError::ClientMsgIdConflict),
+    }
+}
+
 /// Keeps a new message: Redis, then Kafka, and meanwhile tells the receiver. Either of the two stores is enough; with
 /// neither, the caller is told to try again.
 async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
@@ -89,7 +127,7 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
         // An equal send was accepted first and is recalled: its words are pushed to nobody.
         Ok(detail::Accepted::Recalled) => Ok(()),
         Ok(detail::Accepted::Kept) => {
-            let pushed = PushEvent::Message(Box::new(message.clone().into()));
+            let pushed = PushEvent::Message(Box::new(MessageView::of(message.clone(), message.to)));
             let (produced, ()) = tokio::join!(produce(app, &event), app.push.to_user(message.to, &pushed));
             if let Err(error) = produced {
                 note_pending(message, &error);

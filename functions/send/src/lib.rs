@@ -38,7 +38,7 @@ async fn send(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<Messag
     let caller = http::caller(event)?;
     let request = SendRequest::parse(event, caller, app.rules.max_content_bytes)?;
     Ok(match accept::accept(app, request).await? {
-        Accepted::New(message) => Reply::Created(message.into()),
-        Accepted::Before(message) => Reply::Ok(message.into()),
+        Accepted::New(message) => Reply::Created(MessageView::of(message, caller)),
+        Accepted::Before(message) => Reply::Ok(MessageView::of(message, caller)),
     })
 }

@@ -21,9 +21,14 @@ pub(crate) struct SendRequest {
 struct Body {
     to_id: UserId,
     content: String,
+    #[serde(default = "text")]
     msg_type: MessageType,
     #[serde(default)]
     client_msg_id: Option<ClientMessageId>,
+}
+
+fn text() -> MessageType {
+    MessageType::TEXT
 }
 
 impl SendRequest {

@@ -22,11 +22,12 @@ const fn route(method: Method, path: &'static str, function: HttpFunction) -> Ro
 }
 
 /// All of them.
-pub static ROUTES: [Route; 6] = [
+pub static ROUTES: [Route; 7] = [
     route(Method::POST, "/messages", HttpFunction::Send),
     route(Method::POST, "/messages/{id}/recall", HttpFunction::Recall),
     route(Method::DELETE, "/messages/{id}", HttpFunction::Delete),
     route(Method::GET, "/conversations/{peerId}/messages", HttpFunction::Query),
+    route(Method::GET, "/conversations/{peerId}/changes", HttpFunction::Query),
     route(Method::POST, "/conversations/{peerId}/read", HttpFunction::Read),
     route(Method::GET, "/unread", HttpFunction::Read),
 ];

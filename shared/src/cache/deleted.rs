@@ -54,17 +54,13 @@ pub(super) fn among(ids: &[MessageId], answer: Value) -> Result<DeletedAmong, Se
 }
 
 impl Cache {
-    /// Notes, before MySQL is told, that a deletion was begun. Whatever becomes of it, no set vouches for it any more: not
-    /// that of the deleted, nor that of the unread if it has the message.
+    /// Notes, before MySQL is told, that a deletion was begun: MySQL must be asked how it ended.
     pub async fn begin_deletion(&self, user: UserId, id: MessageId) -> Result<(), ServerError> {
-        const ACTION: &str = "cache.begin_deletion";
         let steps = vec![
             step!("SADD", keys::deleted(user), -id.get()),
             step!("PEXPIRE", keys::deleted(user), self.expiry_ms),
-            step!("SISMEMBER", keys::unread(user), id.get()),
         ];
-        let unread = self.redis.batch(ACTION, steps).await?.pop().unwrap_or(::redis::Value::Nil);
-        if typed(ACTION, unread)? { self.doubt_unread(user).await.map(drop) } else { Ok(()) }
+        self.redis.batch("cache.begin_deletion", steps).await.map(drop)
     }
 
     /// Notes a deletion that MySQL has, and takes the id off the user's unread.

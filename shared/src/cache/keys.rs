@@ -86,12 +86,6 @@ pub fn conversation_epoch(id: ConversationId) -> String {
     format!("msg:conv-epoch:{id}")
 }
 
-/// String: `1` if `msg:unread:{userId}` was made complete from MySQL, so that an empty set means "nothing unread"; else who
-/// put that in doubt.
-pub fn unread_complete(user: UserId) -> String {
-    format!("msg:unread-complete:{user}")
-}
-
 /// Set: the WebSocket connections of this user.
 pub fn connections(user: UserId) -> String {
     format!("msg:connections:{user}")

@@ -1,7 +1,7 @@
 //! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
 //! (`protocol.md`, "The three checks stay", "The lock says who", "Reads").
 
-use super::detail::{RECALLED_HEAD, unexpected_answer, unless_full};
+use super::detail::{RECALLED_HEAD, unexpected_answer};
 use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step};
 use crate::clock::TimestampMs;
@@ -16,7 +16,10 @@ const LOCK_MS: u64 = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// Nothing speaks against the write.
-    Clear,
+    Clear {
+        /// Whether Redis knows the message, so that pages could show it before now.
+        was_shown: bool,
+    },
     /// The detail is recalled: there is nothing to write.
     Recalled,
     /// The recall flag is set, but the detail is not recalled: the recall is under way, or died half-way. Its sender
@@ -58,7 +61,7 @@ impl Cache {
         values
             .chunks_exact(3)
             .map(|answers| match check(&answers[1], &answers[2])? {
-                Check::Clear if !typed::<bool>("cache.lock_and_check", answers[0].clone())? => {
+                Check::Clear { .. } if !typed::<bool>("cache.lock_and_check", answers[0].clone())? => {
                     Ok(Check::Taken)
                 }
                 found => Ok(found),
@@ -75,7 +78,13 @@ impl Cache {
     ) -> Result<Vec<PersistMark>, ServerError> {
         let steps = written.iter().flat_map(|(message, holder)| {
             [
-                scripts::MARK_PERSISTED.on(keys::detail(message.id), vec![self.expiry_ms.to_string()]),
+                scripts::MARK_PERSISTED.on(
+                    keys::detail(message.id),
+                    vec![
+                        self.expiry_ms.to_string(),
+                        message.seq.map(|seq| seq.to_string()).unwrap_or_default(),
+                    ],
+                ),
                 self.insert_step(message.conversation(), message.id, "heal"),
                 scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone()]),
             ]
@@ -94,26 +103,6 @@ impl Cache {
             .collect();
         self.redis.batch_that_frees("cache.unlock", steps).await.map(drop)
     }
-
-    /// Puts back the unread entries of these messages.
-    pub async fn restore_unread(&self, messages: &[&Message]) -> Result<(), ServerError> {
-        self.change_unread_entries("SADD", messages).await
-    }
-
-    /// Takes the unread entries of these messages off.
-    pub async fn drop_unread(&self, messages: &[&Message]) -> Result<(), ServerError> {
-        self.change_unread_entries("SREM", messages).await
-    }
-
-    async fn change_unread_entries(&self, command: &str, messages: &[&Message]) -> Result<(), ServerError> {
-        let step = |message: &&Message| -> Step {
-            let mut change = ::redis::cmd(command);
-            change.arg(keys::unread(message.to)).arg(message.id.get());
-            change.into()
-        };
-        let steps = messages.iter().map(step).collect();
-        unless_full(self.redis.batch("cache.change_unread_entries", steps).await)
-    }
 }
 
 fn check_steps(id: MessageId) -> [Step; 2] {
@@ -127,7 +116,9 @@ fn check(flag: &::redis::Value, head: &::redis::Value) -> Result<Check, ServerEr
         return Ok(Check::Recalled);
     }
     // A flag that holds no time was set by hand or by another service: it counts, as recalled at the earliest time.
-    Ok(flag.map_or(Check::Clear, |time| Check::RecallUnderway(time.parse().unwrap_or_default())))
+    Ok(flag.map_or(Check::Clear { was_shown: !head.is_empty() }, |time| {
+        Check::RecallUnderway(time.parse().unwrap_or_default())
+    }))
 }
 
 fn persist_mark(value: ::redis::Value) -> Result<PersistMark, ServerError> {

@@ -74,6 +74,4 @@ scripts! {
     EXCHANGE = "exchange.lua";
     /// Removes a key of the wrong type.
     REMOVE_ODD = "remove_odd.lua";
-    /// Says that something is whole, unless that was put in doubt meanwhile.
-    VOUCH = "vouch.lua";
 }

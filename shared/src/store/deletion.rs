@@ -2,31 +2,28 @@
 
 use std::collections::HashSet;
 
-use sqlx::{MySql, QueryBuilder};
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::Store;
+use super::conversation::{self, hidden_bit, uncount};
 use super::pool::scoped;
 use super::row::{LONGEST_LIST, message_ids, push_ids};
 use crate::error::ServerError;
-use crate::id::{MessageId, UserId};
+use crate::id::{ConversationId, MessageId, UserId};
 
 impl Store {
-    /// Hides a message from a user, for good. Safe to repeat; the message need not be a row yet.
+    /// Hides a message of `conversation` from `user`, one of its two users, for good. Safe to repeat; the message need not be
+    /// a row yet.
     #[tracing::instrument(name = "store.delete_for", skip_all, fields(user_id = %user, message_id = %message))]
-    pub async fn delete_for(&self, user: UserId, message: MessageId) -> Result<(), ServerError> {
+    pub async fn delete_for(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        message: MessageId,
+    ) -> Result<(), ServerError> {
         self.writer
             .run("store.delete_for", self.timeout, |connection| {
-                scoped(async move {
-                    sqlx::query(
-                    "/* store.delete_for */ INSERT INTO message_delete (user_id, message_id) VALUES (?, ?) \
-                     ON DUPLICATE KEY UPDATE message_id = message_id",
-                )
-                .bind(user.get())
-                .bind(message.get())
-                .execute(connection)
-                .await
-                .map(drop)
-                })
+                scoped(async move { delete(connection, user, conversation, message).await })
             })
             .await
     }
@@ -77,4 +74,64 @@ impl Store {
             })
             .await
     }
+}
+
+async fn delete(
+    connection: &mut MySqlConnection,
+    user: UserId,
+    id: ConversationId,
+    message: MessageId,
+) -> Result<(), sqlx::Error> {
+    let (mut transaction, mut conversations) = conversation::begin(connection, [id]).await?;
+
+    // A deletion that is there keeps its number.
+    let known: Option<i64> = sqlx::query_scalar(
+        "/* store.delete_for: known */ SELECT message_id FROM message_delete WHERE user_id = ? AND message_id = ?",
+    )
+    .bind(user.get())
+    .bind(message.get())
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if known.is_some() {
+        return transaction.rollback().await;
+    }
+
+    // Write it with its number.
+    let conversation = conversations.get_mut(id)?;
+    sqlx::query(
+        "/* store.delete_for */ INSERT INTO message_delete (user_id, message_id, conv_id, seq) VALUES (?, ?, ?, ?)",
+    )
+    .bind(user.get())
+    .bind(message.get())
+    .bind(id.to_string())
+    .bind(conversation.next_seq())
+    .execute(&mut *transaction)
+    .await?;
+
+    // Hide the row, or leave word for it.
+    let row = sqlx::query(
+        "/* store.delete_for: row */ SELECT to_id, status FROM message WHERE conv_id = ? AND id = ?",
+    )
+    .bind(id.to_string())
+    .bind(message.get())
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if let Some(row) = row {
+        sqlx::query(
+            "/* store.delete_for: hide */ UPDATE message SET hidden_for = hidden_for | ? WHERE conv_id = ? AND id = ?",
+        )
+        .bind(hidden_bit(id, user))
+        .bind(id.to_string())
+        .bind(message.get())
+        .execute(&mut *transaction)
+        .await?;
+        let (to, status): (i64, u8) = (row.try_get("to_id")?, row.try_get("status")?);
+        if to == user.get() && status == 1 {
+            uncount(&mut transaction, conversation, user, message).await?;
+        }
+    } else {
+        conversation.early_deletions += 1;
+    }
+    conversations.save(&mut transaction).await?;
+    transaction.commit().await
 }

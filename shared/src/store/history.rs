@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, QueryBuilder};
 
 use super::Store;
 use super::pool::{Pool, scoped};
-use super::row::{COLUMNS, LONGEST_LIST, message_id, message_ids, message_of, push_ids, status_of};
+use super::row::{COLUMNS, LONGEST_LIST, message_ids, message_of, push_ids};
+use super::unread::visible_to;
 use crate::error::ServerError;
-use crate::id::{ConversationId, MessageId};
-use crate::message::{Message, Status};
+use crate::id::{ConversationId, MessageId, UserId};
+use crate::message::Message;
 
 /// Which way a page goes.
 #[derive(Clone, Copy)]
@@ -27,10 +30,11 @@ impl Order {
     }
 }
 
-/// The first `limit` messages of a range of one conversation.
+/// The first `limit` messages of a range of one conversation that `viewer` may see.
 pub(super) struct Page {
     action: &'static str,
     conversation: ConversationId,
+    viewer: UserId,
     /// Ids greater than this.
     above: i64,
     /// Ids no greater than this.
@@ -40,24 +44,50 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads the messages. One range of the primary key.
-    pub(super) async fn read(&self, server: &Pool, limit: Duration) -> Result<Vec<Message>, ServerError> {
-        // The index is forced: for a small LIMIT the server may prefer to walk all messages of everybody by their id.
-        let sql = &format!(
-            "/* {} */ SELECT {COLUMNS} FROM message FORCE INDEX (PRIMARY) \
-             WHERE conv_id = ? AND id > ? AND id <= ? ORDER BY id {} LIMIT ?",
-            self.action,
-            self.order.sql()
+    /// Selects `columns` of the page. The messages that a user may see are four ranges of idx_visible (to each of the two,
+    /// hidden for nobody or for the other one), so nothing that is recalled or hidden is touched.
+    fn sql(&self, columns: &str) -> String {
+        let order = self.order.sql();
+        let range = format!(
+            "(SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? AND to_id = ? AND status = 1 \
+             AND hidden_for = ? AND id > ? AND id <= ? ORDER BY id {order} LIMIT ?)"
         );
+        let ranges = [range.as_str(); 4].join(" UNION ALL ");
+        let ids = format!("{ranges} ORDER BY id {order} LIMIT ?");
+        if columns == "id" {
+            return format!("/* {} */ {ids}", self.action);
+        }
+        format!(
+            "/* {} */ SELECT {columns} FROM ({ids}) AS visible JOIN message USING (id) WHERE conv_id = ? ORDER BY id {order}",
+            self.action
+        )
+    }
+
+    fn bind<'q>(&'q self, sql: String, conversation: &'q str) -> Query<'q, MySql, MySqlArguments> {
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for receiver in self.conversation.users() {
+            for hidden_for in visible_to(self.conversation, self.viewer) {
+                query = query
+                    .bind(conversation)
+                    .bind(receiver.get())
+                    .bind(hidden_for)
+                    .bind(self.above)
+                    .bind(self.up_to)
+                    .bind(self.limit);
+            }
+        }
+        query.bind(self.limit)
+    }
+
+    /// Reads the messages.
+    pub(super) async fn read(&self, server: &Pool, limit: Duration) -> Result<Vec<Message>, ServerError> {
+        let sql = &self.sql(COLUMNS);
         let conversation = &self.conversation.to_string();
         server
             .run(self.action, limit, |connection| {
                 scoped(async move {
-                    sqlx::query(AssertSqlSafe(sql.clone()))
+                    self.bind(sql.clone(), conversation)
                         .bind(conversation.as_str())
-                        .bind(self.above)
-                        .bind(self.up_to)
-                        .bind(self.limit)
                         .try_map(|row| message_of(&row))
                         .fetch_all(connection)
                         .await
@@ -66,35 +96,21 @@ impl Page {
             .await
     }
 
-    /// Reads which messages these are, and whether they are recalled. One range for each direction of an index that holds
-    /// both; no row is touched.
+    /// Reads which messages these are. No row is touched.
     pub(super) async fn outline(
         &self,
         server: &Pool,
         limit: Duration,
-    ) -> Result<Vec<(MessageId, Status)>, ServerError> {
-        let order = self.order.sql();
-        let direction = format!(
-            "(SELECT id, status FROM message FORCE INDEX (idx_inbox) \
-             WHERE to_id = ? AND conv_id = ? AND id > ? AND id <= ? ORDER BY id {order} LIMIT ?)"
-        );
-        let sql =
-            &format!("/* store.outline */ {direction} UNION ALL {direction} ORDER BY id {order} LIMIT ?");
+    ) -> Result<Vec<MessageId>, ServerError> {
+        let sql = &self.sql("id");
         let conversation = &self.conversation.to_string();
         server
             .run("store.outline", limit, |connection| {
                 scoped(async move {
-                    let mut query = sqlx::query_as::<_, (i64, u8)>(AssertSqlSafe(sql.clone()));
-                    for user in self.conversation.users() {
-                        query = query
-                            .bind(user.get())
-                            .bind(conversation.as_str())
-                            .bind(self.above)
-                            .bind(self.up_to)
-                            .bind(self.limit);
-                    }
-                    let rows = query.bind(self.limit).fetch_all(connection).await?;
-                    rows.into_iter().map(|(id, status)| Ok((message_id(id)?, status_of(status)?))).collect()
+                    let ids = self
+                        .bind(sql.clone(), conversation)
+                        .try_map(|row: sqlx::mysql::MySqlRow| sqlx::Row::try_get::<i64, _>(&row, "id"));
+                    message_ids(ids.fetch_all(connection).await?)
                 })
             })
             .await
@@ -102,27 +118,18 @@ impl Page {
 }
 
 impl Store {
-    /// The message of this id, as the writer has it; `None` when there is no row.
-    #[tracing::instrument(name = "store.message", skip_all, fields(message_id = %id))]
-    pub async fn message(&self, id: MessageId) -> Result<Option<Message>, ServerError> {
-        Ok(self.select("store.message", &[id]).await?.pop())
-    }
-
     /// The messages of these ids that are rows, as the writer has them, in no particular order; each once.
     #[tracing::instrument(name = "store.messages", skip_all, fields(ids = ids.len()))]
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, ServerError> {
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        ids.dedup();
-        self.select("store.messages", &ids).await
-    }
-
-    async fn select(&self, action: &'static str, ids: &[MessageId]) -> Result<Vec<Message>, ServerError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let ids = ids.as_slice();
         self.writer
-            .run(action, self.timeout, |connection| scoped(async move {
+            .run("store.messages", self.timeout, |connection| scoped(async move {
                 let mut messages = Vec::with_capacity(ids.len());
                 for ids in ids.chunks(LONGEST_LIST) {
                     let mut query = QueryBuilder::<MySql>::new(format!(
@@ -138,33 +145,36 @@ impl Store {
             .await
     }
 
-    /// The newest `limit` messages of a conversation older than `before`, or the newest of all; newest first, recalled
-    /// ones included. One range of the primary key.
+    /// The newest `limit` messages of a conversation older than `before`, or the newest of all, that `viewer` (one of its two
+    /// users) may see: neither recalled nor hidden; newest first. The cost grows with `limit` alone.
     ///
     /// As the writer has it, also where a replica reads it.
-    #[tracing::instrument(name = "store.page_before", skip_all, fields(conversation_id = %conversation, limit))]
-    pub async fn page_before(
+    #[tracing::instrument(name = "store.visible_before", skip_all, fields(conversation_id = %conversation, limit))]
+    pub async fn visible_before(
         &self,
         conversation: ConversationId,
+        viewer: UserId,
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<Message>, ServerError> {
         let up_to = before.map_or(i64::MAX, |id| id.get() - 1);
-        let (action, order) = ("store.page_before", Order::NewestFirst);
-        self.page(Page { action, conversation, above: 0, up_to, order, limit }).await
+        let (action, order) = ("store.visible_before", Order::NewestFirst);
+        self.page(Page { action, conversation, viewer, above: 0, up_to, order, limit }).await
     }
 
-    /// The oldest `limit` messages of a conversation newer than `after`; oldest first, recalled ones included. One range
-    /// of the primary key; see [`Self::page_before`].
-    #[tracing::instrument(name = "store.page_after", skip_all, fields(conversation_id = %conversation, limit))]
-    pub async fn page_after(
+    /// The oldest `limit` messages of a conversation newer than `after` that `viewer` may see, oldest first; see
+    /// [`Self::visible_before`].
+    #[tracing::instrument(name = "store.visible_after", skip_all, fields(conversation_id = %conversation, limit))]
+    pub async fn visible_after(
         &self,
         conversation: ConversationId,
+        viewer: UserId,
         after: MessageId,
         limit: u32,
     ) -> Result<Vec<Message>, ServerError> {
-        let (action, order) = ("store.page_after", Order::OldestFirst);
-        self.page(Page { action, conversation, above: after.get(), up_to: i64::MAX, order, limit }).await
+        let (action, order) = ("store.visible_after", Order::OldestFirst);
+        let page = Page { action, conversation, viewer, above: after.get(), up_to: i64::MAX, order, limit };
+        self.page(page).await
     }
 
     async fn page(&self, page: Page) -> Result<Vec<Message>, ServerError> {
@@ -174,32 +184,37 @@ impl Store {
         }
     }
 
-    /// All ids of a conversation above `above` and, if given, below `below`, newest first, recalled ones included; as
-    /// the writer has them.
-    #[tracing::instrument(name = "store.ids_between", skip_all, fields(conversation_id = %conversation))]
-    pub async fn ids_between(
+    /// The newest `limit` ids of a conversation above `above` and below `below` (both exclusive) that are not recalled, also
+    /// those that a user has hidden; newest first, as the writer has them. No row is touched.
+    #[tracing::instrument(name = "store.listed_ids", skip_all, fields(conversation_id = %conversation))]
+    pub async fn listed_ids(
         &self,
         conversation: ConversationId,
-        above: MessageId,
+        above: Option<MessageId>,
         below: Option<MessageId>,
+        limit: u32,
     ) -> Result<Vec<MessageId>, ServerError> {
-        let conversation = &conversation.to_string();
+        let above = above.map_or(0, MessageId::get);
         let up_to = below.map_or(i64::MAX, |id| id.get() - 1);
-        self.writer
-            .run("store.ids_between", self.timeout, |connection| {
-                scoped(async move {
-                    let ids = sqlx::query_scalar::<_, i64>(
-                        "/* store.ids_between */ SELECT id FROM message FORCE INDEX (PRIMARY) \
-                     WHERE conv_id = ? AND id > ? AND id <= ? ORDER BY id DESC",
-                    )
-                    .bind(conversation.as_str())
-                    .bind(above.get())
-                    .bind(up_to)
-                    .fetch_all(connection)
-                    .await?;
-                    message_ids(ids)
-                })
-            })
-            .await
+        let order = Order::NewestFirst;
+        // Each of the two sees what is hidden for nobody or for the other; what both have hidden is in neither page.
+        let pages = conversation.users().map(|viewer| Page {
+            action: "store.listed_ids",
+            conversation,
+            viewer,
+            above,
+            up_to,
+            order,
+            limit,
+        });
+        let (lower, higher) = tokio::join!(
+            pages[0].outline(&self.writer, self.timeout),
+            pages[1].outline(&self.writer, self.timeout)
+        );
+        let mut ids = [lower?, higher?].concat();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(ids)
     }
 }

@@ -1,19 +1,21 @@
 //! Persistence: a batch of messages becomes rows, in one transaction.
+//!
+//! The transaction holds the rows of the batch's conversations ([`super::conversation`]). Under that lock nobody else changes these
+//! conversations, so it first looks at what is there, decides each message's fate, and writes only what is new.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _};
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use super::Store;
+use super::conversation::{self, Conversations, hidden_bit};
 use super::fault::Fault;
 use super::pool::scoped;
-use super::recall::apply_tombstones;
-use super::row::{
-    COLUMNS, LONGEST_LIST, filled_up, full_length, message_id, message_of, push_ids, push_rows,
-};
+use super::row::{LONGEST_LIST, push_exactly, push_rows};
+use super::sends::{self, Kept, KnownSends};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
-use crate::id::{MessageId, UserId};
+use crate::id::{ConversationId, MessageId};
 use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, PersistStatus};
 
 /// What became of one message of a batch.
@@ -26,10 +28,10 @@ pub enum Persisted {
         /// When, ms since 1970 UTC: that of the first recall.
         recall_time: TimestampMs,
     },
-    /// Its sender's `clientMsgId` is on another row that holds the same message: this one is a retry that was taken
-    /// for a new message, and is not written.
+    /// Its sender's `clientMsgId` is that of another message with the same receiver, type and content: this one is a retry
+    /// that was taken for a new message, and is not written.
     Doubles {
-        /// The message that is kept.
+        /// The message that is kept, or was recalled.
         first: MessageId,
     },
     /// Its id is held by a different message. It is not written.
@@ -39,6 +41,17 @@ pub enum Persisted {
         /// What MySQL said, for people.
         reason: String,
     },
+}
+
+/// What became of one message of a batch, with what is known of its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its fate.
+    pub persisted: Persisted,
+    /// The number of the change that made its row; `None` without a row.
+    pub seq: Option<i64>,
+    /// Whether this call made the row.
+    pub is_new: bool,
 }
 
 /// The column `content` is TEXT.
@@ -51,46 +64,63 @@ const STATEMENT_BYTES: usize = 15 * 1024;
 /// `max_allowed_packet` refuses, which is met by a closed connection and not by an answer.
 const LARGE_STATEMENT_BYTES: usize = 1 << 20;
 /// What a row needs in a statement beside its content and its `clientMsgId`, at most.
-const ROW_BYTES: usize = 140;
+const ROW_BYTES: usize = 170;
 
 /// A message of the batch.
 #[derive(Clone)]
 struct Entry<'a> {
     message: &'a Message,
-    /// `conv_id`.
-    conversation: String,
+    conversation: ConversationId,
     /// As it is to be written, which is not always the message's own.
     client_msg_id: Option<&'a ClientMessageId>,
+    /// Whether Redis knew the message before now, so that pages could show it.
+    was_shown: bool,
     /// Its place in the batch.
     place: usize,
+    /// The tombstone that was there before.
+    recall_time: Option<TimestampMs>,
+    hidden_for: u8,
+    seq: i64,
 }
 
 impl Store {
     /// Writes a batch, and says for each message, in order, what became of it. One transaction: after an error none of
     /// it is written. Safe to repeat; one batch may hold the same message twice. Rows say PERSISTED.
     ///
-    /// In either order with [`Store::recall`] the end is the same: the rows are inserted first and the tombstones are
-    /// then read with a lock, so that of two transactions at the same time one waits for the other and sees what it
-    /// did (`protocol.md`, "Recall leaves a tombstone").
+    /// In either order with [`Store::recall`] the end is the same: both lock the conversation first, so the later one sees
+    /// what the earlier one did (`docs/decisions/0031-changes-in-order.md`).
     ///
     /// A message that the server refuses, or that clashes, is an outcome and not an error; an error is transient.
-    #[tracing::instrument(name = "store.persist", skip_all, fields(rows = messages.len()))]
     pub async fn persist(&self, messages: &[Message]) -> Result<Vec<Persisted>, ServerError> {
-        self.run_batch("store.persist", messages, true).await
+        let outcomes = self.persist_arrivals(messages, &HashSet::new()).await?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.persisted).collect())
     }
 
-    /// What [`Self::persist`] would say of each message, found out by doing it and taking it back: nothing is written.
+    /// As [`Self::persist`], where Redis did not know the messages `unshown`: nobody could see them before now, so they are
+    /// unread even if the receiver's read position has passed their ids.
+    #[tracing::instrument(name = "store.persist", skip_all, fields(rows = messages.len()))]
+    pub async fn persist_arrivals(
+        &self,
+        messages: &[Message],
+        unshown: &HashSet<MessageId>,
+    ) -> Result<Vec<Outcome>, ServerError> {
+        self.run_batch("store.persist", messages, unshown, true).await
+    }
+
+    /// What [`Self::persist`] would say of each message, found out by doing it and taking it back: no message is written.
     #[tracing::instrument(name = "store.try_persist", skip_all, fields(rows = messages.len()))]
     pub async fn try_persist(&self, messages: &[Message]) -> Result<Vec<Persisted>, ServerError> {
-        self.run_batch("store.try_persist", messages, false).await
+        let outcomes = self.run_batch("store.try_persist", messages, &HashSet::new(), false).await?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.persisted).collect())
     }
 
     async fn run_batch(
         &self,
         action: &'static str,
         messages: &[Message],
+        unshown: &HashSet<MessageId>,
         keep: bool,
-    ) -> Result<Vec<Persisted>, ServerError> {
+    ) -> Result<Vec<Outcome>, ServerError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
@@ -99,21 +129,27 @@ impl Store {
             .enumerate()
             .map(|(place, message)| Entry {
                 message,
-                conversation: message.conversation().to_string(),
+                conversation: message.conversation(),
                 client_msg_id: message.client_msg_id.as_ref(),
+                was_shown: !unshown.contains(&message.id),
                 place,
+                recall_time: None,
+                hidden_for: 0,
+                seq: 0,
             })
             .collect();
-        // In the order of the primary key: neighbours are written together, and two batches lock in one order. Stable,
-        // so that of two messages under one id the first of the batch is the one that is written.
-        entries.sort_by(|a, b| (&a.conversation, a.message.id).cmp(&(&b.conversation, b.message.id)));
+        // Rows are written in the order of their ids, and numbered so. Stable: of two messages under one id the first of
+        // the batch is the one that is written.
+        entries.sort_by_key(|entry| (entry.conversation, entry.message.id));
         let entries = entries.as_slice();
         self.writer
             .run(action, self.limit_for(entries.len()), |connection| {
                 scoped(async move {
-                    let mut transaction = connection.begin().await?;
-                    let outcomes = write(&mut transaction, entries).await?;
+                    let ids = entries.iter().map(|entry| entry.conversation);
+                    let (mut transaction, mut conversations) = conversation::begin(connection, ids).await?;
+                    let outcomes = write(&mut transaction, &mut conversations, entries.to_vec()).await?;
                     if keep {
+                        conversations.save(&mut transaction).await?;
                         transaction.commit().await?;
                     } else {
                         transaction.rollback().await?;
@@ -125,100 +161,174 @@ impl Store {
     }
 }
 
+/// Decides each message's fate, and writes what is new.
 async fn write(
     connection: &mut MySqlConnection,
-    entries: &[Entry<'_>],
-) -> Result<Vec<Persisted>, sqlx::Error> {
-    let mut refused = insert(connection, entries).await?;
-    let mut ids: Vec<MessageId> = entries.iter().map(|entry| entry.message.id).collect();
-    ids.dedup();
-    let mut rows = rows_of(connection, &ids).await?;
+    conversations: &mut Conversations,
+    entries: Vec<Entry<'_>>,
+) -> Result<Vec<Outcome>, sqlx::Error> {
+    let mut outcomes = vec![None; entries.len()];
 
-    // Without a row of its id, though the server took it: its clientMsgId was there before.
-    let absent: Vec<Entry<'_>> = entries
-        .iter()
-        .filter(|entry| !rows.contains_key(&entry.message.id) && !refused.contains_key(&entry.place))
-        .cloned()
-        .collect();
-    let doubled = if absent.is_empty() {
-        HashMap::new()
-    } else {
-        resolve_absent(connection, absent, &mut rows, &mut refused).await?
-    };
+    // Look at what is there.
+    let known = sends::known(connection, entries.iter().map(|entry| entry.message)).await?;
 
-    let tombstones = tombstones_of(connection, &ids).await?;
-    if !tombstones.is_empty() {
-        let recalled: Vec<MessageId> =
-            ids.iter().filter(|&id| tombstones.contains_key(id)).copied().collect();
-        apply_tombstones(connection, &recalled).await?;
+    // Set aside what needs no row, or must not have one.
+    let (mut new, repeats) = decide(entries, known, &mut outcomes);
+
+    // Number what is new, and apply what was done to it before it came.
+    apply_early_deletions(connection, conversations, &mut new).await?;
+    for entry in &mut new {
+        entry.seq = conversations.get_mut(entry.conversation)?.next_seq();
     }
 
-    let mut outcomes = vec![None; entries.len()];
-    for entry in entries {
-        outcomes[entry.place] = Some(if let Some(reason) = refused.remove(&entry.place) {
-            Persisted::Refused { reason }
-        } else if let Some(&first) = doubled.get(&entry.place) {
-            Persisted::Doubles { first }
-        } else {
-            let row = rows.get(&entry.message.id).ok_or(sqlx::Error::RowNotFound)?;
-            let tombstone = tombstones.get(&entry.message.id).copied();
-            if !row.is_same_message(entry.message) {
-                Persisted::Clash
-            } else if let Some(recall_time) = tombstone {
-                Persisted::Recalled { recall_time }
-            } else if row.is_recalled() {
-                // Without a tombstone: recalled by another writer, or before it was accepted here.
-                Persisted::Recalled { recall_time: row.recall_time.unwrap_or(row.send_time) }
-            } else {
-                Persisted::Written
-            }
-        });
+    // Write it.
+    let mut refused = insert(connection, &new).await?;
+
+    // Count what was written.
+    let mut unshown = Vec::new();
+    for entry in &new {
+        if let Some(reason) = refused.remove(&entry.place) {
+            outcomes[entry.place] =
+                Some(Outcome { persisted: Persisted::Refused { reason }, seq: None, is_new: false });
+            continue;
+        }
+        count(conversations, entry, &mut unshown)?;
+        let persisted =
+            entry.recall_time.map_or(Persisted::Written, |recall_time| Persisted::Recalled { recall_time });
+        outcomes[entry.place] = Some(Outcome { persisted, seq: Some(entry.seq), is_new: true });
+    }
+    insert_unshown(connection, &unshown).await?;
+
+    // A message that was in the batch before shares the fate of the one that was written.
+    for (place, first) in repeats {
+        outcomes[place] = outcomes[first].clone().map(|outcome| Outcome { is_new: false, ..outcome });
     }
     outcomes.into_iter().collect::<Option<_>>().ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Messages that met the row of another one with their `clientMsgId`. Where that row is the same message, this is a
-/// retry, and it stays out: answers place → the row's id. Otherwise the client has used one name for two messages, which
-/// is refused at the edge while Redis remembers; once accepted it is a message, and is written without the name.
-async fn resolve_absent(
-    connection: &mut MySqlConnection,
-    absent: Vec<Entry<'_>>,
-    rows: &mut HashMap<MessageId, Message>,
-    refused: &mut HashMap<usize, String>,
-) -> Result<HashMap<usize, MessageId>, sqlx::Error> {
-    let firsts = firsts_of(connection, &absent).await?;
-    let mut doubled = HashMap::new();
-    let mut nameless = Vec::new();
-    for mut entry in absent {
-        let first = entry.client_msg_id.and_then(|name| firsts.get(&(entry.message.from, name.as_str())));
-        match first {
-            Some(first) if is_same_send(first, entry.message) => {
-                doubled.insert(entry.place, first.id);
+/// Sorts out what is known already. Answers the entries that become rows, and for each message that was in the batch before
+/// its place and that of the first.
+fn decide<'a>(
+    entries: Vec<Entry<'a>>,
+    mut known: KnownSends,
+    outcomes: &mut [Option<Outcome>],
+) -> (Vec<Entry<'a>>, Vec<(usize, usize)>) {
+    let (mut new, mut repeats) = (Vec::with_capacity(entries.len()), Vec::new());
+    let mut places: HashMap<MessageId, usize> = HashMap::new();
+    for mut entry in entries {
+        let message = entry.message;
+        let mut settle =
+            |persisted, seq| outcomes[entry.place] = Some(Outcome { persisted, seq, is_new: false });
+        if let Some(row) = known.row(message.id) {
+            if !row.is_same_message(message) {
+                settle(Persisted::Clash, None);
+            } else if let Some(&first) = places.get(&message.id) {
+                repeats.push((entry.place, first));
+            } else if row.is_recalled() {
+                settle(
+                    Persisted::Recalled { recall_time: row.recall_time.unwrap_or(row.send_time) },
+                    row.seq,
+                );
+            } else {
+                settle(Persisted::Written, row.seq);
             }
-            _ => {
-                entry.client_msg_id = None;
-                nameless.push(entry);
+            continue;
+        }
+        // A record that says itself that its message is recalled brings no words.
+        let stated = message.is_recalled().then(|| message.recall_time.unwrap_or(message.send_time));
+        entry.recall_time = known.recall_time(message.id, entry.conversation).or(stated);
+        if let Some(name) = entry.client_msg_id {
+            match known.named(message, name) {
+                Some(Kept::Same(first)) => {
+                    settle(Persisted::Doubles { first }, None);
+                    continue;
+                }
+                // The client used one name for two messages. This one was accepted, so it is written, without the name.
+                Some(Kept::Other) => entry.client_msg_id = None,
+                None => {}
+            }
+        }
+        known.add(message, entry.client_msg_id);
+        places.insert(message.id, entry.place);
+        new.push(entry);
+    }
+    (new, repeats)
+}
+
+/// Messages that a user hid before they became rows.
+async fn apply_early_deletions(
+    connection: &mut MySqlConnection,
+    conversations: &mut Conversations,
+    entries: &mut [Entry<'_>],
+) -> Result<(), sqlx::Error> {
+    let mut asked: Vec<MessageId> = Vec::new();
+    for entry in entries.iter() {
+        if conversations.get_mut(entry.conversation)?.early_deletions > 0 {
+            asked.push(entry.message.id);
+        }
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    for entry in entries.iter_mut().filter(|entry| asked.contains(&entry.message.id)) {
+        for user in entry.conversation.users() {
+            let hidden: Option<i64> = sqlx::query_scalar(
+                "/* store.persist: deletions */ SELECT message_id FROM message_delete WHERE user_id = ? AND message_id = ?",
+            )
+            .bind(user.get())
+            .bind(entry.message.id.get())
+            .fetch_optional(&mut *connection)
+            .await?;
+            if hidden.is_some() {
+                entry.hidden_for |= hidden_bit(entry.conversation, user);
+                conversations.get_mut(entry.conversation)?.early_deletions -= 1;
             }
         }
     }
-    if !nameless.is_empty() {
-        refused.extend(insert(connection, &nameless).await?);
-        let ids: Vec<MessageId> = nameless.iter().map(|entry| entry.message.id).collect();
-        rows.extend(rows_of(connection, &ids).await?);
+    Ok(())
+}
+
+/// Notes a new row in its conversation: the newest id, and the receiver's unread rows.
+fn count<'e, 'a>(
+    conversations: &mut Conversations,
+    entry: &'e Entry<'a>,
+    unshown: &mut Vec<&'e Entry<'a>>,
+) -> Result<(), sqlx::Error> {
+    let (message, receiver) = (entry.message, entry.message.to);
+    let conversation = conversations.get_mut(entry.conversation)?;
+    conversation.newest = conversation.newest.max(message.id.get());
+    let is_hidden = entry.hidden_for & hidden_bit(entry.conversation, receiver) != 0;
+    if entry.recall_time.is_some() || is_hidden {
+        return Ok(());
     }
-    Ok(doubled)
+    let reader = conversation.reader_mut(receiver);
+    if message.id.get() > reader.up_to {
+        reader.unread += 1;
+    } else if !entry.was_shown {
+        reader.unread += 1;
+        unshown.push(entry);
+    }
+    Ok(())
 }
 
-/// Whether `retry`, of the same sender and under the same `clientMsgId`, says what `first` says. Of a recalled message
-/// the words are gone, so they are not compared.
-fn is_same_send(first: &Message, retry: &Message) -> bool {
-    first.to == retry.to
-        && first.kind == retry.kind
-        && (first.is_recalled() || retry.is_recalled() || first.content == retry.content)
+async fn insert_unshown(connection: &mut MySqlConnection, entries: &[&Entry<'_>]) -> Result<(), sqlx::Error> {
+    for entries in entries.chunks(LONGEST_LIST) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.persist: unshown */ INSERT INTO message_unshown (user_id, conv_id, message_id) VALUES ",
+        );
+        push_rows(&mut query, entries, |row, entry| {
+            row.push_bind(entry.message.to.get())
+                .push_bind(entry.conversation.to_string())
+                .push_bind(entry.message.id.get());
+        });
+        query.push(" ON DUPLICATE KEY UPDATE message_id = message_id");
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
-/// Inserts what is not there and changes nothing that is. Answers place → reason for what the server will never take:
-/// a statement with such a value fails whole, so it is halved until the value stands alone.
+/// Inserts rows that are not there. Answers place → reason for what the server will never take: a statement with such a
+/// value fails whole, so it is halved until the value stands alone.
 async fn insert(
     connection: &mut MySqlConnection,
     entries: &[Entry<'_>],
@@ -269,19 +379,18 @@ fn statements<'s, 'a>(mut entries: &'s [Entry<'a>]) -> Vec<&'s [Entry<'a>]> {
                 bytes <= limit
             })
             .count();
-        // A list is filled up to one of the few lengths by repeating its last row: all that is left goes into one
-        // statement if there is room for that as well.
-        let repeated = (filled_up(fitting) - fitting) * size_of(&entries[fitting - 1]);
-        let len = if fitting == entries.len() && bytes + repeated <= limit {
-            fitting
-        } else {
-            full_length(fitting)
-        };
+        let len = statement_length(fitting);
         let (statement, rest) = entries.split_at(len);
         statements.push(statement);
         entries = rest;
     }
     statements
+}
+
+/// The most rows of one statement, at most `len`, at least 1. Each length is a prepared statement of its own on the server,
+/// so only a few occur.
+fn statement_length(len: usize) -> usize {
+    [LONGEST_LIST, 50, 20].into_iter().find(|&length| length <= len).unwrap_or(len.clamp(1, 10))
 }
 
 /// What a row needs in a statement, in bytes, at most.
@@ -295,91 +404,32 @@ async fn insert_statement(
 ) -> Result<(), sqlx::Error> {
     let mut query = QueryBuilder::<MySql>::new(
         "/* store.persist: insert */ INSERT INTO message (id, conv_id, from_user_id, to_id, content, msg_type, \
-         chat_type, send_time, status, recall_time, persist_status, client_msg_id) VALUES ",
+         chat_type, send_time, status, recall_time, persist_status, client_msg_id, fingerprint, hidden_for, seq) VALUES ",
     );
-    push_rows(&mut query, entries, |row, entry| {
+    push_exactly(&mut query, entries, |row, entry| {
         let message = entry.message;
+        let name = entry.client_msg_id.map(|id| id.as_str().as_bytes());
+        let fingerprint = message.fingerprint().filter(|_| name.is_some());
         row.push_bind(message.id.get())
-            .push_bind(entry.conversation.as_str())
+            .push_bind(entry.conversation.to_string())
             .push_bind(message.from.get())
             .push_bind(message.to.get())
-            .push_bind(if message.is_recalled() { "" } else { message.content.as_str() })
+            .push_bind(if entry.recall_time.is_some() { "" } else { message.content.as_str() })
             .push_bind(u8::from(message.kind))
             .push_bind(CHAT_TYPE_PRIVATE)
             .push_bind(message.send_time)
-            .push_bind(u8::from(message.status))
-            .push_bind(message.recall_time)
+            .push_bind(u8::from(entry.recall_time.is_none()))
+            .push_bind(entry.recall_time)
             .push_bind(PersistStatus::Persisted.as_str())
-            .push_bind(entry.client_msg_id.map(|id| id.as_str().as_bytes()));
+            .push_bind(name)
+            .push_bind(fingerprint.map(|fingerprint| fingerprint.as_bytes().to_vec()))
+            .push_bind(entry.hidden_for)
+            .push_bind(entry.seq);
     });
-    query.push(" ON DUPLICATE KEY UPDATE id = id");
+    // No duplicate is met here: what is there was looked up under the lock. Only a message of another conversation, whose
+    // lock is not held, can have taken the id or the name since. That is contention: the transaction runs again, and then
+    // sees it.
     query.build().execute(connection).await.map(drop)
-}
-
-/// The rows of `ids`. Not locked: the insert has locked what it met and what it wrote, and at READ COMMITTED each
-/// statement sees what is committed as it begins, and what this transaction did.
-async fn rows_of(
-    connection: &mut MySqlConnection,
-    ids: &[MessageId],
-) -> Result<HashMap<MessageId, Message>, sqlx::Error> {
-    let mut rows = HashMap::with_capacity(ids.len());
-    for ids in ids.chunks(LONGEST_LIST) {
-        let mut query = QueryBuilder::<MySql>::new(format!(
-            "/* store.persist: compare */ SELECT {COLUMNS} FROM message FORCE INDEX (uk_message_id) WHERE id IN "
-        ));
-        push_ids(&mut query, ids);
-        for row in query.build().fetch_all(&mut *connection).await? {
-            let message = message_of(&row)?;
-            rows.insert(message.id, message);
-        }
-    }
-    Ok(rows)
-}
-
-/// The rows that hold the `clientMsgId`s of `entries`.
-async fn firsts_of<'a>(
-    connection: &mut MySqlConnection,
-    entries: &[Entry<'a>],
-) -> Result<HashMap<(UserId, &'a str), Message>, sqlx::Error> {
-    let mut firsts = HashMap::new();
-    // Rare, so one at a time: a list of pairs is not looked up by the index on every server.
-    for entry in entries {
-        let Some(name) = entry.client_msg_id.map(ClientMessageId::as_str) else {
-            continue;
-        };
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "/* store.persist: first */ SELECT {COLUMNS} FROM message WHERE from_user_id = ? AND client_msg_id = ?"
-        )))
-        .bind(entry.message.from.get())
-        .bind(name.as_bytes())
-        .fetch_optional(&mut *connection)
-        .await?;
-        if let Some(row) = row {
-            firsts.insert((entry.message.from, name), message_of(&row)?);
-        }
-    }
-    Ok(firsts)
-}
-
-/// The tombstones of `ids`, with the time of each recall. Locked, so that a recall in progress is waited for.
-async fn tombstones_of(
-    connection: &mut MySqlConnection,
-    ids: &[MessageId],
-) -> Result<HashMap<MessageId, TimestampMs>, sqlx::Error> {
-    let mut tombstones = HashMap::new();
-    for ids in ids.chunks(LONGEST_LIST) {
-        // `FOR SHARE` is not known to MariaDB.
-        let mut query = QueryBuilder::<MySql>::new(
-            "/* store.persist: tombstones */ SELECT message_id, recall_time FROM message_recall FORCE INDEX (PRIMARY) \
-             WHERE message_id IN ",
-        );
-        push_ids(&mut query, ids);
-        query.push(" LOCK IN SHARE MODE");
-        for row in query.build().fetch_all(&mut *connection).await? {
-            tombstones.insert(message_id(row.try_get("message_id")?)?, row.try_get("recall_time")?);
-        }
-    }
-    Ok(tombstones)
 }
 
 #[cfg(test)]
@@ -406,7 +456,16 @@ mod tests {
         let entries: Vec<Entry<'_>> = messages
             .iter()
             .enumerate()
-            .map(|(place, message)| Entry { message, conversation: "1_2".into(), client_msg_id: None, place })
+            .map(|(place, message)| Entry {
+                message,
+                conversation: message.conversation(),
+                client_msg_id: None,
+                was_shown: true,
+                place,
+                recall_time: None,
+                hidden_for: 0,
+                seq: 0,
+            })
             .collect();
         let statements = statements(&entries);
         assert!(statements.concat().iter().map(|entry| entry.place).eq(0..contents.len()));
@@ -417,9 +476,8 @@ mod tests {
     fn statements_are_small_and_few() {
         assert_eq!(lengths(&[]), [0; 0]);
         assert_eq!(lengths(&[10; 100]), [100]);
-        assert_eq!(lengths(&[10; 230]), [100, 100, 30], "the last is filled up to 50");
-        assert_eq!(lengths(&[100; 130]), [50, 50, 30]);
-        assert_eq!(lengths(&[60; 70]), [50, 20], "filled up to 100, it would be too large");
+        assert_eq!(lengths(&[10; 237]), [100, 50, 50, 20, 10, 7]);
+        assert_eq!(lengths(&[100; 130]), [50, 50, 20, 10]);
         assert_eq!(lengths(&[8_192; 3]), [1, 1, 1]);
         assert_eq!(lengths(&[10, 65_535, 10, 65_535]), [1, 3], "what has to wait anyway waits together");
         assert_eq!(lengths(&[65_535; 100]), [10; 10]);

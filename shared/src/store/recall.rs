@@ -1,69 +1,220 @@
 //! Recall: the tombstone, and what it does to a row.
 
-use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder};
+use std::collections::HashMap;
+
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::Store;
+use super::conversation::{self, hidden_bit, uncount};
 use super::pool::scoped;
-use super::row::{LONGEST_LIST, push_ids, push_rows};
+use super::row::{LONGEST_LIST, broken, message_id, push_ids, push_rows, tombstone_conversation, user_id};
+use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::event::Recall;
-use crate::id::MessageId;
+use crate::id::{ConversationId, MessageId, UserId};
+use crate::message::Message;
+
+/// A recall, with the message where it is known: its sender, name and fingerprint then stay with the tombstone, so that a
+/// retry of a send that never became a row is recognised for good.
+#[derive(Debug, Clone)]
+pub struct TakeBack {
+    /// Which message, and when.
+    pub recall: Recall,
+    /// The message as it was before, or as Redis still has it without content.
+    pub message: Option<Message>,
+}
+
+impl From<Recall> for TakeBack {
+    fn from(recall: Recall) -> Self {
+        Self { recall, message: None }
+    }
+}
+
+/// What became of one recall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenBack {
+    /// The message is recalled, since this time (ms since 1970 UTC): that of the first recall.
+    Since(TimestampMs),
+    /// The message is a row of another conversation than the recall names. Nothing was done.
+    OtherConversation,
+}
+
+/// What a recall needs to know of a row.
+struct Row {
+    conversation: ConversationId,
+    to: UserId,
+    is_live: bool,
+    hidden_for: u8,
+}
 
 impl Store {
+    /// As [`Self::take_back`], for recalls that are known to name the right conversation.
+    pub async fn recall(&self, recalls: &[Recall]) -> Result<(), ServerError> {
+        let recalls: Vec<TakeBack> = recalls.iter().copied().map(TakeBack::from).collect();
+        self.take_back(&recalls).await.map(drop)
+    }
+
     /// Takes messages back, whether they are rows already or not: in one transaction, a tombstone for each and, where
     /// there is a row, `status` 0, no content and the time of the recall. The first recall of a message decides its
-    /// time. Safe to repeat. The row keeps its `persist_status`.
+    /// time. Safe to repeat: a tombstone that is there keeps its number. The row keeps its `persist_status`.
     ///
-    /// This is the only way to write a tombstone; [`Store::persist`] is the other half (`protocol.md`, "Recall leaves a
-    /// tombstone").
+    /// This is the only way to write a tombstone; [`Store::persist`] is the other half
+    /// (`docs/decisions/0003-tombstones.md`).
     #[tracing::instrument(name = "store.recall", skip_all, fields(rows = recalls.len()))]
-    pub async fn recall(&self, recalls: &[Recall]) -> Result<(), ServerError> {
+    pub async fn take_back(&self, recalls: &[TakeBack]) -> Result<Vec<TakenBack>, ServerError> {
         if recalls.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        // In one order, so that two batches do not wait for each other; stable, so that the first of a message is first.
-        let mut recalls = recalls.to_vec();
-        recalls.sort_by_key(|recall| recall.message_id);
-        let ids: Vec<MessageId> = recalls.iter().map(|recall| recall.message_id).collect();
-        let (recalls, ids) = (recalls.as_slice(), ids.as_slice());
         self.writer
-            .run("store.recall", self.limit_for(recalls.len()), |connection| scoped(async move {
-                let mut transaction = connection.begin().await?;
-                for recalls in recalls.chunks(LONGEST_LIST) {
-                    let mut query = QueryBuilder::<MySql>::new(
-                        "/* store.recall: tombstones */ INSERT INTO message_recall (message_id, recall_time) VALUES ",
-                    );
-                    push_rows(&mut query, recalls, |row, recall| {
-                        row.push_bind(recall.message_id.get())
-                            .push_bind(recall.recall_time);
-                    });
-                    query.push(" ON DUPLICATE KEY UPDATE message_id = message_id");
-                    query.build().execute(&mut *transaction).await?;
-                }
-                apply_tombstones(&mut transaction, ids).await?;
-                transaction.commit().await
-            }))
+            .run("store.recall", self.limit_for(recalls.len()), |connection| {
+                scoped(async move { take_back(connection, recalls).await })
+            })
             .await
     }
 }
 
-/// Empties the rows among `ids` that have a tombstone.
-///
-/// The index is forced. Left to choose, the server scans a small table or a long list by the primary key, and InnoDB's
-/// scan for an UPDATE at READ COMMITTED passes over a row that another transaction has inserted and not yet committed
-/// (a "semi-consistent" read), where a look-up by a unique index waits for it. Such a row would then stay.
-pub(super) async fn apply_tombstones(
+async fn take_back(
     connection: &mut MySqlConnection,
-    ids: &[MessageId],
+    recalls: &[TakeBack],
+) -> Result<Vec<TakenBack>, sqlx::Error> {
+    let named = recalls.iter().map(|taken| taken.recall.conversation_id);
+    let (mut transaction, mut conversations) = conversation::begin(connection, named).await?;
+
+    // Look at what is there.
+    let mut ids: Vec<MessageId> = recalls.iter().map(|taken| taken.recall.message_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows = rows_of(&mut transaction, &ids).await?;
+    let mut known = tombstones_of(&mut transaction, &ids).await?;
+
+    // Number what is new, and take it off the receiver's count.
+    let mut outcomes = Vec::with_capacity(recalls.len());
+    let mut written: Vec<(&TakeBack, Option<i64>)> = Vec::new();
+    let mut emptied = Vec::new();
+    for taken in recalls {
+        let Recall { message_id, recall_time, conversation_id } = taken.recall;
+        let row = rows.get(&message_id);
+        if row.is_some_and(|row| row.conversation != conversation_id) {
+            outcomes.push(TakenBack::OtherConversation);
+            continue;
+        }
+        let before =
+            known.get(&(message_id, Some(conversation_id))).or_else(|| known.get(&(message_id, None)));
+        if let Some(&since) = before {
+            outcomes.push(TakenBack::Since(since));
+            if taken.message.is_some() && known.contains_key(&(message_id, Some(conversation_id))) {
+                written.push((taken, None));
+            }
+            continue;
+        }
+        known.insert((message_id, Some(conversation_id)), recall_time);
+        outcomes.push(TakenBack::Since(recall_time));
+        let conversation = conversations.get_mut(conversation_id)?;
+        written.push((taken, Some(conversation.next_seq())));
+        if let Some(row) = row {
+            emptied.push(message_id);
+            if row.is_live && row.hidden_for & hidden_bit(conversation_id, row.to) == 0 {
+                uncount(&mut transaction, conversation, row.to, message_id).await?;
+            }
+        }
+    }
+
+    // Write it.
+    write_tombstones(&mut transaction, &written).await?;
+    apply_tombstones(&mut transaction, &emptied).await?;
+    conversations.save(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(outcomes)
+}
+
+/// Writes tombstones that are new, and adds what is known of the send to those that lack it.
+async fn write_tombstones(
+    connection: &mut MySqlConnection,
+    tombstones: &[(&TakeBack, Option<i64>)],
 ) -> Result<(), sqlx::Error> {
+    for tombstones in tombstones.chunks(LONGEST_LIST) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.recall: tombstones */ INSERT INTO message_recall (message_id, conv_id, recall_time, seq, from_user_id, \
+             msg_type, client_msg_id, fingerprint) VALUES ",
+        );
+        push_rows(&mut query, tombstones, |list, (taken, seq)| {
+            let message = taken.message.as_ref();
+            let name = message.and_then(|message| message.client_msg_id.as_ref());
+            let fingerprint = message.and_then(Message::fingerprint);
+            list.push_bind(taken.recall.message_id.get())
+                .push_bind(taken.recall.conversation_id.to_string())
+                .push_bind(taken.recall.recall_time)
+                .push_bind(*seq)
+                .push_bind(message.map(|message| message.from.get()))
+                .push_bind(message.map(|message| u8::from(message.kind)))
+                .push_bind(name.map(|name| name.as_str().as_bytes().to_vec()))
+                .push_bind(fingerprint.map(|fingerprint| fingerprint.as_bytes().to_vec()));
+        });
+        query.push(
+            " ON DUPLICATE KEY UPDATE from_user_id = COALESCE(from_user_id, VALUES(from_user_id)), \
+             msg_type = COALESCE(msg_type, VALUES(msg_type)), client_msg_id = COALESCE(client_msg_id, VALUES(client_msg_id)), \
+             fingerprint = COALESCE(fingerprint, VALUES(fingerprint))",
+        );
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Empties the rows among `ids` that have a tombstone of their conversation.
+async fn apply_tombstones(connection: &mut MySqlConnection, ids: &[MessageId]) -> Result<(), sqlx::Error> {
     for ids in ids.chunks(LONGEST_LIST) {
         let mut query = QueryBuilder::<MySql>::new(
             "/* store.recall: rows */ UPDATE message AS m FORCE INDEX (uk_message_id) \
-             JOIN message_recall AS r ON r.message_id = m.id \
+             JOIN message_recall AS r ON r.message_id = m.id AND r.conv_id = m.conv_id \
              SET m.status = 0, m.content = '', m.recall_time = r.recall_time WHERE m.id IN ",
         );
         push_ids(&mut query, ids);
         query.build().execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+async fn rows_of(
+    connection: &mut MySqlConnection,
+    ids: &[MessageId],
+) -> Result<HashMap<MessageId, Row>, sqlx::Error> {
+    let mut rows = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(LONGEST_LIST) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.recall: look */ SELECT id, conv_id, to_id, status, hidden_for FROM message FORCE INDEX (uk_message_id) \
+             WHERE id IN ",
+        );
+        push_ids(&mut query, ids);
+        for row in query.build().fetch_all(&mut *connection).await? {
+            let conversation: &str = row.try_get("conv_id")?;
+            let found = Row {
+                conversation: conversation.parse().map_err(broken)?,
+                to: user_id(row.try_get("to_id")?)?,
+                is_live: row.try_get::<u8, _>("status")? == 1,
+                hidden_for: row.try_get("hidden_for")?,
+            };
+            rows.insert(message_id(row.try_get("id")?)?, found);
+        }
+    }
+    Ok(rows)
+}
+
+/// The tombstones of `ids` by message and conversation, with the time of each recall.
+async fn tombstones_of(
+    connection: &mut MySqlConnection,
+    ids: &[MessageId],
+) -> Result<HashMap<(MessageId, Option<ConversationId>), TimestampMs>, sqlx::Error> {
+    let mut tombstones = HashMap::new();
+    for ids in ids.chunks(LONGEST_LIST) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.recall: known */ SELECT message_id, conv_id, recall_time FROM message_recall FORCE INDEX (PRIMARY) \
+             WHERE message_id IN ",
+        );
+        push_ids(&mut query, ids);
+        for row in query.build().fetch_all(&mut *connection).await? {
+            let key = (message_id(row.try_get("message_id")?)?, tombstone_conversation(&row)?);
+            tombstones.insert(key, row.try_get("recall_time")?);
+        }
+    }
+    Ok(tombstones)
 }

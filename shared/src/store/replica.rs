@@ -43,9 +43,8 @@ impl Replica {
 }
 
 impl Store {
-    /// A page of the replica, if there is one that answers and the page is exactly what the writer has now: of a row only
-    /// its id and status ever matter for that, and these the writer reads from an index. A replica that hangs gets half of
-    /// the time, and is then left alone for [`REST`].
+    /// A page of the replica, if there is one that answers and its messages are exactly those that the writer shows now, which
+    /// the writer reads from an index alone. A replica that hangs gets half of the time, and is then left alone for [`REST`].
     pub(super) async fn page_of_replica(&self, page: &Page) -> Result<Option<Vec<Message>>, ServerError> {
         let Some(replica) = self.replica.as_ref().filter(|replica| !replica.rests()) else {
             return Ok(None);
@@ -57,7 +56,7 @@ impl Store {
         let outline = outline?;
         match messages {
             Ok(messages) => {
-                let same = messages.iter().map(|message| (message.id, message.status)).eq(outline);
+                let same = messages.iter().map(|message| message.id).eq(outline);
                 // It lags: the writer has the page.
                 Ok(same.then_some(messages))
             }

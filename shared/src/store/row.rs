@@ -4,12 +4,12 @@ use sqlx::mysql::MySqlRow;
 use sqlx::query_builder::Separated;
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use crate::id::{MessageId, UserId};
-use crate::message::{ClientMessageId, Message, MessageType, PersistStatus, Status};
+use crate::id::{ConversationId, MessageId, UserId};
+use crate::message::{ClientMessageId, Fingerprint, Message, MessageType, PersistStatus, Status};
 
 /// What [`message_of`] reads.
 pub(super) const COLUMNS: &str = "id, from_user_id, to_id, content, msg_type, send_time, status, recall_time, \
-                                  persist_status, client_msg_id";
+                                  persist_status, client_msg_id, seq";
 
 /// The message that a row of [`COLUMNS`] holds.
 pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
@@ -21,12 +21,7 @@ pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
             return Err(sqlx::Error::Decode(format!("persist_status is {other}").into()));
         }
     };
-    let client_msg_id = row
-        .try_get::<Option<Vec<u8>>, _>("client_msg_id")?
-        .map(|bytes| String::from_utf8(bytes).map_err(broken))
-        .transpose()?
-        .map(|text| ClientMessageId::try_from(text).map_err(broken))
-        .transpose()?;
+    let client_msg_id = client_message_id(row)?;
     let message = Message {
         id: message_id(row.try_get("id")?)?,
         from: user_id(row.try_get("from_user_id")?)?,
@@ -42,6 +37,7 @@ pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
         recall_time: row.try_get("recall_time")?,
         persist_status,
         client_msg_id,
+        seq: row.try_get("seq")?,
     };
     if message.from == message.to {
         return Err(sqlx::Error::Decode(
@@ -49,6 +45,25 @@ pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
         ));
     }
     Ok(message)
+}
+
+/// The column `client_msg_id`.
+pub(super) fn client_message_id(row: &MySqlRow) -> Result<Option<ClientMessageId>, sqlx::Error> {
+    let Some(bytes) = row.try_get::<Option<Vec<u8>>, _>("client_msg_id")? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(broken)?;
+    ClientMessageId::try_from(text).map(Some).map_err(broken)
+}
+
+/// The column `fingerprint`.
+pub(super) fn fingerprint(row: &MySqlRow) -> Result<Option<Fingerprint>, sqlx::Error> {
+    let bytes = row.try_get::<Option<Vec<u8>>, _>("fingerprint")?;
+    Ok(bytes.as_deref().and_then(Fingerprint::from_slice))
+}
+
+/// The column `conv_id` of a tombstone; `None` in one from before tombstones named their conversation.
+pub(super) fn tombstone_conversation(row: &MySqlRow) -> Result<Option<ConversationId>, sqlx::Error> {
+    let text: &str = row.try_get("conv_id")?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(broken) }
 }
 
 pub(super) fn status_of(value: u8) -> Result<Status, sqlx::Error> {
@@ -63,11 +78,11 @@ pub(super) fn message_ids(values: Vec<i64>) -> Result<Vec<MessageId>, sqlx::Erro
     values.into_iter().map(message_id).collect()
 }
 
-fn user_id(value: i64) -> Result<UserId, sqlx::Error> {
+pub(super) fn user_id(value: i64) -> Result<UserId, sqlx::Error> {
     UserId::new(value).map_err(broken)
 }
 
-fn broken(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+pub(super) fn broken(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
 }
 
@@ -81,11 +96,6 @@ const LENGTHS: [usize; 7] = [1, 2, 5, 10, 20, 50, LONGEST_LIST];
 /// How many values a list of `len` is filled up to.
 pub(super) fn filled_up(len: usize) -> usize {
     LENGTHS.into_iter().find(|&length| len <= length).unwrap_or(len)
-}
-
-/// The longest list of at most `len` values, at least 1, that needs no filling up.
-pub(super) fn full_length(len: usize) -> usize {
-    LENGTHS.into_iter().rev().find(|&length| length <= len).unwrap_or(1)
 }
 
 /// `items`, and the last of them again until the list has one of the few lengths: in `IN` and in an upsert that changes
@@ -105,13 +115,30 @@ pub(super) fn push_ids(query: &mut QueryBuilder<MySql>, ids: &[MessageId]) {
     query.push(")");
 }
 
-/// `(…), (…), …` of rows, at most [`LONGEST_LIST`]; without `VALUES`.
+/// `(…), (…), …` of rows, at most [`LONGEST_LIST`], filled up; without `VALUES`. For an upsert: a row may come twice.
 pub(super) fn push_rows<T>(
     query: &mut QueryBuilder<MySql>,
     rows: &[T],
+    push: impl FnMut(&mut Separated<'_, MySql, &'static str>, &T),
+) {
+    push_each(query, filled(rows), push);
+}
+
+/// The same, with each row once.
+pub(super) fn push_exactly<T>(
+    query: &mut QueryBuilder<MySql>,
+    rows: &[T],
+    push: impl FnMut(&mut Separated<'_, MySql, &'static str>, &T),
+) {
+    push_each(query, rows.iter(), push);
+}
+
+fn push_each<'r, T: 'r>(
+    query: &mut QueryBuilder<MySql>,
+    rows: impl Iterator<Item = &'r T>,
     mut push: impl FnMut(&mut Separated<'_, MySql, &'static str>, &T),
 ) {
-    for (index, row) in filled(rows).enumerate() {
+    for (index, row) in rows.enumerate() {
         query.push(if index == 0 { "(" } else { ", (" });
         push(&mut query.separated(", "), row);
         query.push(")");

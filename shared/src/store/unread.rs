@@ -1,67 +1,52 @@
-//! How far a user has read, and what is unread from it: received, above the position, neither recalled nor hidden.
+//! How far a user has read, and what is unread: rows received above the position, neither recalled nor hidden, and rows
+//! that the user was never shown. Each conversation's row counts them for both users.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::Store;
+use super::conversation::{self, hidden_bit, place};
 use super::pool::scoped;
-use super::row::{LONGEST_LIST, filled, message_id, message_ids, push_ids};
+use super::row::{LONGEST_LIST, broken, filled, message_id, message_ids, push_ids};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
 /// How many conversations one statement looks into.
-const CONVERSATIONS: usize = 50;
+const CONVERSATIONS: usize = 20;
 
-/// A conversation in which something may be unread.
+/// A conversation in which a user has something unread.
 struct Inbox {
-    conversation: String,
+    conversation: ConversationId,
     /// The user's position; 0 without one.
     above: i64,
-    /// The newest message that the user received.
+    /// The newest message of the conversation.
     newest: i64,
 }
 
+/// What MySQL counts of a user's unread messages.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct UnreadRows {
+    /// How many rows the user has not read.
+    pub total: u64,
+    /// Those of the messages asked for that are unread and no rows yet: neither read, hidden nor recalled.
+    pub waiting: HashSet<MessageId>,
+}
+
 impl Store {
-    /// Moves a user's read position in a conversation forward to `up_to`; it never goes back. Answers the position
-    /// before, `None` without one. A call that is repeated because its answer was lost finds the new position.
+    /// Moves a user's read position in a conversation forward to `up_to`; it never goes back. Whether it moved. What the user
+    /// was never shown before, up to `up_to`, is read as well.
     #[tracing::instrument(name = "store.advance_read_position", skip_all, fields(user_id = %user, conversation_id = %conversation))]
     pub async fn advance_read_position(
         &self,
         user: UserId,
         conversation: ConversationId,
         up_to: MessageId,
-    ) -> Result<Option<MessageId>, ServerError> {
-        let conversation = &conversation.to_string();
+    ) -> Result<bool, ServerError> {
         self.writer
-            .run("store.advance_read_position", self.timeout, |connection| scoped(async move {
-                let mut transaction = connection.begin().await?;
-                let before = sqlx::query_scalar(
-                    "/* store.advance_read_position: before */ SELECT up_to FROM read_position \
-                     WHERE user_id = ? AND conv_id = ? FOR UPDATE",
-                )
-                .bind(user.get())
-                .bind(conversation.as_str())
-                .fetch_optional(&mut *transaction)
-                .await?
-                .map(message_id)
-                .transpose()?;
-                if before.is_none_or(|before| before < up_to) {
-                    // Two at the same time may both find none: GREATEST keeps the later one.
-                    sqlx::query(
-                        "/* store.advance_read_position */ INSERT INTO read_position (user_id, conv_id, up_to) \
-                         VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE up_to = GREATEST(up_to, ?)",
-                    )
-                    .bind(user.get())
-                    .bind(conversation.as_str())
-                    .bind(up_to.get())
-                    .bind(up_to.get())
-                    .execute(&mut *transaction)
-                    .await?;
-                }
-                transaction.commit().await?;
-                Ok(before)
-            }))
+            .run("store.advance_read_position", self.timeout, |connection| {
+                scoped(async move { advance(connection, user, conversation, up_to.get()).await })
+            })
             .await
     }
 
@@ -72,16 +57,26 @@ impl Store {
         user: UserId,
         conversation: ConversationId,
     ) -> Result<Option<MessageId>, ServerError> {
+        let sql = &format!(
+            "/* store.read_position */ SELECT {} FROM conversation WHERE conv_id = ?",
+            ["read_low", "read_high"][place(conversation, user)]
+        );
         let conversation = &conversation.to_string();
         self.writer
             .run("store.read_position", self.timeout, |connection| {
-                scoped(async move { position_of(connection, user, conversation).await })
+                scoped(async move {
+                    let position: Option<i64> = sqlx::query_scalar(AssertSqlSafe(sql.clone()))
+                        .bind(conversation.as_str())
+                        .fetch_optional(connection)
+                        .await?;
+                    position.filter(|position| *position > 0).map(message_id).transpose()
+                })
             })
             .await
     }
 
-    /// The ids that the user received in the conversation above `above` (from the start without it) and up to `up_to`,
-    /// newest first, recalled and hidden ones included.
+    /// The newest `limit` ids that the user received in the conversation above `above` (from the start without it) and up to
+    /// `up_to`, and may see; newest first.
     #[tracing::instrument(name = "store.received_between", skip_all, fields(user_id = %user, conversation_id = %conversation))]
     pub async fn received_between(
         &self,
@@ -89,30 +84,53 @@ impl Store {
         conversation: ConversationId,
         above: Option<MessageId>,
         up_to: MessageId,
+        limit: u32,
     ) -> Result<Vec<MessageId>, ServerError> {
+        let [visible, hidden_for_peer] = visible_to(conversation, user);
         let conversation = &conversation.to_string();
         let above = above.map_or(0, MessageId::get);
         self.writer
             .run("store.received_between", self.timeout, |connection| {
                 scoped(async move {
-                    let ids = sqlx::query_scalar(
-                        "/* store.received_between */ SELECT id FROM message FORCE INDEX (idx_inbox) \
-                     WHERE to_id = ? AND conv_id = ? AND id > ? AND id <= ? ORDER BY id DESC",
-                    )
-                    .bind(user.get())
-                    .bind(conversation.as_str())
-                    .bind(above)
-                    .bind(up_to.get())
-                    .fetch_all(connection)
-                    .await?;
-                    message_ids(ids)
+                    let range = "(SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? AND to_id = ? \
+                                 AND status = 1 AND hidden_for = ? AND id > ? AND id <= ? ORDER BY id DESC LIMIT ?)";
+                    let sql = format!(
+                        "/* store.received_between */ {range} UNION ALL {range} ORDER BY id DESC LIMIT ?"
+                    );
+                    let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
+                    for hidden_for in [visible, hidden_for_peer] {
+                        query = query
+                            .bind(conversation.as_str())
+                            .bind(user.get())
+                            .bind(hidden_for)
+                            .bind(above)
+                            .bind(up_to.get())
+                            .bind(limit);
+                    }
+                    message_ids(query.bind(limit).fetch_all(connection).await?)
                 })
             })
             .await
     }
 
-    /// The newest `limit` unread messages of a user in all conversations, newest first. Its cost grows with the number
-    /// of the user's conversations and of what is unread, not with what was ever received.
+    /// How many rows the user has not read, and which of the messages `waiting`, which Redis knows by their conversations,
+    /// are unread beside them. One statement, so that a message which becomes a row meanwhile is counted once. Its cost grows
+    /// with the conversations that hold something unread and with `waiting`.
+    #[tracing::instrument(name = "store.unread_rows", skip_all, fields(user_id = %user, waiting = waiting.len()))]
+    pub async fn unread_rows(
+        &self,
+        user: UserId,
+        waiting: &[(MessageId, ConversationId)],
+    ) -> Result<UnreadRows, ServerError> {
+        self.writer
+            .run("store.unread_rows", self.timeout, |connection| {
+                scoped(async move { unread_rows(connection, user, waiting).await })
+            })
+            .await
+    }
+
+    /// The newest `limit` unread rows of a user in all conversations, newest first. Its cost grows with the conversations
+    /// that hold something unread and with `limit`, not with what was ever received.
     #[tracing::instrument(name = "store.unread", skip_all, fields(user_id = %user, limit))]
     pub async fn unread(&self, user: UserId, limit: u32) -> Result<Vec<MessageId>, ServerError> {
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -135,90 +153,210 @@ impl Store {
             })
             .await
     }
-
-    /// Which of these messages their receivers have not read: rows that are neither recalled, nor hidden by the receiver,
-    /// nor at or below the receiver's read position.
-    #[tracing::instrument(name = "store.unread_among", skip_all, fields(messages = ids.len()))]
-    pub async fn unread_among(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, ServerError> {
-        if ids.is_empty() {
-            return Ok(HashSet::new());
-        }
-        self.writer
-            .run("store.unread_among", self.timeout, |connection| {
-                scoped(async move {
-                    let mut unread = HashSet::with_capacity(ids.len());
-                    for ids in ids.chunks(LONGEST_LIST) {
-                        let mut query = QueryBuilder::<MySql>::new(
-                            "/* store.unread_among */ SELECT m.id FROM message AS m FORCE INDEX (uk_message_id) \
-                             LEFT JOIN read_position AS p ON p.user_id = m.to_id AND p.conv_id = m.conv_id \
-                             LEFT JOIN message_delete AS d ON d.user_id = m.to_id AND d.message_id = m.id \
-                             WHERE m.status = 1 AND (p.up_to IS NULL OR p.up_to < m.id) AND d.message_id IS NULL AND m.id IN ",
-                        );
-                        push_ids(&mut query, ids);
-                        let found = query.build_query_scalar().fetch_all(&mut *connection).await?;
-                        unread.extend(message_ids(found)?);
-                    }
-                    Ok(unread)
-                })
-            })
-            .await
-    }
 }
 
-async fn position_of(
+async fn advance(
     connection: &mut MySqlConnection,
     user: UserId,
-    conversation: &str,
-) -> Result<Option<MessageId>, sqlx::Error> {
-    sqlx::query_scalar(
-        "/* store.read_position */ SELECT up_to FROM read_position WHERE user_id = ? AND conv_id = ?",
+    id: ConversationId,
+    up_to: i64,
+) -> Result<bool, sqlx::Error> {
+    let (mut transaction, mut conversations) = conversation::begin(connection, [id]).await?;
+    let conversation = conversations.get_mut(id)?;
+    let before = conversation.reader(user).up_to;
+
+    // What became visible late counts by an entry of its own.
+    let shown = sqlx::query(
+        "/* store.advance_read_position: shown */ DELETE FROM message_unshown WHERE user_id = ? AND conv_id = ? AND message_id <= ?",
     )
     .bind(user.get())
-    .bind(conversation)
-    .fetch_optional(connection)
+    .bind(id.to_string())
+    .bind(up_to)
+    .execute(&mut *transaction)
     .await?
-    .map(message_id)
-    .transpose()
+    .rows_affected();
+    conversation.reader_mut(user).unread -= i64::try_from(shown).unwrap_or(i64::MAX);
+
+    if up_to > before {
+        // Up to the newest message everything is read: nothing needs to be counted.
+        let left = if up_to >= conversation.newest {
+            unshown_above(&mut transaction, user, id, up_to).await?
+        } else {
+            conversation.reader(user).unread
+                - visible_between(&mut transaction, user, id, before, up_to).await?
+        };
+        let seq = conversation.next_seq();
+        let reader = conversation.reader_mut(user);
+        (reader.up_to, reader.seq, reader.unread) = (up_to, Some(seq), left.max(0));
+    }
+    conversations.save(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(up_to > before)
 }
 
-/// The conversations in which the user received something above their position, the newest first.
+async fn unshown_above(
+    connection: &mut MySqlConnection,
+    user: UserId,
+    conversation: ConversationId,
+    above: i64,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "/* store.advance_read_position: unshown */ SELECT COUNT(*) FROM message_unshown WHERE user_id = ? AND conv_id = ? \
+         AND message_id > ?",
+    )
+    .bind(user.get())
+    .bind(conversation.to_string())
+    .bind(above)
+    .fetch_one(connection)
+    .await
+}
+
+/// How many messages that the user received and may see lie above `above` and up to `up_to`.
+async fn visible_between(
+    connection: &mut MySqlConnection,
+    user: UserId,
+    conversation: ConversationId,
+    above: i64,
+    up_to: i64,
+) -> Result<i64, sqlx::Error> {
+    let [visible, hidden_for_peer] = visible_to(conversation, user);
+    sqlx::query_scalar(
+        "/* store.advance_read_position: count */ SELECT COUNT(*) FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? \
+         AND to_id = ? AND status = 1 AND hidden_for IN (?, ?) AND id > ? AND id <= ?",
+    )
+    .bind(conversation.to_string())
+    .bind(user.get())
+    .bind(visible)
+    .bind(hidden_for_peer)
+    .bind(above)
+    .bind(up_to)
+    .fetch_one(connection)
+    .await
+}
+
+/// The two values of `hidden_for` with which `user` sees a message: hidden for nobody, or for the other one.
+pub(super) fn visible_to(conversation: ConversationId, user: UserId) -> [u8; 2] {
+    [0, 0b11 ^ hidden_bit(conversation, user)]
+}
+
+async fn unread_rows(
+    connection: &mut MySqlConnection,
+    user: UserId,
+    waiting: &[(MessageId, ConversationId)],
+) -> Result<UnreadRows, sqlx::Error> {
+    let mut unread = UnreadRows::default();
+    // An empty list still asks for the total.
+    let chunks = waiting.chunks(LONGEST_LIST).chain(waiting.is_empty().then_some(waiting));
+    for chunk in chunks {
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.unread_rows */ SELECT 'total' AS what, '' AS conv_id, CAST(COALESCE(SUM(unread_low), 0) AS SIGNED) AS value \
+             FROM conversation FORCE INDEX (idx_unread_low) WHERE unread_low > 0 AND user_low = ",
+        );
+        query.push_bind(user.get()).push(
+            " UNION ALL SELECT 'total', '', CAST(COALESCE(SUM(unread_high), 0) AS SIGNED) FROM conversation \
+             FORCE INDEX (idx_unread_high) WHERE unread_high > 0 AND user_high = ",
+        );
+        query.push_bind(user.get());
+        if !chunk.is_empty() {
+            push_waiting(&mut query, user, chunk);
+        }
+        let (mut total, mut gone, mut positions) = (0_i64, HashSet::new(), HashMap::new());
+        for row in query.build().fetch_all(&mut *connection).await? {
+            let (what, value): (String, i64) = (row.try_get("what")?, row.try_get("value")?);
+            if what == "total" {
+                total += value;
+            } else if what == "read" {
+                let conversation: String = row.try_get("conv_id")?;
+                positions.insert(conversation.parse::<ConversationId>().map_err(broken)?, value);
+            } else {
+                gone.insert(message_id(value)?);
+            }
+        }
+        // Each statement sees the total of its own moment; the last one counts.
+        unread.total = u64::try_from(total).unwrap_or_default();
+        unread.waiting.extend(chunk.iter().filter_map(|(id, conversation)| {
+            let is_read = positions.get(conversation).is_some_and(|position| id.get() <= *position);
+            (!is_read && !gone.contains(id)).then_some(*id)
+        }));
+    }
+    Ok(unread)
+}
+
+/// Asks which of these messages are rows, recalled or hidden, and how far the user has read their conversations.
+fn push_waiting(query: &mut QueryBuilder<MySql>, user: UserId, waiting: &[(MessageId, ConversationId)]) {
+    let ids: Vec<MessageId> = waiting.iter().map(|(id, _)| *id).collect();
+    query.push(" UNION ALL SELECT 'gone', '', id FROM message FORCE INDEX (uk_message_id) WHERE id IN ");
+    push_ids(query, &ids);
+    query.push(" UNION ALL SELECT 'gone', '', message_id FROM message_recall WHERE message_id IN ");
+    push_ids(query, &ids);
+    query.push(" UNION ALL SELECT 'gone', '', message_id FROM message_delete WHERE user_id = ");
+    query.push_bind(user.get()).push(" AND message_id IN ");
+    push_ids(query, &ids);
+    query.push(" UNION ALL SELECT 'read', conv_id, IF(user_low = ");
+    query.push_bind(user.get()).push(", read_low, read_high) FROM conversation WHERE conv_id IN (");
+    let mut list = query.separated(", ");
+    for (_, conversation) in filled(waiting) {
+        list.push_bind(conversation.to_string());
+    }
+    query.push(")");
+}
+
+/// The conversations in which the user has something unread, the newest first.
 async fn inboxes_of(connection: &mut MySqlConnection, user: UserId) -> Result<Vec<Inbox>, sqlx::Error> {
-    // The inner query reads one entry of idx_inbox a conversation (a "loose" scan), however long the conversation is. Both
-    // servers do so only if GROUP BY begins as the index does, though to_id is a constant: without it they read all.
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-        "/* store.unread: conversations */ SELECT c.conv_id, COALESCE(p.up_to, 0), c.newest FROM \
-         (SELECT conv_id, MAX(id) AS newest FROM message FORCE INDEX (idx_inbox) WHERE to_id = ? GROUP BY to_id, conv_id) AS c \
-         LEFT JOIN read_position AS p ON p.user_id = ? AND p.conv_id = c.conv_id \
-         WHERE p.up_to IS NULL OR p.up_to < c.newest ORDER BY c.newest DESC",
+        "/* store.unread: conversations */ SELECT conv_id, read_low AS up_to, newest_id AS newest FROM conversation \
+         FORCE INDEX (idx_unread_low) WHERE user_low = ? AND unread_low > 0 \
+         UNION ALL SELECT conv_id, read_high, newest_id FROM conversation FORCE INDEX (idx_unread_high) \
+         WHERE user_high = ? AND unread_high > 0 ORDER BY newest DESC",
     )
     .bind(user.get())
     .bind(user.get())
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|(conversation, above, newest)| Inbox { conversation, above, newest }).collect())
+    rows.into_iter()
+        .map(|(conversation, above, newest)| {
+            Ok(Inbox { conversation: conversation.parse().map_err(broken)?, above, newest })
+        })
+        .collect()
 }
 
-/// The newest `limit` unread ids of these conversations: one range of idx_inbox each.
+/// The newest `limit` unread ids of these conversations: two ranges of idx_visible each, and the entries of what was never shown.
 async fn unread_in(
     connection: &mut MySqlConnection,
     user: UserId,
     inboxes: &[Inbox],
     limit: u32,
 ) -> Result<Vec<i64>, sqlx::Error> {
-    let mut query = QueryBuilder::<MySql>::new(
-        "/* store.unread */ SELECT m.id FROM message AS m FORCE INDEX (idx_inbox) \
-         LEFT JOIN message_delete AS d ON d.user_id = m.to_id AND d.message_id = m.id WHERE m.to_id = ",
-    );
-    query.push_bind(user.get()).push(" AND (");
-    let mut ranges = query.separated(" OR ");
+    let mut unread = Vec::new();
+    let mut query = QueryBuilder::<MySql>::new("/* store.unread */ ");
+    let mut is_first = true;
     for inbox in filled(inboxes) {
-        ranges
-            .push("(m.conv_id = ")
-            .push_bind_unseparated(inbox.conversation.as_str())
-            .push_unseparated(" AND m.id > ")
-            .push_bind_unseparated(inbox.above)
-            .push_unseparated(")");
+        for hidden_for in visible_to(inbox.conversation, user) {
+            query.push(if is_first { "(" } else { " UNION (" });
+            is_first = false;
+            query
+                .push("SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ")
+                .push_bind(inbox.conversation.to_string())
+                .push(" AND to_id = ")
+                .push_bind(user.get())
+                .push(" AND status = 1 AND hidden_for = ")
+                .push_bind(hidden_for)
+                .push(" AND id > ")
+                .push_bind(inbox.above)
+                .push(" ORDER BY id DESC LIMIT ")
+                .push_bind(limit)
+                .push(")");
+        }
+        query
+            .push(" UNION (SELECT message_id FROM message_unshown WHERE user_id = ")
+            .push_bind(user.get())
+            .push(" AND conv_id = ")
+            .push_bind(inbox.conversation.to_string())
+            .push(" ORDER BY message_id DESC LIMIT ")
+            .push_bind(limit)
+            .push(")");
     }
-    query.push(") AND m.status = 1 AND d.message_id IS NULL ORDER BY m.id DESC LIMIT ").push_bind(limit);
-    query.build_query_scalar().fetch_all(connection).await
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+    unread.extend(query.build_query_scalar::<i64>().fetch_all(connection).await?);
+    Ok(unread)
 }

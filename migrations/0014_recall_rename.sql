@@ -1,0 +1,1 @@
+RENAME TABLE message_recall_by_conversation TO message_recall

@@ -1,0 +1,2 @@
+-- Its content is in `conversation`.
+DROP TABLE read_position

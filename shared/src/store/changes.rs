@@ -1,0 +1,211 @@
+//! The changes of a conversation, in the order in which they were committed (`docs/decisions/0031-changes-in-order.md`).
+
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
+
+use super::Store;
+use super::conversation::hidden_bit;
+use super::pool::scoped;
+use super::row::{COLUMNS, message_id, message_of};
+use crate::clock::TimestampMs;
+use crate::error::ServerError;
+use crate::id::{ConversationId, MessageId, UserId};
+use crate::message::Message;
+
+/// One change, as one of the two users may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its number. Gaps mean nothing.
+    pub seq: i64,
+    /// What changed.
+    pub what: What,
+}
+
+/// What a change did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A message became a row. It is shown as it is now: without content once it is recalled.
+    Message(Box<Message>),
+    /// A message was recalled; it need not have been a row.
+    Recalled {
+        /// Which message.
+        message_id: MessageId,
+        /// When, ms since 1970 UTC.
+        recall_time: TimestampMs,
+    },
+    /// A user's read position moved.
+    Read {
+        /// Whose.
+        user: UserId,
+        /// All up to this message is read.
+        up_to: MessageId,
+    },
+    /// The viewer hid a message from their own history.
+    Deleted {
+        /// Which message.
+        message_id: MessageId,
+    },
+}
+
+/// Some changes above a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangePage {
+    /// In the order of their numbers.
+    pub changes: Vec<Change>,
+    /// Where the following page begins; `None` if this one reaches `last_seq`. A page may hold fewer changes than asked for,
+    /// even none, and still have a following one: messages that the viewer has hidden are passed over.
+    pub next: Option<i64>,
+    /// The conversation's highest number when the page was read: everything up to it is in the pages up to it.
+    pub last_seq: i64,
+}
+
+impl Store {
+    /// At most `limit` changes of a conversation with numbers above `after`, for `viewer`, one of its two users. The cost
+    /// grows with `limit` alone.
+    ///
+    /// The highest number is read first, and nothing above it is answered: a change that commits meanwhile belongs to the
+    /// next call, together with all that committed before it.
+    #[tracing::instrument(name = "store.changes", skip_all, fields(conversation_id = %conversation, after, limit))]
+    pub async fn changes(
+        &self,
+        conversation: ConversationId,
+        viewer: UserId,
+        after: i64,
+        limit: u32,
+    ) -> Result<ChangePage, ServerError> {
+        self.writer
+            .run("store.changes", self.timeout, |connection| {
+                scoped(async move { changes(connection, conversation, viewer, after, limit).await })
+            })
+            .await
+    }
+}
+
+/// One slot of the sequence: a change, or a message that the viewer has hidden.
+struct Slot {
+    seq: i64,
+    what: Option<What>,
+}
+
+async fn changes(
+    connection: &mut MySqlConnection,
+    conversation: ConversationId,
+    viewer: UserId,
+    after: i64,
+    limit: u32,
+) -> Result<ChangePage, sqlx::Error> {
+    let row = sqlx::query(
+        "/* store.changes: last */ SELECT last_seq, read_low, read_high, read_low_seq, read_high_seq FROM conversation \
+         WHERE conv_id = ?",
+    )
+    .bind(conversation.to_string())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(ChangePage { changes: Vec::new(), next: None, last_seq: 0 }) };
+    let last_seq: i64 = row.try_get("last_seq")?;
+    let range = Range { conversation, after, last_seq, limit };
+
+    let mut slots = positions(&row, &range)?;
+    slots.extend(range.messages(connection, viewer).await?);
+    slots.extend(range.recalls(connection).await?);
+    slots.extend(range.deletions(connection, viewer).await?);
+    slots.sort_by_key(|slot| slot.seq);
+
+    // Each kind was read up to `limit`, so the first `limit` of all together are complete.
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = if slots.len() > wanted { slots[..wanted].last().map(|slot| slot.seq) } else { None };
+    slots.truncate(wanted);
+    let changes = slots.into_iter().filter_map(|slot| Some(Change { seq: slot.seq, what: slot.what? }));
+    Ok(ChangePage { changes: changes.collect(), next, last_seq })
+}
+
+/// The read positions, which lie in the conversation's row.
+fn positions(row: &MySqlRow, range: &Range) -> Result<Vec<Slot>, sqlx::Error> {
+    let mut slots = Vec::new();
+    let columns = [("read_low", "read_low_seq"), ("read_high", "read_high_seq")];
+    for (user, (up_to, seq)) in range.conversation.users().into_iter().zip(columns) {
+        let seq: Option<i64> = row.try_get(seq)?;
+        if let Some(seq) = seq.filter(|&seq| seq > range.after && seq <= range.last_seq) {
+            let up_to = message_id(row.try_get(up_to)?)?;
+            slots.push(Slot { seq, what: Some(What::Read { user, up_to }) });
+        }
+    }
+    Ok(slots)
+}
+
+/// Which numbers are asked for.
+struct Range {
+    conversation: ConversationId,
+    after: i64,
+    last_seq: i64,
+    limit: u32,
+}
+
+impl Range {
+    /// Runs `select`, whose condition follows. One more than asked for: whether there is one tells whether there is a following
+    /// page.
+    async fn fetch(
+        &self,
+        connection: &mut MySqlConnection,
+        select: String,
+        user: Option<UserId>,
+    ) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        let condition = if user.is_some() { "user_id = ? AND " } else { "" };
+        let sql = format!(
+            "{select} FORCE INDEX (idx_changes) WHERE {condition}conv_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        if let Some(user) = user {
+            query = query.bind(user.get());
+        }
+        query
+            .bind(self.conversation.to_string())
+            .bind(self.after)
+            .bind(self.last_seq)
+            .bind(self.limit.saturating_add(1))
+            .fetch_all(connection)
+            .await
+    }
+
+    async fn messages(
+        &self,
+        connection: &mut MySqlConnection,
+        viewer: UserId,
+    ) -> Result<Vec<Slot>, sqlx::Error> {
+        let select = format!("/* store.changes: messages */ SELECT {COLUMNS}, hidden_for FROM message");
+        let hidden_for_viewer = hidden_bit(self.conversation, viewer);
+        let rows = self.fetch(connection, select, None).await?;
+        let slot = |row: MySqlRow| -> Result<Slot, sqlx::Error> {
+            let is_hidden = row.try_get::<u8, _>("hidden_for")? & hidden_for_viewer != 0;
+            let message = message_of(&row)?;
+            Ok(Slot {
+                seq: row.try_get("seq")?,
+                what: (!is_hidden).then(|| What::Message(Box::new(message))),
+            })
+        };
+        rows.into_iter().map(slot).collect()
+    }
+
+    async fn recalls(&self, connection: &mut MySqlConnection) -> Result<Vec<Slot>, sqlx::Error> {
+        let select = "/* store.changes: recalls */ SELECT seq, message_id, recall_time FROM message_recall";
+        let slot = |row: MySqlRow| -> Result<Slot, sqlx::Error> {
+            let message_id = message_id(row.try_get("message_id")?)?;
+            let recall_time = row.try_get("recall_time")?;
+            Ok(Slot { seq: row.try_get("seq")?, what: Some(What::Recalled { message_id, recall_time }) })
+        };
+        self.fetch(connection, select.to_owned(), None).await?.into_iter().map(slot).collect()
+    }
+
+    async fn deletions(
+        &self,
+        connection: &mut MySqlConnection,
+        viewer: UserId,
+    ) -> Result<Vec<Slot>, sqlx::Error> {
+        let select = "/* store.changes: deletions */ SELECT seq, message_id FROM message_delete";
+        let slot = |row: MySqlRow| -> Result<Slot, sqlx::Error> {
+            let message_id = message_id(row.try_get("message_id")?)?;
+            Ok(Slot { seq: row.try_get("seq")?, what: Some(What::Deleted { message_id }) })
+        };
+        self.fetch(connection, select.to_owned(), Some(viewer)).await?.into_iter().map(slot).collect()
+    }
+}

@@ -1,0 +1,247 @@
+//! The row of a conversation: the lock that puts its changes in order, both users' read positions and unread counts
+//! (`docs/decisions/0031-changes-in-order.md`).
+//!
+//! Every transaction that changes a conversation goes through [`begin`]: it locks the row first, takes its numbers under the
+//! lock, and [`Conversations::save`]s the row right before it commits.
+
+use std::collections::BTreeMap;
+
+use sqlx::mysql::MySqlRow;
+use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
+
+use super::row::{LONGEST_LIST, filled, push_rows};
+use crate::id::{ConversationId, MessageId, UserId};
+
+/// What one of the two users has read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Reader {
+    /// All up to this id is read; 0 at first.
+    pub(super) up_to: i64,
+    /// The number of the change that moved `up_to` there.
+    pub(super) seq: Option<i64>,
+    /// How many rows the user has not read.
+    pub(super) unread: i64,
+}
+
+/// The row of a conversation, locked until the transaction ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Conversation {
+    id: ConversationId,
+    last_seq: i64,
+    /// The highest message id that is a row; 0 without one.
+    pub(super) newest: i64,
+    /// The lower user's, then the higher user's.
+    readers: [Reader; 2],
+    /// How many messages were hidden before they became rows.
+    pub(super) early_deletions: i64,
+}
+
+impl Conversation {
+    /// The number of the next change.
+    pub(super) fn next_seq(&mut self) -> i64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
+    /// What `user`, one of the two, has read.
+    pub(super) fn reader(&self, user: UserId) -> &Reader {
+        &self.readers[place(self.id, user)]
+    }
+
+    /// The same, to be changed.
+    pub(super) fn reader_mut(&mut self, user: UserId) -> &mut Reader {
+        &mut self.readers[place(self.id, user)]
+    }
+}
+
+/// 0 for the lower user of a conversation, 1 for the higher.
+pub(super) fn place(conversation: ConversationId, user: UserId) -> usize {
+    usize::from(conversation.users()[0] != user)
+}
+
+/// The bit of `hidden_for` that says that `user` does not see a message.
+pub(super) fn hidden_bit(conversation: ConversationId, user: UserId) -> u8 {
+    1 << place(conversation, user)
+}
+
+/// The locked rows of one transaction, with what they were when it began.
+pub(super) struct Conversations {
+    rows: BTreeMap<ConversationId, Conversation>,
+    before: BTreeMap<ConversationId, Conversation>,
+}
+
+impl Conversations {
+    /// The row of `id`, which is one of those that were locked.
+    pub(super) fn get_mut(&mut self, id: ConversationId) -> Result<&mut Conversation, sqlx::Error> {
+        self.rows.get_mut(&id).ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Writes the rows that have changed.
+    pub(super) async fn save(&self, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+        let changed: Vec<&Conversation> = self
+            .rows
+            .iter()
+            .filter(|(id, row)| self.before.get(id) != Some(*row))
+            .map(|(_, row)| row)
+            .collect();
+        for rows in changed.chunks(LONGEST_LIST) {
+            let mut query = QueryBuilder::<MySql>::new(
+                "/* store.conversation: save */ INSERT INTO conversation (conv_id, user_low, user_high, last_seq, newest_id, \
+                 read_low, read_high, read_low_seq, read_high_seq, unread_low, unread_high, early_deletions, changed_at) VALUES ",
+            );
+            push_rows(&mut query, rows, |list, row| {
+                let ([low, high], [lower, higher]) = (&row.readers, row.id.users());
+                list.push_bind(row.id.to_string())
+                    .push_bind(lower.get())
+                    .push_bind(higher.get())
+                    .push_bind(row.last_seq)
+                    .push_bind(row.newest)
+                    .push_bind(low.up_to)
+                    .push_bind(high.up_to)
+                    .push_bind(low.seq)
+                    .push_bind(high.seq)
+                    .push_bind(low.unread.max(0))
+                    .push_bind(high.unread.max(0))
+                    .push_bind(row.early_deletions.max(0))
+                    .push("FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)");
+            });
+            // The row is there, so this always updates. `VALUES` is known to both servers, the newer alias to MySQL alone.
+            query.push(
+                " ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq), newest_id = VALUES(newest_id), \
+                 read_low = VALUES(read_low), read_high = VALUES(read_high), read_low_seq = VALUES(read_low_seq), \
+                 read_high_seq = VALUES(read_high_seq), unread_low = VALUES(unread_low), unread_high = VALUES(unread_high), \
+                 early_deletions = VALUES(early_deletions), changed_at = VALUES(changed_at)",
+            );
+            query.build().execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Begins a transaction that holds the rows of these conversations. All transactions lock in the order of `conv_id`, so
+/// two of them wait for each other and do not deadlock.
+pub(super) async fn begin(
+    connection: &mut MySqlConnection,
+    ids: impl IntoIterator<Item = ConversationId>,
+) -> Result<(Transaction<'_, MySql>, Conversations), sqlx::Error> {
+    let mut ids: Vec<(String, ConversationId)> = ids.into_iter().map(|id| (id.to_string(), id)).collect();
+    // The order of the column, byte by byte, and not that of the users' numbers.
+    ids.sort_unstable();
+    ids.dedup();
+    create_missing(connection, &ids).await?;
+    let mut transaction = connection.begin().await?;
+    let rows = lock(&mut transaction, &ids).await?;
+    let before = rows.clone();
+    Ok((transaction, Conversations { rows, before }))
+}
+
+/// Locks the rows and reads them.
+async fn lock(
+    connection: &mut MySqlConnection,
+    ids: &[(String, ConversationId)],
+) -> Result<BTreeMap<ConversationId, Conversation>, sqlx::Error> {
+    let mut rows = BTreeMap::new();
+    for ids in ids.chunks(LONGEST_LIST) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.conversation: lock */ SELECT conv_id, last_seq, newest_id, read_low, read_high, read_low_seq, read_high_seq, \
+             unread_low, unread_high, early_deletions FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ",
+        );
+        push_conversations(&mut query, ids);
+        query.push(" ORDER BY conv_id FOR UPDATE");
+        for row in query.build().fetch_all(&mut *connection).await? {
+            let row = conversation_of(&row)?;
+            rows.insert(row.id, row);
+        }
+    }
+    Ok(rows)
+}
+
+/// Makes the rows that are not there, each in a transaction of its own: a row that does not exist cannot be locked without a
+/// gap lock.
+async fn create_missing(
+    connection: &mut MySqlConnection,
+    ids: &[(String, ConversationId)],
+) -> Result<(), sqlx::Error> {
+    for ids in ids.chunks(LONGEST_LIST) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "/* store.conversation: known */ SELECT conv_id FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ",
+        );
+        push_conversations(&mut query, ids);
+        let known: Vec<String> = query.build_query_scalar().fetch_all(&mut *connection).await?;
+        if known.len() == ids.len() {
+            continue;
+        }
+        for (text, id) in ids.iter().filter(|(text, _)| !known.contains(text)) {
+            let [low, high] = id.users();
+            sqlx::query(
+                "/* store.conversation: create */ INSERT INTO conversation (conv_id, user_low, user_high) VALUES (?, ?, ?) \
+                 ON DUPLICATE KEY UPDATE conv_id = conv_id",
+            )
+            .bind(text.as_str())
+            .bind(low.get())
+            .bind(high.get())
+            .execute(&mut *connection)
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+fn push_conversations(query: &mut QueryBuilder<MySql>, ids: &[(String, ConversationId)]) {
+    query.push("(");
+    let mut list = query.separated(", ");
+    for (text, _) in filled(ids) {
+        list.push_bind(text.clone());
+    }
+    query.push(")");
+}
+
+fn conversation_of(row: &MySqlRow) -> Result<Conversation, sqlx::Error> {
+    let reader = |up_to: &str, seq: &str, unread: &str| -> Result<Reader, sqlx::Error> {
+        Ok(Reader { up_to: row.try_get(up_to)?, seq: row.try_get(seq)?, unread: row.try_get(unread)? })
+    };
+    let id: ConversationId =
+        row.try_get::<&str, _>("conv_id")?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Conversation {
+        id,
+        last_seq: row.try_get("last_seq")?,
+        newest: row.try_get("newest_id")?,
+        readers: [
+            reader("read_low", "read_low_seq", "unread_low")?,
+            reader("read_high", "read_high_seq", "unread_high")?,
+        ],
+        early_deletions: row.try_get("early_deletions")?,
+    })
+}
+
+/// Takes a message off its receiver's unread rows, if it counts there. The message was a live row, not hidden for them.
+pub(super) async fn uncount(
+    connection: &mut MySqlConnection,
+    conversation: &mut Conversation,
+    receiver: UserId,
+    id: MessageId,
+) -> Result<(), sqlx::Error> {
+    let counts = id.get() > conversation.reader(receiver).up_to
+        || remove_unshown(connection, conversation.id, receiver, id).await?;
+    if counts {
+        conversation.reader_mut(receiver).unread -= 1;
+    }
+    Ok(())
+}
+
+async fn remove_unshown(
+    connection: &mut MySqlConnection,
+    conversation: ConversationId,
+    user: UserId,
+    id: MessageId,
+) -> Result<bool, sqlx::Error> {
+    let removed = sqlx::query(
+        "/* store.conversation: unshown */ DELETE FROM message_unshown WHERE user_id = ? AND conv_id = ? AND message_id = ?",
+    )
+    .bind(user.get())
+    .bind(conversation.to_string())
+    .bind(id.get())
+    .execute(connection)
+    .await?;
+    Ok(removed.rows_affected() > 0)
+}

@@ -1,0 +1,105 @@
+//! Which send a sender's `clientMsgId` stands for, for good: asked before a send under that name is accepted.
+//!
+//! Each send with a name asks. Look-ups that arrive while one is under way wait for the next statement and share it, so the
+//! cost of one falls as the load rises.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::Store;
+use super::sends::NamedSend;
+use crate::error::{Retry, Server, ServerError};
+use crate::id::UserId;
+use crate::message::ClientMessageId;
+
+/// The most names of one statement.
+const MOST: usize = 100;
+
+/// How long nobody asks after MySQL did not answer in time: a send must not wait for it again and again.
+const REST: Duration = Duration::from_secs(1);
+
+/// One look-up that waits for its answer.
+struct Question {
+    name: (UserId, ClientMessageId),
+    answer: oneshot::Sender<Vec<NamedSend>>,
+}
+
+/// Looks names up. Cheap to clone; clones share the statements.
+#[derive(Clone)]
+pub struct NameMemory {
+    questions: mpsc::Sender<Question>,
+    resting_until: Arc<Mutex<Option<Instant>>>,
+    patience: Duration,
+}
+
+impl NameMemory {
+    /// Looks up in `store`; a caller waits at most `patience`. Must be called in a runtime.
+    pub fn new(store: Store, patience: Duration) -> Self {
+        let (questions, asked) = mpsc::channel(1_024);
+        tokio::spawn(answer_all(store, asked));
+        Self { questions, resting_until: Arc::default(), patience }
+    }
+
+    /// The sends that the sender's name stands for in MySQL; usually none. A transient error says that MySQL did not answer in
+    /// time: then the unique key decides when the message is written.
+    pub async fn look_up(&self, from: UserId, name: &ClientMessageId) -> Result<Vec<NamedSend>, ServerError> {
+        if self.resting_until.lock().await.is_some_and(|until| Instant::now() < until) {
+            return Err(unknown("not asked: MySQL did not answer a moment ago"));
+        }
+        let (answer, answered) = oneshot::channel();
+        let question = Question { name: (from, name.clone()), answer };
+        let asked = async {
+            self.questions.send(question).await.ok()?;
+            answered.await.ok()
+        };
+        match timeout(self.patience, asked).await {
+            Ok(Some(sends)) => Ok(sends),
+            failed => {
+                *self.resting_until.lock().await = Some(Instant::now() + REST);
+                Err(unknown(if failed.is_err() { "no answer in time" } else { "MySQL does not answer" }))
+            }
+        }
+    }
+}
+
+fn unknown(reason: &'static str) -> ServerError {
+    ServerError {
+        server: Server::MySql,
+        action: "store.named_sends",
+        retry: Retry::Transient,
+        source: reason.into(),
+    }
+}
+
+/// Takes all questions that have arrived, asks once, and answers each; until every [`NameMemory`] is gone.
+async fn answer_all(store: Store, mut asked: mpsc::Receiver<Question>) {
+    let mut questions = Vec::with_capacity(MOST);
+    while asked.recv_many(&mut questions, MOST).await > 0 {
+        // A caller that has given up needs no answer.
+        questions.retain(|question| !question.answer.is_closed());
+        if questions.is_empty() {
+            continue;
+        }
+        let names: Vec<_> = questions.iter().map(|question| question.name.clone()).collect();
+        match store.named_sends(&names).await {
+            Ok(found) => answer(&mut questions, found),
+            Err(error) => {
+                tracing::warn!(%error, "store.named_sends: retries are recognised when they are written");
+                // Whose question is dropped learns that there is no answer.
+                questions.clear();
+            }
+        }
+    }
+}
+
+fn answer(questions: &mut Vec<Question>, mut found: HashMap<(UserId, ClientMessageId), Vec<NamedSend>>) {
+    for question in questions.drain(..) {
+        let sends = found.get_mut(&question.name).cloned().unwrap_or_default();
+        // The caller may have given up meanwhile.
+        let _ = question.answer.send(sends);
+    }
+}
