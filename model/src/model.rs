@@ -12,7 +12,6 @@ use crate::{client, compensator, consumer, conversation, query, recaller, redis,
 
 const FRESH: Message = Message {
     detail: Detail::Missing,
-    epoch: 0,
     flag: false,
     lock: None,
     unconfirmed: Unconfirmed::No,
@@ -24,6 +23,7 @@ const FRESH: Message = Message {
     tombstone: false,
     recall_seq: 0,
     unshown: false,
+    sent_in: 0,
     sender: Sender::New,
     old: false,
     by_redis: false,
@@ -361,11 +361,11 @@ impl Protocol {
             Action::RedisTakesWritesAgain => s.refuses = false,
             Action::RedisFailsOver => {
                 s.budget.failovers -= 1;
-                s.demoted = Some([0, 1].map(|m: usize| (s.msgs[m].detail, s.msgs[m].epoch)));
+                s.demoted = Some([0, 1].map(|m: usize| s.msgs[m].detail));
                 conversation::excuse_recalls_without_tombstone(s);
             }
             Action::ProcessFindsPrimary => s.demoted = None,
-            Action::DetailExpires(m) => s.msgs[m].write_detail(Detail::Missing, 0),
+            Action::DetailExpires(m) => s.msgs[m].detail = Detail::Missing,
             Action::FlagExpires(m) => s.msgs[m].flag = false,
             Action::ListEvicted => {
                 s.budget.list_evictions -= 1;

@@ -63,7 +63,7 @@ fn no_loss(_: &Protocol, s: &State) -> bool {
 fn recall_wins_now(p: &Protocol, s: &State) -> bool {
     !s.shown
         && s.msgs.iter().all(|m| {
-            let believed = m.detail.live() && m.epoch == s.generation;
+            let believed = m.detail.live() && m.sent_in == s.generation;
             let shows = believed || (m.listed && !p.rules.list_of_ids);
             m.recaller != Recaller::Ok || m.blind != Blind::No || !shows
         })

@@ -64,10 +64,10 @@ fn refused(s: &State) -> bool {
     s.refuses || (s.demoted.is_some() && s.query.process == 1)
 }
 
-fn detail(s: &State, m: usize) -> (Detail, u8) {
+fn detail(s: &State, m: usize) -> Detail {
     match s.demoted {
         Some(details) if s.query.process == 1 => details[m],
-        _ => (s.msgs[m].detail, s.msgs[m].epoch),
+        _ => s.msgs[m].detail,
     }
 }
 
@@ -83,10 +83,12 @@ fn read_redis(s: &mut State, rules: &Rules) {
     }
     s.query.listed = [0, 1].map(|m: usize| s.msgs[m].listed);
     s.query.seen = [0, 1].map(|m| match detail(s, m) {
-        (Detail::Missing, _) => Seen::Nothing,
-        (Detail::Recalled | Detail::Confirmed, _) => Seen::Recalled,
-        (_, epoch) if epoch == s.query.generation || !rules.old_epoch_checked => Seen::Believed,
-        _ => Seen::Doubted,
+        Detail::Missing => Seen::Nothing,
+        Detail::Recalled | Detail::Confirmed => Seen::Recalled,
+        Detail::Pending | Detail::Persisted => {
+            let same_epoch = s.msgs[m].sent_in == s.query.generation;
+            if same_epoch || !rules.old_epoch_checked { Seen::Believed } else { Seen::Doubted }
+        }
     });
 }
 
@@ -109,7 +111,7 @@ fn shows(s: &State, m: usize) -> bool {
         Seen::Recalled => false,
         Seen::Believed => true,
         Seen::Doubted => !q.gone[m],
-        Seen::Nothing => q.rows[m] && !detail(s, m).0.recalled(),
+        Seen::Nothing => q.rows[m] && !detail(s, m).recalled(),
     }
 }
 
@@ -152,11 +154,11 @@ fn put_back_and_refill(s: &mut State, rules: &Rules) {
         s.query = NO_QUERY;
         return;
     }
-    let (tail, generation) = (s.query.tail(), s.query.generation);
+    let tail = s.query.tail();
     let end_is_the_same = s.tail() == tail;
     for m in 0..2 {
         if s.query.rows[m] {
-            put_back(s, m, generation, rules);
+            put_back(s, m, rules);
             if end_is_the_same && tail.is_none_or(|tail| m < tail) {
                 s.msgs[m].listed = true;
                 s.query.appended[m] = true;

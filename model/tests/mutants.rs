@@ -206,9 +206,9 @@ fn details_of_an_older_generation_are_believed() {
 }
 
 #[test]
-fn a_detail_is_put_back_with_a_younger_epoch_than_its_row() {
+fn a_detail_that_is_put_back_belongs_to_the_present_epoch() {
     let bounds = Bounds { redis_refusals: 3, ..calm() };
-    caught(|r| r.epoch_before_row = false, bounds, RECALL_WINS_NOW);
+    caught(|r| r.epoch_of_the_send = false, bounds, RECALL_WINS_NOW);
 }
 
 // Pages and lists.
