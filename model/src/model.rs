@@ -238,6 +238,7 @@ impl Model for Protocol {
             position: 0,
             generation: 0,
             known: [None; 2],
+            believed_in: Some(0),
             refuses: false,
             demoted: None,
             inst: [IDLE; 2],

@@ -80,6 +80,7 @@ pub(crate) fn loses_all(s: &mut State, bounds: &Bounds) {
         msg.pending_unread = false;
         msg.by_redis = false;
     }
+    s.believed_in = None;
     s.query.must = [Must::No; 2];
 }
 

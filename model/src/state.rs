@@ -377,6 +377,8 @@ pub struct Query {
     pub generation: u8,
     /// Redis is away for it: MySQL alone answers.
     pub away: bool,
+    /// The conversation was compared with MySQL in the present epoch.
+    pub believed: bool,
     /// The recall was answered 200 before it began, and no exception was in force.
     pub after_recall: [bool; 2],
     /// Why the page must have the message.
@@ -391,7 +393,7 @@ pub struct Query {
     pub rows: [bool; 2],
     /// Messages that MySQL says are recalled.
     pub gone: [bool; 2],
-    /// Ids it appended to the list.
+    /// Ids it put into the list.
     pub appended: [bool; 2],
 }
 
@@ -401,6 +403,7 @@ pub const NO_QUERY: Query = Query {
     process: 0,
     generation: 0,
     away: false,
+    believed: false,
     after_recall: [false; 2],
     must: [Must::No; 2],
     seen: [Seen::Nothing; 2],
@@ -483,6 +486,8 @@ pub struct State {
     pub generation: u8,
     /// The generation that each process believes to be the present one; `None`: its knowledge has expired.
     pub known: [Option<u8>; 2],
+    /// Redis: the epoch in which the list was compared with MySQL; pages believe the conversation only in that epoch.
+    pub believed_in: Option<u8>,
     /// Redis answers reads and refuses writes.
     pub refuses: bool,
     /// The details that the demoted server has; the second process reads from it.
