@@ -107,7 +107,10 @@ impl Protocol {
             Recaller::MySqlNext => out.push(Action::RecallOpensTransaction(m)),
             Recaller::Open(..) => out.push(Action::RecallCommits(m)),
             Recaller::RaiseNext => out.push(Action::RecallRaisesGeneration(m)),
-            Recaller::WaitNext => out.push(Action::RecallHasWaited(m)),
+            // The second that the recaller waits outlasts everybody who holds an older row (an assumption).
+            Recaller::WaitNext if self.bounds.holders_outlive_stubs || !s.held(m) => {
+                out.push(Action::RecallHasWaited(m));
+            }
             _ => {}
         }
         if matches!(msg.recaller, Recaller::MySqlNext | Recaller::RaiseNext) && left.mysql_refusals > 0 {

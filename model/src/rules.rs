@@ -164,7 +164,8 @@ pub struct Bounds {
     pub slow_sender: bool,
     /// The compensator starts a run only when the consumer has read all there is; off: at any moment.
     pub patient_compensator: bool,
-    /// A TTL may run out, and Redis lose all, even while somebody still holds a row read before a recall.
+    /// A TTL may run out, Redis lose all, and the wait of a recall past Redis end, even while somebody still holds a row
+    /// read before the recall.
     pub holders_outlive_stubs: bool,
 }
 
