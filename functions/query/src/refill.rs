@@ -20,7 +20,7 @@ pub(crate) async fn append(
     wanted: usize,
 ) {
     if recent.listed.len() < app.cache.conversation_size() {
-        let appended = try_append(app, conversation, recent, epoch, wanted).await;
+        let appended = Box::pin(try_append(app, conversation, recent, epoch, wanted)).await;
         note(conversation, appended);
     }
 }
@@ -44,7 +44,7 @@ async fn try_append(
 /// Makes a list anew that is not believed. Before Redis vouches for the conversation again, every pending message of the
 /// conversation is known not to be recalled.
 pub(crate) async fn replace(app: &App, conversation: ConversationId, epoch: &Epoch, wanted: usize) {
-    note(conversation, try_replace(app, conversation, epoch, wanted).await);
+    note(conversation, Box::pin(try_replace(app, conversation, epoch, wanted)).await);
 }
 
 async fn try_replace(
