@@ -65,7 +65,7 @@ impl Cache {
     ) -> Result<Recent, ServerError> {
         const ACTION: &str = "cache.recent";
         let list = keys::conversation(conversation);
-        let last = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
+        let end = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
         let pending = match part {
             Part::Before(before) => unpersisted::range_step(conversation, None, before, true, MOST_PENDING),
             Part::After(after) => {
@@ -76,7 +76,7 @@ impl Cache {
         // message that becomes a row in between is found in one of the two.
         let reads = vec![
             pending,
-            step!("LRANGE", &list, 0, last),
+            step!("LRANGE", &list, 0, end),
             step!("LLEN", &list),
             step!("GET", keys::conversation_epoch(conversation)),
         ];
