@@ -97,15 +97,23 @@ pub(crate) async fn persist(app: &App, batch: &mut Batch) -> Vec<Underway> {
 async fn recalls_of(app: &App, skipped: Vec<Write>) -> Result<Vec<Underway>, ServerError> {
     let ids: Vec<MessageId> = skipped.iter().map(|write| write.message.id).collect();
     let details = app.cache.details(&ids).await?;
-    let recalls = skipped.into_iter().zip(details).filter_map(|(write, detail)| match detail {
-        Detail::Recalled(recalled) => {
-            let recall = Recall::of(&write.message, recalled.recall_time);
-            Some(underway(write, recall))
+    let mut recalls = Vec::with_capacity(skipped.len());
+    for (write, detail) in skipped.into_iter().zip(details) {
+        match detail {
+            Detail::Recalled(recalled) if recalled.conversation == write.message.conversation() => {
+                let recall = Recall::of(&write.message, recalled.recall_time);
+                recalls.push(underway(write, recall));
+            }
+            // A RECALL record came first that names another conversation: it recalls nothing. The record comes again.
+            Detail::Recalled(recalled) => {
+                tracing::error!(message_id = %write.message.id, conversation_id = %recalled.conversation, "consume.check: a recall named another conversation than its message's; it is ignored");
+                app.cache.drop_stub(write.message.id).await?;
+            }
+            // Redis has just lost it: the record comes again.
+            Detail::Message(_) | Detail::Missing => {}
         }
-        // Redis has just lost it: the record comes again.
-        Detail::Message(_) | Detail::Missing => None,
-    });
-    Ok(recalls.collect())
+    }
+    Ok(recalls)
 }
 
 fn held_up(stage: &'static str, error: &ServerError) {

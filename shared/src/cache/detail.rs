@@ -325,6 +325,11 @@ impl Cache {
         self.remove_pending(recalls.iter().map(|recall| (recall.conversation_id, recall.message_id))).await
     }
 
+    /// Removes the stub that a recall of another conversation left under this id.
+    pub async fn drop_stub(&self, id: MessageId) -> Result<(), ServerError> {
+        self.redis.run::<i64>("cache.drop_stub", step!("DEL", keys::detail(id))).await.map(drop)
+    }
+
     /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
     pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
         let mut steps = take_off_steps(message.conversation(), &[message.id]);

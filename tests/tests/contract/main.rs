@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 mod answers;
+mod changes;
 mod content;
 mod delete;
 mod epochs;
@@ -14,6 +15,7 @@ mod paging;
 mod recall;
 mod refusals;
 mod refusing_redis;
+mod remembered;
 mod replica;
 mod retries;
 mod strangers;

@@ -39,6 +39,9 @@ async fn a_stranger_gets_nothing_on_any_route() {
                         ("GET", "/conversations/{peerId}/messages") => {
                             assert_eq!(answer.body, json!({"messages": [], "next": null}));
                         }
+                        ("GET", "/conversations/{peerId}/changes") => {
+                            assert_eq!(answer.body, json!({"changes": [], "next": null, "lastSeq": 0}));
+                        }
                         ("GET", "/unread") => assert_eq!(answer.body, json!({"total": 0, "messageIds": []})),
                         other => panic!("a route that this walk does not know: {other:?}"),
                     }
