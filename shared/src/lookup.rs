@@ -46,7 +46,7 @@ pub async fn believed(app: &App, id: MessageId) -> Result<Detail, ServerError> {
     if epoch.has_all_of(id) {
         return Ok(Detail::Message(message));
     }
-    let recall_time = match Box::pin(app.store.tombstones_among(&[id])).await {
+    let recall_time = match Box::pin(app.store.tombstones_among(message.conversation(), &[id])).await {
         Ok(mut tombstones) => tombstones.remove(&id),
         Err(error) if error.is_transient() => None,
         Err(error) => return Err(error),

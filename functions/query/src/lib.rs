@@ -44,7 +44,7 @@ pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGate
         return Ok(http::respond(changes::list(app, &event).await));
     }
     let began = Instant::now();
-    let page = query(app, &event).await;
+    let page = Box::pin(query(app, &event)).await;
     metrics::histogram!(metric::HISTORY_SECONDS).record(began.elapsed().as_secs_f64());
     Ok(http::respond(page))
 }

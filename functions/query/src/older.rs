@@ -73,6 +73,7 @@ impl Page<'_> {
     /// Adds what can be seen below `below`, reading at most `limit` ids of the list.
     async fn extend(&mut self, below: Option<MessageId>, limit: usize) -> Result<Reached, ServerError> {
         let cache = &self.app.cache;
+        let had = self.messages.len();
         let limit = limit.min(cache.conversation_size());
         let recent = cache.recent(self.conversation, Part::Before(below), limit).await?;
         let is_below = |id: &MessageId| below.is_none_or(|below| *id < below);
@@ -92,6 +93,7 @@ impl Page<'_> {
         for chunk in candidates.chunks(self.wanted) {
             let look = cache.look(self.caller, chunk).await?;
             if !recent.is_of(&look.epoch) {
+                self.messages.truncate(had);
                 return self.extend_unbelieved(below, &recent, look.epoch).await;
             }
             epoch = Some(look.epoch.clone());
@@ -114,6 +116,7 @@ impl Page<'_> {
             None => cache.epoch().await?,
         };
         if !recent.is_of(&epoch) {
+            self.messages.truncate(had);
             return self.extend_unbelieved(below, &recent, epoch).await;
         }
         let behind = [end_of_list, below].into_iter().flatten().min();

@@ -72,7 +72,7 @@ pub(crate) async fn not_recalled(
     conversation: ConversationId,
     pending: &[MessageId],
 ) -> Result<Vec<MessageId>, ServerError> {
-    let recalled = app.store.tombstones_among(pending).await?;
+    let recalled = app.store.tombstones_among(conversation, pending).await?;
     if !recalled.is_empty() {
         let recalls: Vec<Recall> = recalled
             .iter()

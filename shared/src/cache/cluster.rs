@@ -127,8 +127,12 @@ fn connect(client: &ClusterClient, timeout: Duration) -> ClusterConnection {
 
 /// A node that does not know the script gets it whole.
 async fn send_one(mut connection: ClusterConnection, step: &Step, by_hash: bool) -> RedisResult<Value> {
-    match connection.req_packed_command(&step.command(by_hash)).await {
-        Err(refusal) if is_no_script(&refusal) => connection.req_packed_command(&step.command(false)).await,
+    // A refusal may come as an error or as a value.
+    let answer = connection.req_packed_command(&step.command(by_hash)).await;
+    match answer.and_then(Value::extract_error) {
+        Err(refusal) if is_no_script(&refusal) => {
+            connection.req_packed_command(&step.command(false)).await.and_then(Value::extract_error)
+        }
         answer => answer,
     }
 }

@@ -78,7 +78,9 @@ impl Cache {
             step!("GET", keys::conversation_epoch(conversation)),
             pending,
         ];
-        let mut answers = self.redis.batch(ACTION, reads).await?.into_iter();
+        // The epoch follows: MySQL tells the generation meanwhile, if that is due.
+        let (answers, _) = tokio::join!(self.redis.batch(ACTION, reads), self.generation.present());
+        let mut answers = answers?.into_iter();
         let mut next = || answers.next().unwrap_or(::redis::Value::Nil);
         let listed: Vec<String> = typed(ACTION, next())?;
         Ok(Recent {

@@ -171,7 +171,7 @@ impl Cache {
     /// ([`Epoch::has_all_of`]), Redis may have forgotten its recall.
     pub async fn detail_in_epoch(&self, id: MessageId) -> Result<(Detail, Epoch), ServerError> {
         let (mut answers, epoch) =
-            self.in_epoch("cache.detail", vec![step!("GET", keys::detail(id))]).await?;
+            Box::pin(self.in_epoch("cache.detail", vec![step!("GET", keys::detail(id))])).await?;
         let detail = self.read_details(&[id], vec![answers.swap_remove(0)?]).await?.pop();
         Ok((detail.unwrap_or(Detail::Missing), epoch))
     }
@@ -193,7 +193,7 @@ impl Cache {
         let mut reads: Vec<Step> = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
         let assumed = self.generation.last_epoch();
         reads.push(deleted::among_step(user, ids, &assumed));
-        let (answers, epoch) = self.in_epoch(ACTION, reads).await?;
+        let (answers, epoch) = Box::pin(self.in_epoch(ACTION, reads)).await?;
         let mut answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut deleted = deleted::among(ids, answers.pop().unwrap_or(::redis::Value::Nil))?;
         deleted.complete &= assumed == epoch.name();

@@ -119,7 +119,7 @@ impl Generation {
     }
 
     /// The generation, at most 1 s old; while MySQL does not answer, the last one known.
-    async fn present(&self) -> u64 {
+    pub(super) async fn present(&self) -> u64 {
         let known = self.known();
         if self.is_fresh(known) || self.store.is_none() {
             return known.value.generation;
@@ -169,7 +169,7 @@ impl Cache {
 
     /// Reads the epoch. The round trip carries a write that changes nothing, so it fails if Redis refuses writes.
     pub async fn epoch(&self) -> Result<Epoch, ServerError> {
-        Ok(self.in_epoch("cache.epoch", Vec::new()).await?.1)
+        Ok(Box::pin(self.in_epoch("cache.epoch", Vec::new())).await?.1)
     }
 
     /// Runs reads and then reads the epoch, in one round trip (two in a cluster): the answers are of this epoch, or of a

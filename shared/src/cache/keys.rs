@@ -103,6 +103,7 @@ pub(super) fn type_of(key: &str) -> Option<&'static str> {
         "conv" => Some("list"),
         "unread" | "deleted" | "connections" => Some("set"),
         "pending" | "conv-pending" | "unread-pending" => Some("zset"),
+        "passed" => Some("hash"),
         "detail" | "cancel" | "lock" | "client" | "worker" | "resent" | "compensator" | "epoch"
         | "conv-epoch" | "unread-complete" | "connection" => Some("string"),
         _ => None,

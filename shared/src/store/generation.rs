@@ -9,7 +9,7 @@ use super::pool::scoped;
 use super::row::{LONGEST_LIST, message_id, push_ids};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
-use crate::id::MessageId;
+use crate::id::{ConversationId, MessageId};
 
 /// The one row of `cache_generation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,12 +81,15 @@ impl Store {
             .await
     }
 
-    /// Which of `ids` are recalled, as the writer has it, and when (ms since 1970 UTC); also those that are no rows yet.
+    /// Which of `ids`, messages of `conversation`, are recalled, as the writer has it, and when (ms since 1970 UTC); also
+    /// those that are no rows yet. A recall that names another conversation recalls nothing.
     #[tracing::instrument(name = "store.tombstones_among", skip_all, fields(ids = ids.len()))]
     pub async fn tombstones_among(
         &self,
+        conversation: ConversationId,
         ids: &[MessageId],
     ) -> Result<HashMap<MessageId, TimestampMs>, ServerError> {
+        let conversation = &conversation.to_string();
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -100,6 +103,8 @@ impl Store {
                              FROM message_recall WHERE message_id IN ",
                         );
                         push_ids(&mut query, ids);
+                        // Tombstones from before they had a conversation count for any.
+                        query.push(" AND conv_id IN ('', ").push_bind(conversation.as_str()).push(")");
                         let rows: Vec<(i64, TimestampMs)> =
                             query.build_query_as().fetch_all(&mut *connection).await?;
                         for (id, recall_time) in rows {
