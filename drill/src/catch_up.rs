@@ -330,7 +330,11 @@ impl Follower {
     /// Whether a change has appeared at or below a number after an answer said that all up to it were told.
     async fn check_late(&self, verdict: &mut Verdict) -> anyhow::Result<()> {
         let mut again = Self::new(&self.user, self.peer);
-        anyhow::ensure!(again.catch_up().await, "{}: all changes are not answered", self.name());
+        let start = Instant::now();
+        while !again.catch_up().await {
+            anyhow::ensure!(start.elapsed() < SETTLED_LIMIT, "{}: its changes are not answered", self.name());
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
         let all: Vec<&Change> = again.pages.iter().flat_map(|page| &page.changes).collect();
         for page in &self.pages {
             for change in all.iter().filter(|change| change.seq > page.after && change.seq <= page.up_to) {

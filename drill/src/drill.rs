@@ -157,7 +157,8 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
 
     let mut workload = Workload::begin(site, number, drill.seed, pace.patience)?;
     workload.ledger.book().forgetful = faults.forget();
-    let watchers = Watchers::prepare(site, watcher, &workload.ledger, pace.patience, drill.seed).await?;
+    let prepared = Watchers::prepare(site, watcher, &workload.ledger, pace.patience, drill.seed);
+    let watchers = Box::pin(prepared).await?;
     let followers = Box::pin(follow(&workload, &watchers)).await;
     let mut before = pace.before;
     for fault in &faults.0 {
@@ -190,14 +191,14 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     // What was asked before may be answered only by what is mended now.
     let (mended, seen) = tokio::join!(Box::pin(mend), watching);
     let (mended, (mut watchers, away)) = (mended?, seen??);
-    let answered = watchers.until_answered().await?;
+    let answered = Box::pin(watchers.until_answered()).await?;
     tokio::time::sleep(pace.after).await;
     workload.end().await?;
 
-    let settled = settle(site).await;
+    let settled = Box::pin(settle(site)).await;
     let settled_after = mended.elapsed();
     let book = workload.ledger.book().clone();
-    let mut verdict = judged(site, &book, &range).await?;
+    let mut verdict = Box::pin(judged(site, &book, &range)).await?;
     if let Err(error) = settled {
         verdict.other.push(error.to_string());
     }
@@ -212,8 +213,9 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     verdict
         .other
         .extend(site.dead_letters().await?.into_iter().skip(letters).map(|it| format!("dead letter: {it}")));
-    if book.glimpsed > 0 && !faults.touch_redis() {
-        verdict.other.push(format!("{} times a page showed what had been taken back", book.glimpsed));
+    let glimpsed = if faults.touch_redis() { book.glimpsed_late } else { book.glimpsed };
+    if glimpsed > 0 {
+        verdict.other.push(format!("{glimpsed} times a page showed what had been taken back"));
     }
     if book.unhidden > 0 {
         verdict.other.push(format!("{} times a page showed what its reader had deleted", book.unhidden));

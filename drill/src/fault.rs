@@ -365,6 +365,8 @@ impl Fault {
         matches!(
             self.0,
             What::Flush
+                | What::OlderMemory
+                | What::OlderRestart
                 | What::AllAway
                 | What::Kill(REDIS)
                 | What::Freeze(REDIS)

@@ -137,6 +137,19 @@ async fn read_positions(site: &Site, users: &Range<i64>) -> anyhow::Result<Posit
     Ok((positions, unshown))
 }
 
+/// Which of these messages' details go by themselves.
+pub(crate) async fn end_by_themselves(site: &Site, ids: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    let mut redis = site.redis().await?;
+    let mut ending = BTreeSet::new();
+    for id in ids {
+        let left_ms: i64 = redis.pttl(format!("msg:detail:{id}")).await?;
+        if left_ms > 0 {
+            ending.insert(id.clone());
+        }
+    }
+    Ok(ending)
+}
+
 /// What Redis has of these messages.
 pub(crate) async fn details(
     site: &Site,

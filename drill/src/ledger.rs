@@ -29,6 +29,8 @@ pub(crate) struct Book {
     pub(crate) failed: usize,
     /// Recalled before a page was asked for, and on it.
     pub(crate) glimpsed: usize,
+    /// Of those, recalled so long before that the consumer had time to read the RECALL event.
+    pub(crate) glimpsed_late: usize,
     /// Deleted by the reader before a page was asked for, and on it.
     pub(crate) unhidden: usize,
     /// Answers that no caller should get, and what is wrong with them.
@@ -50,7 +52,7 @@ pub(crate) struct Send {
 pub(crate) type Told = Option<Instant>;
 
 /// How long after a send its record may be on its way to MySQL, so that nobody knows a message which Redis has forgotten.
-const ON_ITS_WAY: Duration = Duration::from_secs(3);
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(3);
 
 impl Book {
     /// Whether a message may be unknown for a while: Kafka alone has it, since Redis was made to forget it.

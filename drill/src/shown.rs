@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hongyan_tests::{Answer, Caller};
@@ -12,6 +13,11 @@ use crate::site::{RUNTIMES, Site};
 
 /// How many pages one conversation of a drill can have at most.
 const MAX_PAGES: usize = 1_000;
+
+/// How long it may take until a question is answered with success.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What one user sees.
 #[derive(Debug, Default)]
@@ -54,7 +60,7 @@ async fn by(caller: &Caller, users: Range<i64>) -> anyhow::Result<Shown> {
         // The smallest id: all are newer.
         shown.on.insert(peer, walk(caller, peer, "after", Some("1".to_owned())).await?);
     }
-    let answer = ok(caller.try_request(http::Method::GET, "/unread", None).await)?;
+    let answer = answer(caller, "/unread").await?;
     let ids = answer.body["messageIds"].as_array().context("no ids")?;
     let ids = ids.iter().map(number).collect::<anyhow::Result<_>>()?;
     shown.unread = (answer.body["total"].as_u64().context("no total")?, ids);
@@ -76,7 +82,7 @@ async fn walk(
     for _ in 0..MAX_PAGES {
         let from = cursor.map_or_else(String::new, |cursor| format!("&{direction}={cursor}"));
         let path = format!("/conversations/{peer}/messages?limit=100{from}");
-        let page = ok(caller.try_request(http::Method::GET, &path, None).await)?;
+        let page = answer(caller, &path).await?;
         for message in page.body["messages"].as_array().context("no messages")? {
             all.push((number(&message["id"])?, message["content"].as_str().unwrap_or_default().to_owned()));
         }
@@ -92,10 +98,22 @@ fn number(id: &Value) -> anyhow::Result<i64> {
     id.as_str().and_then(|id| id.parse().ok()).with_context(|| format!("{id} is no id"))
 }
 
-fn ok(answer: Result<Answer, Box<dyn std::error::Error + Send + Sync>>) -> anyhow::Result<Answer> {
-    let answer = answer.map_err(|error| anyhow::anyhow!("no answer: {error}"))?;
-    if answer.status != 200 {
-        bail!("answered {} {}", answer.status, answer.text);
+/// Asks until there is an answer with success. A server that has just come back, or a busy machine, may take some tries:
+/// how many is no part of what is shown.
+async fn answer(caller: &Caller, path: &str) -> anyhow::Result<Answer> {
+    let start = Instant::now();
+    loop {
+        let asked = caller.try_request(http::Method::GET, path, None);
+        let reason = match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            Ok(Ok(answer)) if answer.status == 200 => return Ok(answer),
+            Ok(Ok(answer)) if answer.status != 503 => bail!("answered {} {}", answer.status, answer.text),
+            Ok(Ok(answer)) => format!("answered 503 {}", answer.text),
+            Ok(Err(error)) => format!("no answer: {error}"),
+            Err(_) => format!("no answer within {ANSWER_LIMIT:?}"),
+        };
+        if start.elapsed() > ANSWER_LIMIT {
+            bail!("{path} of {}: {reason}", caller.id);
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
     }
-    Ok(answer)
 }

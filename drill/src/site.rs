@@ -264,7 +264,7 @@ impl Site {
     pub(crate) async fn compensate_after(&self, ms: i64) -> anyhow::Result<()> {
         self.clock_offset.fetch_add(ms, Ordering::SeqCst);
         let event = hongyan_scheduled_compensator::EventBridgeEvent::default();
-        let summary = hongyan_scheduled_compensator::handle(&self.app, event).await;
+        let summary = Box::pin(hongyan_scheduled_compensator::handle(&self.app, event)).await;
         summary.map(drop).map_err(|error| anyhow::anyhow!("the compensator: {error}"))
     }
 

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
-use crate::ledger::{Ledger, Send, Told};
+use crate::ledger::{Ledger, ON_ITS_WAY, Send, Told};
 use crate::site::{RUNTIMES, Site};
 
 /// How often a send that was not answered with success is tried.
@@ -255,6 +255,7 @@ impl User {
         for id in ids.iter().map(ToString::to_string) {
             let recalled = book.recalls.get(&id).copied().flatten();
             book.glimpsed += usize::from(before(recalled));
+            book.glimpsed_late += usize::from(recalled.is_some_and(|told| told + ON_ITS_WAY < asked));
             let deleted = book.deletions.get(&(self.id(), id)).copied().flatten();
             book.unhidden += usize::from(before(deleted));
         }

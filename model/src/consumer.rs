@@ -84,7 +84,6 @@ fn insert(s: &mut State, i: usize, rules: &Rules) -> bool {
     if !s.inst[i].numbered {
         s.inst[i].base = s.last_seq;
     }
-    s.inst[i].epoch = s.generation;
     s.inst[i].phase = Phase::Inserted;
     true
 }
@@ -148,7 +147,6 @@ fn mark(s: &mut State, i: usize, rules: &Rules) {
                     Detail::Missing => s.inst[i].work[k] = Work::WrittenMissing,
                     d if d.recalled() && rules.third_check => s.inst[i].work[k] = Work::Undo,
                     _ => {
-                        // Its epoch stays: nobody has asked MySQL whether the message is recalled.
                         msg.detail = Detail::Persisted;
                         msg.pending_unread = false;
                     }
@@ -175,7 +173,7 @@ fn heal(s: &mut State, i: usize, rules: &Rules) {
         let offset = s.inst[i].start + small(k);
         if matches!(work, Work::Written | Work::WrittenMissing) {
             if work == Work::WrittenMissing {
-                put_back(s, m, s.inst[i].epoch, rules);
+                put_back(s, m, rules);
             }
             heal_list(s, m, rules);
             if s.msgs[m].unconfirmed == Unconfirmed::Send || !rules.guarded_pending_removal {
@@ -192,7 +190,6 @@ fn heal(s: &mut State, i: usize, rules: &Rules) {
             s.msgs[m].lock = None;
         }
     }
-    s.inst[i].epoch = 0;
     s.inst[i].phase = Phase::ToCommit;
 }
 

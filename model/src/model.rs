@@ -12,7 +12,6 @@ use crate::{client, compensator, consumer, conversation, query, recaller, redis,
 
 const FRESH: Message = Message {
     detail: Detail::Missing,
-    epoch: 0,
     flag: false,
     lock: None,
     unconfirmed: Unconfirmed::No,
@@ -24,6 +23,7 @@ const FRESH: Message = Message {
     tombstone: false,
     recall_seq: 0,
     unshown: false,
+    sent_in: 0,
     sender: Sender::New,
     old: false,
     by_redis: false,
@@ -107,7 +107,10 @@ impl Protocol {
             Recaller::MySqlNext => out.push(Action::RecallOpensTransaction(m)),
             Recaller::Open(..) => out.push(Action::RecallCommits(m)),
             Recaller::RaiseNext => out.push(Action::RecallRaisesGeneration(m)),
-            Recaller::WaitNext => out.push(Action::RecallHasWaited(m)),
+            // The second that the recaller waits outlasts everybody who holds an older row (an assumption).
+            Recaller::WaitNext if self.bounds.holders_outlive_stubs || !s.held(m) => {
+                out.push(Action::RecallHasWaited(m));
+            }
             _ => {}
         }
         if matches!(msg.recaller, Recaller::MySqlNext | Recaller::RaiseNext) && left.mysql_refusals > 0 {
@@ -238,6 +241,7 @@ impl Model for Protocol {
             position: 0,
             generation: 0,
             known: [None; 2],
+            believed_in: Some(0),
             refuses: false,
             demoted: None,
             inst: [IDLE; 2],
@@ -361,11 +365,11 @@ impl Protocol {
             Action::RedisTakesWritesAgain => s.refuses = false,
             Action::RedisFailsOver => {
                 s.budget.failovers -= 1;
-                s.demoted = Some([0, 1].map(|m: usize| (s.msgs[m].detail, s.msgs[m].epoch)));
+                s.demoted = Some([0, 1].map(|m: usize| s.msgs[m].detail));
                 conversation::excuse_recalls_without_tombstone(s);
             }
             Action::ProcessFindsPrimary => s.demoted = None,
-            Action::DetailExpires(m) => s.msgs[m].write_detail(Detail::Missing, 0),
+            Action::DetailExpires(m) => s.msgs[m].detail = Detail::Missing,
             Action::FlagExpires(m) => s.msgs[m].flag = false,
             Action::ListEvicted => {
                 s.budget.list_evictions -= 1;

@@ -63,7 +63,10 @@ fn no_loss(_: &Protocol, s: &State) -> bool {
 fn recall_wins_now(p: &Protocol, s: &State) -> bool {
     !s.shown
         && s.msgs.iter().all(|m| {
-            let believed = m.detail.live() && m.epoch == s.generation;
+            // By a look-up, or by a page.
+            let in_epoch =
+                m.sent_in == s.generation || ((m.listed || m.indexed) && s.believed_in == Some(s.generation));
+            let believed = m.detail.live() && in_epoch;
             let shows = believed || (m.listed && !p.rules.list_of_ids);
             m.recaller != Recaller::Ok || m.blind != Blind::No || !shows
         })

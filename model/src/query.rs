@@ -1,7 +1,7 @@
 //! A query: the newest page of the conversation, from Redis and MySQL, and what it puts back into Redis.
 
 use crate::protocol::Protocol;
-use crate::redis::{drop_list, put_back};
+use crate::redis::{confirm, drop_list, put_back};
 use crate::rules::Rules;
 use crate::state::{
     Blind, Detail, Must, NO_QUERY, Query, QueryPhase, Recaller, Row, Seen, Sender, State, small,
@@ -64,10 +64,10 @@ fn refused(s: &State) -> bool {
     s.refuses || (s.demoted.is_some() && s.query.process == 1)
 }
 
-fn detail(s: &State, m: usize) -> (Detail, u8) {
+fn detail(s: &State, m: usize) -> Detail {
     match s.demoted {
         Some(details) if s.query.process == 1 => details[m],
-        _ => (s.msgs[m].detail, s.msgs[m].epoch),
+        _ => s.msgs[m].detail,
     }
 }
 
@@ -81,12 +81,15 @@ fn read_redis(s: &mut State, rules: &Rules) {
         s.query.away = true;
         return;
     }
+    s.query.believed = s.believed_in == Some(s.query.generation) || !rules.old_epoch_checked;
     s.query.listed = [0, 1].map(|m: usize| s.msgs[m].listed);
     s.query.seen = [0, 1].map(|m| match detail(s, m) {
-        (Detail::Missing, _) => Seen::Nothing,
-        (Detail::Recalled | Detail::Confirmed, _) => Seen::Recalled,
-        (_, epoch) if epoch == s.query.generation || !rules.old_epoch_checked => Seen::Believed,
-        _ => Seen::Doubted,
+        Detail::Missing => Seen::Nothing,
+        Detail::Recalled | Detail::Confirmed => Seen::Recalled,
+        Detail::Pending | Detail::Persisted => {
+            let same_epoch = s.msgs[m].sent_in == s.query.generation;
+            if same_epoch || !rules.old_epoch_checked { Seen::Believed } else { Seen::Doubted }
+        }
     });
 }
 
@@ -99,17 +102,36 @@ fn read_rows(s: &mut State, rules: &Rules) {
     s.query.phase = QueryPhase::ReadRows;
 }
 
-/// The query would show `m` to anybody who asks for it.
-fn shows(s: &State, m: usize) -> bool {
+/// The row of `m` can be shown: nothing in Redis says that the message is recalled.
+fn row_shows(s: &State, m: usize) -> bool {
     let q = &s.query;
-    if q.away {
-        return q.rows[m];
-    }
+    q.rows[m] && (q.away || (q.seen[m] != Seen::Recalled && !detail(s, m).recalled()))
+}
+
+/// A look-up of `m` by its id shows the message.
+fn look_up_shows(s: &State, m: usize) -> bool {
+    let q = &s.query;
     match q.seen[m] {
+        _ if q.away => q.rows[m],
         Seen::Recalled => false,
         Seen::Believed => true,
         Seen::Doubted => !q.gone[m],
-        Seen::Nothing => q.rows[m] && !detail(s, m).0.recalled(),
+        Seen::Nothing => row_shows(s, m),
+    }
+}
+
+/// The page shows `m`: from the list, from the index of what is pending, or from MySQL.
+fn page_shows(s: &State, m: usize) -> bool {
+    let q = &s.query;
+    let live = matches!(q.seen[m], Seen::Believed | Seen::Doubted);
+    if q.away {
+        q.rows[m]
+    } else if q.believed {
+        let behind_the_list = q.tail().is_none_or(|tail| m < tail);
+        let from_redis = (q.listed[m] || q.indexed[m]) && (live || row_shows(s, m));
+        from_redis || (behind_the_list && row_shows(s, m))
+    } else {
+        (q.indexed[m] && live && !q.gone[m]) || row_shows(s, m)
     }
 }
 
@@ -120,63 +142,73 @@ fn answer(s: &mut State, rules: &Rules) {
         s.query.phase = QueryPhase::ReadRedis;
         return;
     }
-    let tail = s.query.tail();
     for m in 0..2 {
         let (q, msg) = (&s.query, &s.msgs[m]);
-        let (shows, must) = (shows(s, m), q.must[m]);
-        let behind_the_list = q.rows[m] && tail.is_none_or(|tail| m < tail);
-        let on_the_page = shows && (q.away || q.indexed[m] || q.listed[m] || behind_the_list);
-        let expected = match must {
+        let on_the_page = page_shows(s, m);
+        let expected = match q.must[m] {
             Must::No => false,
             Must::InRedis => !q.away,
             Must::InMySql => true,
         };
-        let forbidden = shows && q.after_recall[m] && msg.blind == Blind::No;
+        let forbidden = q.after_recall[m] && msg.blind == Blind::No;
+        let shown = forbidden && (on_the_page || look_up_shows(s, m));
         let left_out = expected && msg.recaller == Recaller::Idle && !on_the_page;
-        s.shown |= forbidden;
+        s.shown |= shown;
         s.left_out |= left_out;
     }
     for m in 0..2 {
-        s.query.rows[m] &= s.query.seen[m] != Seen::Recalled && !s.msgs[m].detail.recalled();
+        s.query.rows[m] = row_shows(s, m);
     }
-    if s.query.away || s.query.rows == [false; 2] {
+    let nothing_to_do = s.query.believed && s.query.rows == [false; 2];
+    if s.query.away || nothing_to_do {
         s.query = NO_QUERY;
     } else {
         s.query.phase = QueryPhase::Answered;
     }
 }
 
-/// Details are put back where they are missing, and rows are appended behind the list if its end is still the same.
+/// Details are put back where they are missing. A list that is believed gets the rows behind its end, if the end is still
+/// the same. A list that is not believed is replaced by the rows, if it is still the same, once Redis knows of each
+/// pending message that MySQL says is recalled.
 fn put_back_and_refill(s: &mut State, rules: &Rules) {
     if refused(s) {
         s.query = NO_QUERY;
         return;
     }
-    let (tail, generation) = (s.query.tail(), s.query.generation);
-    let end_is_the_same = s.tail() == tail;
+    let (q, listed) = (s.query, [0, 1].map(|m: usize| s.msgs[m].listed));
+    let unchanged = if q.believed { s.tail() == q.tail() } else { listed == q.listed };
     for m in 0..2 {
-        if s.query.rows[m] {
-            put_back(s, m, generation, rules);
-            if end_is_the_same && tail.is_none_or(|tail| m < tail) {
-                s.msgs[m].listed = true;
-                s.query.appended[m] = true;
-            }
+        if q.rows[m] {
+            put_back(s, m, rules);
         }
+        if !q.believed && q.indexed[m] && q.gone[m] {
+            confirm(s, m, rules);
+        }
+        let behind_the_list = !q.believed || q.tail().is_none_or(|tail| m < tail);
+        s.query.appended[m] = unchanged && q.rows[m] && behind_the_list;
+        s.msgs[m].listed = s.query.appended[m] || (s.msgs[m].listed && (q.believed || !unchanged));
     }
-    if s.query.appended == [false; 2] || !rules.refill_checked {
+    if !unchanged || (q.believed && s.query.appended == [false; 2]) {
         s.query = NO_QUERY;
-    } else {
+    } else if rules.refill_checked {
         s.query.phase = QueryPhase::Refilled;
+    } else {
+        s.believed_in = Some(q.generation);
+        s.query = NO_QUERY;
     }
 }
 
-/// MySQL is read again: a row that the refilled stretch lacks drops the list. If Redis refuses the drop, the list's TTL
-/// of 10 s does it.
+/// MySQL is read again. A row that the refilled stretch lacks drops the list; else the list is believed in this epoch. If
+/// Redis refuses, the list's TTL of 10 s drops it.
 fn check_refill(s: &mut State) {
-    let end = s.query.tail().unwrap_or(2);
-    let oldest = s.query.appended.iter().position(|appended| *appended).unwrap_or(end);
-    if (oldest..end).any(|m| s.msgs[m].row == Row::Live && !s.query.appended[m]) {
+    let q = s.query;
+    let end = if q.believed { q.tail().unwrap_or(2) } else { 2 };
+    let oldest = q.appended.iter().position(|appended| *appended).unwrap_or(0);
+    let lacks = (oldest..end).any(|m| s.msgs[m].row == Row::Live && !q.appended[m]);
+    if lacks || refused(s) {
         drop_list(s);
+    } else {
+        s.believed_in = Some(q.generation);
     }
     s.query = NO_QUERY;
 }

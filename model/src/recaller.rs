@@ -75,12 +75,12 @@ fn mark(s: &mut State, m: usize, rules: &Rules) {
         msg.unconfirmed = Unconfirmed::Recall;
     }
     match msg.detail {
-        Detail::Missing if rules.recall_stub => msg.write_detail(Detail::Recalled, 0),
+        Detail::Missing if rules.recall_stub => msg.detail = Detail::Recalled,
         Detail::Pending | Detail::Persisted => {
             if msg.detail == Detail::Pending && !rules.recall_event_when_pending {
                 msg.recaller = Recaller::MySqlNext;
             }
-            msg.write_detail(Detail::Recalled, 0);
+            msg.detail = Detail::Recalled;
         }
         Detail::Missing | Detail::Recalled | Detail::Confirmed => {}
     }

@@ -7,7 +7,7 @@ use crate::state::{Blind, Detail, Must, Recaller, Sender, State, Unconfirmed};
 pub(crate) fn confirm(s: &mut State, m: usize, rules: &Rules) {
     let msg = &mut s.msgs[m];
     if msg.detail != Detail::Missing || rules.recall_stub {
-        msg.write_detail(Detail::Confirmed, 0);
+        msg.detail = Detail::Confirmed;
     }
     msg.indexed = false;
     msg.pending_unread = false;
@@ -16,11 +16,15 @@ pub(crate) fn confirm(s: &mut State, m: usize, rules: &Rules) {
     }
 }
 
-/// Writes a detail from a row that was read earlier, by a process that knew `epoch` before it read the row.
-pub(crate) fn put_back(s: &mut State, m: usize, epoch: u8, rules: &Rules) {
-    if s.msgs[m].detail == Detail::Missing || !rules.put_back_nx {
-        let epoch = if rules.epoch_before_row { epoch } else { s.generation };
-        s.msgs[m].write_detail(Detail::Persisted, epoch);
+/// Writes a detail from a row that was read earlier.
+pub(crate) fn put_back(s: &mut State, m: usize, rules: &Rules) {
+    let present = s.generation;
+    let msg = &mut s.msgs[m];
+    if msg.detail == Detail::Missing || !rules.put_back_nx {
+        msg.detail = Detail::Persisted;
+        if !rules.epoch_of_the_send {
+            msg.sent_in = present;
+        }
     }
 }
 
@@ -67,7 +71,7 @@ pub(crate) fn loses_all(s: &mut State, bounds: &Bounds) {
             msg.recaller = Recaller::Dead;
             s.query.after_recall[m] = false;
         }
-        msg.write_detail(Detail::Missing, 0);
+        msg.detail = Detail::Missing;
         msg.flag = false;
         msg.lock = None;
         msg.unconfirmed = Unconfirmed::No;
@@ -76,6 +80,7 @@ pub(crate) fn loses_all(s: &mut State, bounds: &Bounds) {
         msg.pending_unread = false;
         msg.by_redis = false;
     }
+    s.believed_in = None;
     s.query.must = [Must::No; 2];
 }
 

@@ -54,10 +54,10 @@ pub struct Rules {
     pub generation_raised: bool,
     /// That 200 waits until no process believes the previous generation any more.
     pub generation_waited: bool,
-    /// A live detail of an older generation is checked against MySQL; off: it is believed.
+    /// A live detail of a message that was sent in an older generation is checked against MySQL; off: it is believed.
     pub old_epoch_checked: bool,
-    /// A detail that is put back carries the generation known before its row was read; off: the present one.
-    pub epoch_before_row: bool,
+    /// A detail belongs to the epoch in which its message was sent; off: to that in which it was put back.
+    pub epoch_of_the_send: bool,
     /// The ids of a conversation that are not rows yet are indexed, and a page reads that index.
     pub pending_index: bool,
     /// A page reads the index before the list; off: after it.
@@ -110,7 +110,7 @@ impl Default for Rules {
             generation_raised: true,
             generation_waited: true,
             old_epoch_checked: true,
-            epoch_before_row: true,
+            epoch_of_the_send: true,
             pending_index: true,
             index_before_list: true,
             refill_checked: true,
@@ -164,7 +164,8 @@ pub struct Bounds {
     pub slow_sender: bool,
     /// The compensator starts a run only when the consumer has read all there is; off: at any moment.
     pub patient_compensator: bool,
-    /// A TTL may run out, and Redis lose all, even while somebody still holds a row read before a recall.
+    /// A TTL may run out, Redis lose all, and the wait of a recall past Redis end, even while somebody still holds a row
+    /// read before the recall.
     pub holders_outlive_stubs: bool,
 }
 

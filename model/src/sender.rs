@@ -9,10 +9,11 @@ pub(crate) fn send_to_redis(s: &mut State, m: usize, answer: RedisAnswer, rules:
     if answer != RedisAnswer::Ok && !s.refuses {
         s.budget.redis_refusals -= 1;
     }
+    s.msgs[m].sent_in = s.generation;
     if answer != RedisAnswer::Refused {
-        let (generation, receiver_reads) = (s.generation, s.position > 0 || s.budget.reads > 0);
+        let receiver_reads = s.position > 0 || s.budget.reads > 0;
         let msg = &mut s.msgs[m];
-        msg.write_detail(Detail::Pending, generation);
+        msg.detail = Detail::Pending;
         msg.unconfirmed = Unconfirmed::Send;
         msg.pending_unread = receiver_reads;
     }

@@ -155,8 +155,6 @@ pub enum View {
 pub struct Message {
     /// Redis: detail.
     pub detail: Detail,
-    /// Redis: the generation known to the process that wrote the detail; 0 unless the detail is live.
-    pub epoch: u8,
     /// Redis: `msg:cancel:{id}`.
     pub flag: bool,
     /// Redis: `msg:lock:{id}`, the offset of the record that holds it.
@@ -179,6 +177,8 @@ pub struct Message {
     pub recall_seq: u8,
     /// MySQL: an unread entry of its own, whatever the read position says.
     pub unshown: bool,
+    /// The generation in which it was sent: its id tells, so no write to Redis can make it younger.
+    pub sent_in: u8,
     /// Its sender.
     pub sender: Sender,
     /// Its sender is older than 2 s: a younger message has become a row meanwhile.
@@ -214,11 +214,6 @@ impl Message {
     #[must_use]
     pub fn visible(&self) -> bool {
         self.detail.live() || self.row == Row::Live
-    }
-    /// Sets the detail, written by a process that knows `epoch`.
-    pub fn write_detail(&mut self, detail: Detail, epoch: u8) {
-        self.detail = detail;
-        self.epoch = if detail.live() { epoch } else { 0 };
     }
 }
 
@@ -291,8 +286,6 @@ pub struct Instance {
     pub base: u8,
     /// `base` was read before the conversation was locked (a mutant).
     pub numbered: bool,
-    /// The generation it knew before it wrote its rows.
-    pub epoch: u8,
     /// Its partition was given to the other instance.
     pub zombie: bool,
 }
@@ -306,7 +299,6 @@ pub const IDLE: Instance = Instance {
     late: [false, false],
     base: 0,
     numbered: false,
-    epoch: 0,
     zombie: false,
 };
 
@@ -357,9 +349,9 @@ pub enum Seen {
     Nothing,
     /// Recalled.
     Recalled,
-    /// A live detail of the generation that the query knows.
+    /// A live detail of a message that was sent in the generation that the query knows.
     Believed,
-    /// A live detail of another generation.
+    /// A live detail of a message that was sent in another generation.
     Doubted,
 }
 
@@ -385,6 +377,8 @@ pub struct Query {
     pub generation: u8,
     /// Redis is away for it: MySQL alone answers.
     pub away: bool,
+    /// The conversation was compared with MySQL in the present epoch.
+    pub believed: bool,
     /// The recall was answered 200 before it began, and no exception was in force.
     pub after_recall: [bool; 2],
     /// Why the page must have the message.
@@ -399,7 +393,7 @@ pub struct Query {
     pub rows: [bool; 2],
     /// Messages that MySQL says are recalled.
     pub gone: [bool; 2],
-    /// Ids it appended to the list.
+    /// Ids it put into the list.
     pub appended: [bool; 2],
 }
 
@@ -409,6 +403,7 @@ pub const NO_QUERY: Query = Query {
     process: 0,
     generation: 0,
     away: false,
+    believed: false,
     after_recall: [false; 2],
     must: [Must::No; 2],
     seen: [Seen::Nothing; 2],
@@ -491,10 +486,12 @@ pub struct State {
     pub generation: u8,
     /// The generation that each process believes to be the present one; `None`: its knowledge has expired.
     pub known: [Option<u8>; 2],
+    /// Redis: the epoch in which the list was compared with MySQL; pages believe the conversation only in that epoch.
+    pub believed_in: Option<u8>,
     /// Redis answers reads and refuses writes.
     pub refuses: bool,
-    /// The details, with their epochs, that the demoted server has; the second process reads from it.
-    pub demoted: Option<[(Detail, u8); 2]>,
+    /// The details that the demoted server has; the second process reads from it.
+    pub demoted: Option<[Detail; 2]>,
     /// The consumer instances.
     pub inst: [Instance; 2],
     /// The instance that owns the partition.

@@ -4,11 +4,13 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+use hongyan_model::action::{KafkaAnswer, RedisAnswer};
 use hongyan_model::properties::{
     COMPLETE, GAPLESS, NEVER_TWICE, NO_BACKLOG, NO_LOSS, ON_EVERY_PAGE, ONE_NUMBER, RECALL_WINS_END,
     RECALL_WINS_NOW, STORES_AGREE, TRUE_VIEW, UNREAD,
 };
-use hongyan_model::{Bounds, LateUnread, Protocol, Rules};
+use hongyan_model::state::{Phase, QueryPhase, State};
+use hongyan_model::{Action, Bounds, LateUnread, Protocol, Rules};
 use stateright::{Checker, HasDiscoveries, Model};
 
 fn broken(rules: Rules, bounds: Bounds, property: &'static str) {
@@ -206,9 +208,9 @@ fn details_of_an_older_generation_are_believed() {
 }
 
 #[test]
-fn a_detail_is_put_back_with_a_younger_epoch_than_its_row() {
+fn a_detail_that_is_put_back_belongs_to_the_present_epoch() {
     let bounds = Bounds { redis_refusals: 3, ..calm() };
-    caught(|r| r.epoch_before_row = false, bounds, RECALL_WINS_NOW);
+    caught(|r| r.epoch_of_the_send = false, bounds, RECALL_WINS_NOW);
 }
 
 // Pages and lists.
@@ -254,7 +256,7 @@ fn a_late_message_that_redis_knows_counts_as_read() {
     caught(|r| r.late_unread = LateUnread::Unknown, late(), UNREAD);
 }
 
-// An assumption the promises rest on: without it they do not hold.
+// Two assumptions the promises rest on: without them they do not hold.
 
 #[test]
 fn a_recalled_stub_has_to_outlive_everybody_who_holds_an_older_row() {
@@ -262,4 +264,55 @@ fn a_recalled_stub_has_to_outlive_everybody_who_holds_an_older_row() {
     broken(Rules::default(), expires, RECALL_WINS_NOW);
     let lost = Bounds { redis_losses: 1, queries: 1, holders_outlive_stubs: true, ..calm() };
     broken(Rules::default(), lost, RECALL_WINS_NOW);
+}
+
+/// Takes one step after the other; a consumer's step is that of its phase.
+fn run(protocol: &Protocol, steps: &[Action]) -> State {
+    let mut state = protocol.init_states().remove(0);
+    for &step in steps {
+        let mut possible = Vec::new();
+        protocol.actions(&state, &mut possible);
+        assert!(possible.contains(&step), "{step:?} is not possible; possible are {possible:?}");
+        let next = protocol.next_state(&state, step);
+        assert!(next.is_some(), "{step:?} has to wait");
+        state = next.unwrap_or(state);
+    }
+    state
+}
+
+/// The consumer has committed the row of a message that Kafka alone accepted, and sleeps. The recall past Redis is
+/// answered, a page makes the list anew, and the consumer then puts the message back.
+#[test]
+fn the_wait_of_a_recall_past_redis_has_to_outlast_everybody_who_holds_an_older_row() {
+    let persist = [Phase::Checked, Phase::ToPersist, Phase::Inserted].map(|p| Action::ConsumerStep(0, p));
+    let mark = [Phase::ToMark, Phase::ToHeal].map(|p| Action::ConsumerStep(0, p));
+    let steps = [
+        &[Action::SendToRedis(0, RedisAnswer::Ok), Action::SendToKafka(0, KafkaAnswer::Ok)][..],
+        &[Action::ConsumerReads(0, 1)],
+        &persist,
+        &mark,
+        &[Action::ConsumerStep(0, Phase::ToCommit)],
+        &[Action::SendToRedis(1, RedisAnswer::Refused), Action::SendToKafka(1, KafkaAnswer::Ok)],
+        &[Action::ConsumerReads(0, 1)],
+        &persist,
+        &[Action::RecallFindsRedisAway(1), Action::RecallProduces(1, KafkaAnswer::Ok)],
+        &[Action::RecallOpensTransaction(1), Action::RecallCommits(1)],
+        &[Action::RecallRaisesGeneration(1), Action::RecallHasWaited(1), Action::QueryBegins(0)],
+        &[QueryPhase::ReadRedis, QueryPhase::ReadRows, QueryPhase::Answered, QueryPhase::Refilled]
+            .map(Action::QueryStep),
+        &mark,
+    ]
+    .concat();
+    let bounds = Bounds {
+        messages: 2,
+        recalls: 2,
+        redis_refusals: 2,
+        queries: 1,
+        holders_outlive_stubs: true,
+        ..calm()
+    };
+    let protocol = Protocol { rules: Rules::default(), bounds };
+    let state = run(&protocol, &steps);
+    let holds = (protocol.property(RECALL_WINS_NOW).condition)(&protocol, &state);
+    assert!(!holds, "a page that begins now shows the message");
 }

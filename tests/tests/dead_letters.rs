@@ -12,7 +12,9 @@ use hongyan::queue::{DeadLetter, Queue};
 use hongyan_local::dlq::{self, Filter, RedriveOptions};
 use hongyan_tests::TestApp;
 use hongyan_tests::app::eventually;
-use hongyan_tests::kafka::{own_topics, persist, reader, servers};
+use hongyan_tests::kafka::{
+    create_topic, delete_topic, own_topics, persist, reader, servers, set_max_message_bytes,
+};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
@@ -191,4 +193,43 @@ async fn a_letter_that_does_not_say_where_it_came_from_is_refused() {
     queue.dead_letter(lost).await.unwrap();
     let answer = dlq::redrive(&config, RedriveOptions::default()).await.unwrap();
     assert_eq!((answer.sent, answer.refused.len()), (0, 1), "{answer}");
+}
+
+/// A letter that its topic is too small for keeps nobody back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_kafka_refuses_stays_and_those_behind_it_go_back() {
+    let config = own_topics(&servers().await, 10).await;
+    let queue = Queue::new(&config).unwrap();
+    let large: Vec<u8> = rand::random_iter().take(5_000).collect();
+    queue.dead_letter(letter(&config, 4, 1, large, "too large")).await.unwrap();
+    queue.dead_letter(letter(&config, 4, 3, event(3), "good")).await.unwrap();
+    set_max_message_bytes(&config, &config.topic, 1_500).await;
+    let all =
+        || RedriveOptions { filter: Filter { redriven: true, ..Filter::default() }, ..Default::default() };
+    eventually("the topic has its new limit", WAIT, async || {
+        let redriven = dlq::redrive(&config, all()).await.unwrap();
+        assert!(redriven.interrupted.is_none(), "{redriven}");
+        redriven.refused.len() == 1
+    })
+    .await;
+    assert_eq!(dlq::redrive(&config, all()).await.unwrap().sent, 1);
+}
+
+/// What was sent back of the letters that are gone says nothing of the new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_a_topic_that_was_made_anew_are_new() {
+    let config = own_topics(&servers().await, 10).await;
+    let queue = Queue::new(&config).unwrap();
+    for id in 1..=3 {
+        queue.dead_letter(letter(&config, 4, id, event(id), "old")).await.unwrap();
+    }
+    assert_eq!(dlq::redrive(&config, RedriveOptions::default()).await.unwrap().sent, 3);
+    let dead = KafkaConfig { topic: config.dead_letter_topic.clone(), ..config.clone() };
+    delete_topic(&dead).await;
+    create_topic(&dead, &dead.topic, 1).await;
+    queue.dead_letter(letter(&config, 4, 9, event(9), "new")).await.unwrap();
+    let letters = dlq::list(&config, Filter::default()).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert!(!letters[0].redriven);
+    assert_eq!(dlq::redrive(&config, RedriveOptions::default()).await.unwrap().sent, 1);
 }

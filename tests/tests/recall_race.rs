@@ -78,7 +78,10 @@ async fn a_recall_between_the_second_check_and_the_write_is_undone_by_the_write(
     let locked = persist::lock(race.test.app(), vec![race.write.clone()]).await.unwrap();
     race.recall().await;
     let written = persist::write(race.test.app(), locked.clear).await.unwrap();
-    assert!(matches!(written[0].1.persisted, Persisted::Recalled { .. }), "the write met the tombstone: {written:?}");
+    assert!(
+        matches!(written[0].1.persisted, Persisted::Recalled { .. }),
+        "the write met the tombstone: {written:?}"
+    );
     let row = race.test.row(&race.id).await.unwrap();
     assert_eq!((row.status, row.content.as_str()), (0, ""), "and undid itself");
     race.ends_recalled().await;
@@ -138,7 +141,11 @@ async fn the_lock_lets_the_same_record_pass_and_no_other() {
     let app = race.test.app();
     let record = |holder: &str| [(race.write.message.id, holder.to_owned())];
     assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear { was_shown: true }]);
-    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear { was_shown: true }], "redelivered");
+    assert_eq!(
+        app.cache.lock_and_check(&record("t/0/7")).await.unwrap(),
+        [Check::Clear { was_shown: true }],
+        "redelivered"
+    );
     assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Taken], "another record");
     app.cache.unlock(&record("t/0/9")).await.unwrap();
     assert_eq!(

@@ -84,7 +84,7 @@ impl Record {
         Self {
             group: group.to_owned(),
             topic: record.topic.unwrap_or_else(|| topic.to_owned()),
-            partition: record.partition.or_else(|| partition.parse().ok()).unwrap_or(UNKNOWN.into()),
+            partition: record.partition.or_else(|| partition.parse().ok()).unwrap_or(UNKNOWN),
             offset: record.offset.unwrap_or(UNKNOWN.into()),
             key: record.key,
             value: record.value,
@@ -110,7 +110,8 @@ impl Record {
 }
 
 impl Content {
-    fn parse(value: &[u8]) -> Self {
+    /// What a record with this value says.
+    pub fn parse(value: &[u8]) -> Self {
         match MessageEvent::parse(value) {
             Ok(MessageEvent::Persist { data }) => Self::of_message(data),
             Ok(MessageEvent::Recall(recall)) => {

@@ -1,6 +1,7 @@
 //! One shard of the pending set: that of one partition of the topic.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use hongyan::app::App;
 use hongyan::cache::detail::Detail;
@@ -23,6 +24,9 @@ const NO_HOLDER: &str = "compensator";
 
 /// How long after a message was sent again it may be once more, at the earliest.
 const RESEND_AFTER_MS: TimestampMs = 5 * 60 * 1_000;
+
+/// How long Kafka may take to acknowledge one message that is sent again: a run must have ended before the next.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What is due in this partition, oldest first.
 pub(crate) async fn due(app: &App, partition: u16, until: TimestampMs) -> Result<Vec<Pending>, ServerError> {
@@ -255,11 +259,11 @@ async fn send_again(
     let id = message.id;
     app.cache.note_resent(id, now).await?;
     let event = MessageEvent::Persist { data: message };
-    let sent = app.queue.send(&event, app.kafka_delivery_timeout).await;
+    let sent = app.queue.send(&event, app.kafka_delivery_timeout.min(LONGEST_WAIT)).await;
     match sent {
         Ok(()) => {
             tracing::warn!(message_id = %id, "compensate: the message was lost on its way to MySQL; sent again");
-            return Ok(Sent::ByKafka);
+            Ok(Sent::ByKafka)
         }
         Err(error) if error.retry == Retry::Permanent => {
             if without_kafka(app, partition, &event, &error).await {

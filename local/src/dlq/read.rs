@@ -51,11 +51,12 @@ impl Reader {
             first_answer(&consumer, events, TIMEOUT, |limit| group_offsets(&consumer, &asked, limit))?;
         for (place, (start, end)) in committed.elements().iter().zip(bounds) {
             let partition = place.partition();
-            let before = match place.offset() {
-                Offset::Offset(offset) => offset.max(start),
-                _ => start,
+            let remembered = match place.offset() {
+                Offset::Offset(offset) if offset <= end => Done::new(offset.max(start), place.metadata()),
+                // Nothing yet, or of a topic that is gone: the one of this name was made anew.
+                _ => Done::new(start, ""),
             };
-            done.insert(partition, Done::new(before, place.metadata()));
+            done.insert(partition, remembered);
             if start < end {
                 ends.insert(partition, end);
                 starts.add_partition_offset(&topic, partition, Offset::Offset(start))?;

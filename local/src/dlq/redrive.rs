@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use hongyan::config::KafkaConfig;
 use hongyan::error::ServerError;
-use hongyan::event::MessageEvent;
 use hongyan::queue::client::{ClientEvents, client_config, refused};
-use hongyan::queue::error::kafka_error;
+use hongyan::queue::error::{is_permanent, kafka_error};
 use hongyan::store::{Persisted, Store};
+use hongyan_kafka_consumer::batch::Content;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::runtime::Handle;
@@ -125,11 +125,21 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
                 redriven.sent += 1;
                 continue;
             }
-            let sent = runtime.block_on(send(&producer, &config.dead_letter_topic, &letter)).and_then(|()| {
-                redriven.sent += 1;
-                reader.remember(&letter)
-            });
-            if let Err(error) = sent {
+            match runtime.block_on(send(&producer, &config.dead_letter_topic, &letter)) {
+                Ok(()) => redriven.sent += 1,
+                // Too large for its topic: it would be each time again, and others are not.
+                Err(error) if is_permanent(&error) => {
+                    let Letter { partition, offset, .. } = letter;
+                    let reason = format!("Kafka refuses it where it came from: {error}");
+                    redriven.refused.push(Refused { partition, offset, reason });
+                    continue;
+                }
+                Err(error) => {
+                    redriven.interrupted = Some(kafka_error(ACTION, error));
+                    break;
+                }
+            }
+            if let Err(error) = reader.remember(&letter) {
                 redriven.interrupted = Some(kafka_error(ACTION, error));
                 break;
             }
@@ -156,11 +166,11 @@ fn judge(letter: &Letter, can_remember: bool) -> Result<(), String> {
 /// Why the letter would break again, if it would.
 async fn examine(letter: &Letter, store: &Store) -> Result<Option<String>, ServerError> {
     let again = |reason: String| Ok(Some(format!("would break again: {reason}")));
-    let message = match letter.value.as_deref().map(MessageEvent::parse) {
+    let message = match letter.value.as_deref().map(Content::parse) {
         None => return again("it has no value".to_owned()),
-        Some(Err(error)) => return again(error.to_string()),
-        Some(Ok(MessageEvent::Recall(_))) => return Ok(None),
-        Some(Ok(MessageEvent::Persist { data })) => data,
+        Some(Content::Broken(reason)) => return again(reason),
+        Some(Content::Recall(_) | Content::HeldUp) => return Ok(None),
+        Some(Content::Persist(message)) => *message,
     };
     match store.try_persist(std::slice::from_ref(&message)).await?.pop() {
         Some(Persisted::Refused { reason }) => again(format!("MySQL refuses the row: {reason}")),

@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for KafkaEvent {
         let fields = Fields::<Box<RawValue>>::deserialize(deserializer)?;
         let mut event = Self { source: fields.text("eventSource"), ..Self::default() };
         // Records that are no object are none: an event without records is refused by name.
-        let groups = fields.last("records").and_then(|records| read::<Fields<&RawValue>>(records));
+        let groups = fields.last("records").and_then(read::<Fields<&RawValue>>);
         for (group, records) in groups.into_iter().flat_map(|groups| groups.0) {
             event.records.entry(group).or_default().extend(records_of(records));
         }

@@ -42,6 +42,11 @@ fn retry(error: &KafkaError) -> Retry {
     }
 }
 
+/// Whether it is the record's own fault, and will come again.
+pub fn is_permanent(error: &KafkaError) -> bool {
+    retry(error) == Retry::Permanent
+}
+
 /// Whether the group's coordinator or a partition's leader has just moved, or is still reading its log, as after a start of
 /// Kafka: the same question is answered soon.
 pub fn is_settling(error: &KafkaError) -> bool {

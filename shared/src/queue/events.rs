@@ -84,7 +84,19 @@ impl ClientEvents {
         }
     }
 
-    /// The same for an action that has waited in vain.
+    /// Tells once in a while that records are refused because their partition does not exist.
+    pub(super) fn no_such_partition(&self, topic: &str) {
+        if let Some(left_out) = self.0.limiter.admit("no such partition", Instant::now()) {
+            tracing::error!(
+                server = "kafka",
+                topic,
+                left_out,
+                "a record's partition does not exist: the topic has fewer partitions than KAFKA_PARTITIONS, or does not exist"
+            );
+        }
+    }
+
+    /// As [`Self::explain`], for an action that has waited in vain.
     pub(super) fn explain_silence(&self, action: &'static str, waited: Duration) -> ServerError {
         let waited = waited.as_millis();
         match *self.refusal() {

@@ -9,7 +9,7 @@ use rdkafka::message::ToBytes;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::client::{ClientEvents, client_config, refused};
-use super::error::{kafka_error, permanent, transient};
+use super::error::{permanent, transient};
 use crate::config::KafkaConfig;
 use crate::error::ServerError;
 
@@ -61,19 +61,32 @@ impl Producer {
         K: ToBytes + ?Sized,
         P: ToBytes + ?Sized,
     {
-        let report = self.hand_over(record).map_err(|error| kafka_error(action, error))?;
+        let topic = record.topic;
+        let report = self.hand_over(record).map_err(|error| self.refused(action, topic, error))?;
         match tokio::time::timeout(wait, report).await {
             Ok(Ok(Ok(_delivery))) => {
                 self.events.answered();
                 Ok(())
             }
-            Ok(Ok(Err((error, _record)))) => Err(self.events.explain(action, error)),
+            Ok(Ok(Err((error, _record)))) => Err(self.refused(action, topic, error)),
             // Its producer broke and was replaced meanwhile.
             Ok(Err(_dropped)) => {
                 Err(transient(action, "the producer was closed before the record was acknowledged"))
             }
             Err(_elapsed) => Err(self.events.explain_silence(action, wait)),
         }
+    }
+
+    /// What Kafka or its client said of a record that was not taken.
+    fn refused(&self, action: &'static str, topic: &str, error: KafkaError) -> ServerError {
+        let code = error.rdkafka_error_code();
+        if matches!(
+            code,
+            Some(RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition)
+        ) {
+            self.events.no_such_partition(topic);
+        }
+        self.events.explain(action, error)
     }
 
     /// Queues the record; a producer that broke for good is replaced once and tried again.

@@ -108,10 +108,7 @@ async fn a_retry_under_the_same_client_msg_id_keeps_the_first_row() {
     for _ in 0..2 {
         assert_eq!(store.persist(&both).await.unwrap(), vec![Persisted::Written; 2]);
     }
-    assert_eq!(
-        row(&store, words.id).await,
-        Some(Message { client_msg_id: None, ..as_row(&words) })
-    );
+    assert_eq!(row(&store, words.id).await, Some(Message { client_msg_id: None, ..as_row(&words) }));
     // It can be recalled before it is there, as any other.
     let early = named(8, "third words", "a");
     store.recall(&[recall(&early, 5)]).await.unwrap();
@@ -302,13 +299,16 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
         after = page.last().unwrap().id;
         seen.extend(page.iter().map(|message| message.id));
     }
+    // The last page goes on into what arrived meanwhile.
+    seen.truncate(expected.len());
     assert_eq!(seen, expected);
 
     let (above, below) = (Some(all[1_190].id), Some(all[1_210].id));
     let listed = store.listed_ids(conversation(), above, below, 100).await.unwrap();
     let live = all[1_191..1_210].iter().rev().map(|message| message.id).filter(|id| *id != all[1_200].id);
     assert_eq!(listed, live.collect::<Vec<_>>());
-    let hidden = store.listed_ids(conversation(), Some(all[1_299].id), Some(all[1_301].id), 100).await.unwrap();
+    let hidden =
+        store.listed_ids(conversation(), Some(all[1_299].id), Some(all[1_301].id), 100).await.unwrap();
     assert_eq!(hidden, [all[1_300].id], "the other one still sees it");
 
     let mut connection = connect(&url).await;
@@ -319,7 +319,10 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
     .fetch_all(&mut connection)
     .await
     .unwrap();
-    assert_eq!(plan, ["idx_changes", "idx_persist_status", "idx_visible", "PRIMARY", "uk_client_msg", "uk_message_id"]);
+    assert_eq!(
+        plan,
+        ["idx_changes", "idx_persist_status", "idx_visible", "PRIMARY", "uk_client_msg", "uk_message_id"]
+    );
 }
 
 #[tokio::test]
@@ -386,7 +389,9 @@ async fn unread_is_what_was_received_above_the_position_and_neither_recalled_nor
         store.advance_read_position(user(2), conversation, up_to).await.unwrap();
         let read = store.received_between(user(2), conversation, None, up_to, 100).await.unwrap();
         assert_eq!(read.len(), usize::try_from(sender % 10).unwrap() + 1);
-        assert!(store.received_between(user(2), conversation, Some(up_to), up_to, 100).await.unwrap().is_empty());
+        assert!(
+            store.received_between(user(2), conversation, Some(up_to), up_to, 100).await.unwrap().is_empty()
+        );
         gone.extend(read);
     }
     let (taken_back, hidden) = (&all[all.len() - 2], &all[all.len() - 4]);
