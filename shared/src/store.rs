@@ -120,8 +120,6 @@ mod tests {
         moves(Store::cache_generation);
         moves(Store::raise_cache_generation);
         moves(|store| store.tombstones_among(conversation, &[]));
-        moves(|store| store.visible_before(conversation, user, None, 1));
-        moves(|store| store.listed_ids(conversation, None, None, 1));
         moves(|store| store.persist(&[]));
         moves(|store| store.recall(&[]));
         moves(|store| store.message(id));

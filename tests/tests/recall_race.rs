@@ -25,7 +25,13 @@ async fn queued() -> Race {
     let alice = test.user(1);
     let id = alice.sent(2, "catch me").await;
     let message: Message = serde_json::from_value(test.detail(&id).await.unwrap()).unwrap();
-    let write = Write { position: 0, holder: "im-message-private/4/0".to_owned(), message, was_shown: true };
+    let write = Write {
+        position: 0,
+        holder: "im-message-private/4/0".to_owned(),
+        message,
+        was_shown: true,
+        is_unread: false,
+    };
     Race { test, alice, id, write }
 }
 
@@ -139,22 +145,30 @@ async fn a_recall_that_died_after_setting_the_flag_is_completed_by_the_consumer(
 async fn the_lock_lets_the_same_record_pass_and_no_other() {
     let race = queued().await;
     let app = race.test.app();
-    let record = |holder: &str| [(race.write.message.id, holder.to_owned())];
-    assert_eq!(app.cache.lock_and_check(&record("t/0/7")).await.unwrap(), [Check::Clear { was_shown: true }]);
+    let (id, receiver) = (race.write.message.id, race.write.message.to);
+    let record = |holder: &str| [(id, receiver, holder.to_owned())];
+    let lock = |holder: &str| [(id, holder.to_owned())];
     assert_eq!(
         app.cache.lock_and_check(&record("t/0/7")).await.unwrap(),
-        [Check::Clear { was_shown: true }],
+        [Check::Clear { was_shown: true, is_unread: true }]
+    );
+    assert_eq!(
+        app.cache.lock_and_check(&record("t/0/7")).await.unwrap(),
+        [Check::Clear { was_shown: true, is_unread: true }],
         "redelivered"
     );
     assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Taken], "another record");
-    app.cache.unlock(&record("t/0/9")).await.unwrap();
+    app.cache.unlock(&lock("t/0/9")).await.unwrap();
     assert_eq!(
         app.cache.lock_and_check(&record("t/0/9")).await.unwrap(),
         [Check::Taken],
         "not its lock to give back"
     );
-    app.cache.unlock(&record("t/0/7")).await.unwrap();
-    assert_eq!(app.cache.lock_and_check(&record("t/0/9")).await.unwrap(), [Check::Clear { was_shown: true }]);
+    app.cache.unlock(&lock("t/0/7")).await.unwrap();
+    assert_eq!(
+        app.cache.lock_and_check(&record("t/0/9")).await.unwrap(),
+        [Check::Clear { was_shown: true, is_unread: true }]
+    );
     race.test.stop().await;
 }
 

@@ -43,6 +43,8 @@ pub struct Write {
     pub message: Message,
     /// Whether Redis knew the message before it was written, so that pages could show it.
     pub was_shown: bool,
+    /// Whether Redis had it as unread right before it was written.
+    pub is_unread: bool,
 }
 
 /// What a stage decided.
@@ -121,7 +123,7 @@ fn waves(batch: &Batch) -> Vec<Vec<Write>> {
             waves.push(Vec::new());
         }
         let (holder, message) = (record.holder(), (**message).clone());
-        waves[*wave].push(Write { position, holder, message, was_shown: true });
+        waves[*wave].push(Write { position, holder, message, was_shown: true, is_unread: false });
     }
     waves
 }
@@ -142,7 +144,8 @@ pub async fn check(app: &App, writes: Vec<Write>) -> Result<Checked, ServerError
 /// Second stage: the lock and the check right before the write. Records whose message somebody else works on drop out:
 /// they are not done, and come again.
 pub async fn lock(app: &App, writes: Vec<Write>) -> Result<Checked, ServerError> {
-    let records: Vec<_> = writes.iter().map(|write| (write.message.id, write.holder.clone())).collect();
+    let records: Vec<_> =
+        writes.iter().map(|write| (write.message.id, write.message.to, write.holder.clone())).collect();
     let found = app.cache.lock_and_check(&records).await?;
     Ok(sort_out(writes, found))
 }
@@ -151,8 +154,9 @@ fn sort_out(writes: Vec<Write>, found: Vec<Check>) -> Checked {
     let mut checked = Checked::default();
     for (mut write, check) in writes.into_iter().zip(found) {
         match check {
-            Check::Clear { was_shown } => {
+            Check::Clear { was_shown, is_unread } => {
                 write.was_shown &= was_shown;
+                write.is_unread = is_unread;
                 checked.clear.push(write);
             }
             Check::Recalled => {
@@ -174,8 +178,13 @@ fn sort_out(writes: Vec<Write>, found: Vec<Check>) -> Checked {
 /// Third stage: the rows, in one transaction.
 pub async fn write(app: &App, writes: Vec<Write>) -> Result<Vec<(Write, Outcome)>, ServerError> {
     let messages: Vec<Message> = writes.iter().map(|write| write.message.clone()).collect();
-    let unshown: HashSet<MessageId> =
-        writes.iter().filter(|write| !write.was_shown).map(|write| write.message.id).collect();
+    // Read while it was pending, a message has left the unread set. One that is still in it was not shown when the read
+    // position passed its id.
+    let unshown: HashSet<MessageId> = writes
+        .iter()
+        .filter(|write| !write.was_shown || write.is_unread)
+        .map(|write| write.message.id)
+        .collect();
     let outcomes = app.store.persist_arrivals(&messages, &unshown).await?;
     let with_number = |(mut write, outcome): (Write, Outcome)| {
         write.message.seq = outcome.seq;

@@ -18,7 +18,7 @@ pub(crate) async fn page(
     after: MessageId,
     wanted: usize,
 ) -> Result<Vec<Message>, ApiError> {
-    match from_both(app, caller, conversation, after, wanted).await {
+    match Box::pin(from_both(app, caller, conversation, after, wanted)).await {
         Err(error) if visible::is_redis_away(&error) => {
             tracing::warn!(%error, "query.newer: Redis is away; answered by MySQL alone");
             let limit = u32::try_from(wanted).unwrap_or(u32::MAX);

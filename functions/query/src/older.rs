@@ -18,7 +18,7 @@ pub(crate) async fn page(
     before: Option<MessageId>,
     wanted: usize,
 ) -> Result<Vec<Message>, ApiError> {
-    match from_both(app, caller, conversation, before, wanted).await {
+    match Box::pin(from_both(app, caller, conversation, before, wanted)).await {
         Err(error) if visible::is_redis_away(&error) => {
             tracing::warn!(%error, "query.older: Redis is away; answered by MySQL alone");
             let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
@@ -94,7 +94,7 @@ impl Page<'_> {
             let look = cache.look(self.caller, chunk).await?;
             if !recent.is_of(&look.epoch) {
                 self.messages.truncate(had);
-                return self.extend_unbelieved(below, &recent, look.epoch).await;
+                return Box::pin(self.extend_unbelieved(below, &recent, look.epoch)).await;
             }
             epoch = Some(look.epoch.clone());
             let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
@@ -117,7 +117,7 @@ impl Page<'_> {
         };
         if !recent.is_of(&epoch) {
             self.messages.truncate(had);
-            return self.extend_unbelieved(below, &recent, epoch).await;
+            return Box::pin(self.extend_unbelieved(below, &recent, epoch)).await;
         }
         let behind = [end_of_list, below].into_iter().flatten().min();
         let rows = self.rows_behind(behind, floor).await?;

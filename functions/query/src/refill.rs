@@ -20,7 +20,7 @@ pub(crate) async fn append(
     wanted: usize,
 ) {
     if recent.listed.len() < app.cache.conversation_size() {
-        let appended = try_append(app, conversation, recent, epoch, wanted).await;
+        let appended = Box::pin(try_append(app, conversation, recent, epoch, wanted)).await;
         note(conversation, appended);
     }
 }
@@ -34,7 +34,7 @@ async fn try_append(
 ) -> Result<(), ServerError> {
     let end = recent.listed.last().copied();
     let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
-    let ids = app.store.listed_ids(conversation, None, end, limit).await?;
+    let ids = Box::pin(app.store.listed_ids(conversation, None, end, limit)).await?;
     if ids.is_empty() || !app.cache.append(conversation, end, &ids).await? {
         return Ok(());
     }
@@ -44,7 +44,7 @@ async fn try_append(
 /// Makes a list anew that is not believed. Before Redis vouches for the conversation again, every pending message of the
 /// conversation is known not to be recalled.
 pub(crate) async fn replace(app: &App, conversation: ConversationId, epoch: &Epoch, wanted: usize) {
-    note(conversation, try_replace(app, conversation, epoch, wanted).await);
+    note(conversation, Box::pin(try_replace(app, conversation, epoch, wanted)).await);
 }
 
 async fn try_replace(
@@ -60,7 +60,7 @@ async fn try_replace(
     }
     visible::not_recalled(app, conversation, &seen.pending).await?;
     let limit = u32::try_from(wanted.max(LEAST).min(app.cache.conversation_size())).unwrap_or(u32::MAX);
-    let ids = app.store.listed_ids(conversation, None, None, limit).await?;
+    let ids = Box::pin(app.store.listed_ids(conversation, None, None, limit)).await?;
     if !app.cache.replace(conversation, &seen, &ids).await? {
         return Ok(());
     }
@@ -77,7 +77,7 @@ async fn check(
     epoch: &Epoch,
 ) -> Result<(), ServerError> {
     let above = ids.last().and_then(|oldest| MessageId::new(oldest.get() - 1).ok());
-    let now = app.store.listed_ids(conversation, above, below, u32::MAX).await?;
+    let now = Box::pin(app.store.listed_ids(conversation, above, below, u32::MAX)).await?;
     if now.iter().all(|id| ids.contains(id)) {
         return app.cache.keep_conversation(conversation, epoch).await;
     }

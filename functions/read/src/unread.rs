@@ -12,42 +12,59 @@ const MOST_TAKEN_OFF: u32 = 1_000;
 /// The most messages of one conversation that are no rows yet and are read at once.
 const MOST_PENDING: usize = 10_000;
 
-/// Reads the conversation up to `up_to`. It is read once MySQL has the position. Redis only follows: counts ask MySQL for the
-/// position of what is pending.
+/// Reads the conversation up to `up_to`. It is read once MySQL has the position.
+///
+/// Messages that are no rows yet are taken off Redis first: the consumer takes one that is still there, below the position, for
+/// one that became known only after it (`docs/decisions/0031-changes-in-order.md`).
 pub(crate) async fn read(
     app: &App,
     user: UserId,
     conversation: ConversationId,
     up_to: MessageId,
 ) -> Result<(), ApiError> {
+    unless_redis_is_away(take_off_pending(app, user, conversation, up_to).await)?;
     let before = app.store.read_position(user, conversation).await?;
     app.store.advance_read_position(user, conversation, up_to).await?;
-    match take_off(app, user, conversation, before, up_to).await {
+    unless_redis_is_away(take_off_rows(app, user, conversation, before, up_to).await)?;
+    Ok(())
+}
+
+/// Counts do not need Redis: they ask MySQL for the position of what is pending.
+fn unless_redis_is_away(taken_off: Result<(), ServerError>) -> Result<(), ServerError> {
+    match taken_off {
         Err(error) if error.is_transient() && error.server == Server::Redis => {
             tracing::warn!(%error, "read.take_off: Redis is away; what is pending is compared with the position in MySQL");
             Ok(())
         }
-        taken_off => Ok(taken_off?),
+        taken_off => taken_off,
     }
 }
 
-/// Takes what was read off Redis.
-async fn take_off(
+async fn take_off_pending(
+    app: &App,
+    user: UserId,
+    conversation: ConversationId,
+    up_to: MessageId,
+) -> Result<(), ServerError> {
+    let beyond = MessageId::new(up_to.get().saturating_add(1)).ok();
+    let pending = app.cache.pending_in(conversation, None, beyond, true, MOST_PENDING).await?;
+    app.cache.remove_unread(user, &pending).await
+}
+
+/// Takes rows off `msg:unread:{userId}`, which other readers of Redis may look at.
+async fn take_off_rows(
     app: &App,
     user: UserId,
     conversation: ConversationId,
     before: Option<MessageId>,
     up_to: MessageId,
 ) -> Result<(), ServerError> {
-    let beyond = MessageId::new(up_to.get().saturating_add(1)).ok();
-    let mut read = app.cache.pending_in(conversation, None, beyond, true, MOST_PENDING).await?;
     let rows = app.store.received_between(user, conversation, before, up_to, MOST_TAKEN_OFF).await?;
     if rows.len() >= MOST_TAKEN_OFF as usize {
-        app.cache.forget_unread(user).await?;
+        app.cache.forget_unread(user).await
     } else {
-        read.extend(rows);
+        app.cache.remove_unread(user, &rows).await
     }
-    app.cache.remove_unread(user, &read).await
 }
 
 /// How many messages the user has not read.

@@ -60,6 +60,10 @@ async fn recall(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<Reca
     let recall = decide(app, caller, &message)?;
     // Also when it was recalled before: an earlier try may have died half-way, and every step may be repeated.
     let recall = take_back(app, &message, recall).await?;
+    // Only now: a client that was told drops the message, and a recall that no store took leaves it where it was.
+    let Recall { message_id, recall_time, conversation_id } = recall;
+    let pushed = PushEvent::MessageRecalled { message_id, conversation_id, recall_time };
+    app.push.to_user(message.to, &pushed).await;
     Ok(Reply::Ok(recall.into()))
 }
 
@@ -94,14 +98,12 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
         }
     };
     let event = MessageEvent::Recall(recall);
-    let Recall { message_id, recall_time, conversation_id } = recall;
-    let pushed = PushEvent::MessageRecalled { message_id, conversation_id, recall_time };
+    let message_id = recall.message_id;
     let taken = [TakeBack { recall, message: Some(message.clone()) }];
     let tombstone = async || app.store.take_back(&taken).await.map(drop);
-    let (produced, written, ()) = tokio::join!(
+    let (produced, written) = tokio::join!(
         app.queue.send(&event, app.kafka_wait),
         tokio::time::timeout(app.kafka_wait, tombstone()),
-        app.push.to_user(message.to, &pushed),
     );
     let in_redis = matches!(marked, Ok(RecallMark::Recalled | RecallMark::Already(_)));
     let written = match written {

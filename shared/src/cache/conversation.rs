@@ -65,29 +65,31 @@ impl Cache {
     ) -> Result<Recent, ServerError> {
         const ACTION: &str = "cache.recent";
         let list = keys::conversation(conversation);
-        let last = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
+        let end = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
         let pending = match part {
             Part::Before(before) => unpersisted::range_step(conversation, None, before, true, MOST_PENDING),
             Part::After(after) => {
                 unpersisted::range_step(conversation, Some(after), None, false, MOST_PENDING)
             }
         };
+        // The pending ids first: the consumer puts an id into the list before it takes the id off the pending ones, so a
+        // message that becomes a row in between is found in one of the two.
         let reads = vec![
-            step!("LRANGE", &list, 0, last),
+            pending,
+            step!("LRANGE", &list, 0, end),
             step!("LLEN", &list),
             step!("GET", keys::conversation_epoch(conversation)),
-            pending,
         ];
         // The epoch follows: MySQL tells the generation meanwhile, if that is due.
         let (answers, _) = tokio::join!(self.redis.batch(ACTION, reads), self.generation.present());
         let mut answers = answers?.into_iter();
         let mut next = || answers.next().unwrap_or(::redis::Value::Nil);
-        let listed: Vec<String> = typed(ACTION, next())?;
+        let (pending, listed): (Vec<String>, Vec<String>) = (typed(ACTION, next())?, typed(ACTION, next())?);
         Ok(Recent {
             listed: unpersisted::ids(listed),
             length: typed(ACTION, next())?,
+            pending: unpersisted::ids(pending),
             epoch: typed(ACTION, next())?,
-            pending: unpersisted::ids(typed(ACTION, next())?),
         })
     }
 

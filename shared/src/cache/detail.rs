@@ -139,7 +139,7 @@ impl Cache {
                     return Ok(Accepted::Kept);
                 }
                 // A twin of this send was accepted and recalled before: take back what this one has just added.
-                let marks = self.take_off_steps(conversation, &[id]);
+                let marks = take_off_steps(conversation, &[id]);
                 self.redis.batch(ACTION, marks).await?;
                 Ok(Accepted::Recalled)
             }
@@ -232,8 +232,9 @@ impl Cache {
             return Ok(());
         };
         let mended = match Detail::parse(&found) {
-            Ok(Detail::Message(message))
-            | Ok(Detail::Recalled(RecalledDetail { message: Some(message), .. })) => {
+            Ok(
+                Detail::Message(message) | Detail::Recalled(RecalledDetail { message: Some(message), .. }),
+            ) => {
                 tracing::warn!(
                     key,
                     "cache.mend: the detail has another form than this service's; written anew"
@@ -301,7 +302,7 @@ impl Cache {
             step!("SREM", keys::unread(receiver), id.get()),
             step!("ZREM", keys::unread_pending(receiver), unpersisted::member(id)),
         ];
-        rest.extend(self.off_pages_steps(recall.conversation_id, id));
+        rest.extend(off_pages_steps(recall.conversation_id, id));
         let mut values = self.on_details(ACTION, first, &[(1, id)]).await?;
         self.redis.batch(ACTION, rest).await?;
         recall_mark(values.swap_remove(1))
@@ -317,7 +318,7 @@ impl Cache {
         let confirms = recalls.iter().flat_map(|recall| {
             let id = recall.message_id;
             let confirm = scripts::CONFIRM_RECALLED.on(keys::detail(id), vec![self.expiry_ms.to_string()]);
-            [confirm].into_iter().chain(self.take_off_steps(recall.conversation_id, &[id]))
+            [confirm].into_iter().chain(take_off_steps(recall.conversation_id, &[id]))
         });
         self.on_details(ACTION, marks, &scripts).await?;
         self.redis.batch_that_frees(ACTION, confirms.collect()).await?;
@@ -326,32 +327,10 @@ impl Cache {
 
     /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
     pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
-        let mut steps = self.take_off_steps(message.conversation(), &[message.id]);
+        let mut steps = take_off_steps(message.conversation(), &[message.id]);
         steps.push(step!("DEL", keys::detail(message.id)));
         self.redis.batch_that_frees("cache.forget", steps).await?;
         self.remove_pending([(message.conversation(), message.id)]).await
-    }
-
-    /// Takes recalled or forgotten messages off everything that leads to them: the pages of their conversation, and the
-    /// unread of both users (own messages never count, so which of the two is the receiver need not be known).
-    fn take_off_steps(&self, conversation: ConversationId, ids: &[MessageId]) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for &id in ids {
-            steps.extend(self.off_pages_steps(conversation, id));
-            for user in conversation.users() {
-                steps.push(step!("SREM", keys::unread(user), id.get()));
-                steps.push(step!("ZREM", keys::unread_pending(user), unpersisted::member(id)));
-            }
-        }
-        steps
-    }
-
-    /// Takes a message off the list and the pending index that pages are read from.
-    fn off_pages_steps(&self, conversation: ConversationId, id: MessageId) -> [Step; 2] {
-        [
-            step!("LREM", keys::conversation(conversation), 0, id.get()),
-            step!("ZREM", keys::conversation_pending(conversation), unpersisted::member(id)),
-        ]
     }
 
     /// The script that puts `id` in its place in the recent list.
@@ -377,6 +356,28 @@ pub(super) fn unless_full<T>(given: Result<T, ServerError>) -> Result<(), Server
         }
         given => given.map(drop),
     }
+}
+
+/// Takes a message off the list and the pending index that pages are read from.
+fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [Step; 2] {
+    [
+        step!("LREM", keys::conversation(conversation), 0, id.get()),
+        step!("ZREM", keys::conversation_pending(conversation), unpersisted::member(id)),
+    ]
+}
+
+/// Takes recalled or forgotten messages off everything that leads to them: the pages of their conversation, and the
+/// unread of both users (own messages never count, so which of the two is the receiver need not be known).
+fn take_off_steps(conversation: ConversationId, ids: &[MessageId]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for &id in ids {
+        steps.extend(off_pages_steps(conversation, id));
+        for user in conversation.users() {
+            steps.push(step!("SREM", keys::unread(user), id.get()));
+            steps.push(step!("ZREM", keys::unread_pending(user), unpersisted::member(id)));
+        }
+    }
+    steps
 }
 
 fn mark_recalled_step(recall: &Recall) -> Step {

@@ -105,7 +105,7 @@ pub(super) fn type_of(key: &str) -> Option<&'static str> {
         "pending" | "conv-pending" | "unread-pending" => Some("zset"),
         "passed" => Some("hash"),
         "detail" | "cancel" | "lock" | "client" | "worker" | "resent" | "compensator" | "epoch"
-        | "conv-epoch" | "unread-complete" | "connection" => Some("string"),
+        | "conv-epoch" | "connection" => Some("string"),
         _ => None,
     }
 }

@@ -3,10 +3,10 @@
 
 use super::detail::{RECALLED_HEAD, unexpected_answer};
 use super::redis::{Step, typed};
-use super::{Cache, keys, scripts, step};
+use super::{Cache, keys, scripts, step, unpersisted};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
-use crate::id::MessageId;
+use crate::id::{MessageId, UserId};
 use crate::message::Message;
 
 /// How long the consumer's lock on a message lasts if it is not given back: 10 s (`mission.md`).
@@ -19,6 +19,9 @@ pub enum Check {
     Clear {
         /// Whether Redis knows the message, so that pages could show it before now.
         was_shown: bool,
+        /// Whether Redis has it as unread. Below the read position that means: the receiver read past its id before Redis knew
+        /// it.
+        is_unread: bool,
     },
     /// The detail is recalled: there is nothing to write.
     Recalled,
@@ -49,20 +52,27 @@ impl Cache {
         values.chunks_exact(2).map(|pair| check(&pair[0], &pair[1])).collect()
     }
 
-    /// The second check, right before the write, together with the lock for the record `holder`
+    /// The second check, right before the write: of each message, with its receiver, together with the lock for its record
     /// (`topic/partition/offset`). One round trip.
     #[tracing::instrument(name = "cache.lock_and_check", skip_all, fields(messages = records.len()))]
-    pub async fn lock_and_check(&self, records: &[(MessageId, String)]) -> Result<Vec<Check>, ServerError> {
-        let steps = records.iter().flat_map(|(id, holder)| {
+    pub async fn lock_and_check(
+        &self,
+        records: &[(MessageId, UserId, String)],
+    ) -> Result<Vec<Check>, ServerError> {
+        const ACTION: &str = "cache.lock_and_check";
+        let steps = records.iter().flat_map(|(id, receiver, holder)| {
             let lock = scripts::LOCK.on(keys::lock(*id), vec![holder.clone(), LOCK_MS.to_string()]);
-            [lock].into_iter().chain(check_steps(*id))
+            let unread = step!("ZSCORE", keys::unread_pending(*receiver), unpersisted::member(*id));
+            [lock, unread].into_iter().chain(check_steps(*id))
         });
-        let values = self.redis.batch_that_frees("cache.lock_and_check", steps.collect()).await?;
+        let values = self.redis.batch_that_frees(ACTION, steps.collect()).await?;
         values
-            .chunks_exact(3)
-            .map(|answers| match check(&answers[1], &answers[2])? {
-                Check::Clear { .. } if !typed::<bool>("cache.lock_and_check", answers[0].clone())? => {
-                    Ok(Check::Taken)
+            .chunks_exact(4)
+            .map(|answers| match check(&answers[2], &answers[3])? {
+                Check::Clear { was_shown, .. } => {
+                    let is_locked: bool = typed(ACTION, answers[0].clone())?;
+                    let is_unread = answers[1] != ::redis::Value::Nil;
+                    Ok(if is_locked { Check::Clear { was_shown, is_unread } } else { Check::Taken })
                 }
                 found => Ok(found),
             })
@@ -116,9 +126,8 @@ fn check(flag: &::redis::Value, head: &::redis::Value) -> Result<Check, ServerEr
         return Ok(Check::Recalled);
     }
     // A flag that holds no time was set by hand or by another service: it counts, as recalled at the earliest time.
-    Ok(flag.map_or(Check::Clear { was_shown: !head.is_empty() }, |time| {
-        Check::RecallUnderway(time.parse().unwrap_or_default())
-    }))
+    let clear = Check::Clear { was_shown: !head.is_empty(), is_unread: false };
+    Ok(flag.map_or(clear, |time| Check::RecallUnderway(time.parse().unwrap_or_default())))
 }
 
 fn persist_mark(value: ::redis::Value) -> Result<PersistMark, ServerError> {

@@ -343,18 +343,19 @@ async fn settling_takes_off_what_is_still_the_same_entry() {
 async fn a_lock_is_its_holders() {
     let (test, cache, mut redis) = prepared().await;
     let locked = |holder: &str| vec![(id(7), holder.to_owned())];
-    let clear = Check::Clear { was_shown: false };
+    let record = |holder: &str| vec![(id(7), UserId::new(2).unwrap(), holder.to_owned())];
+    let clear = Check::Clear { was_shown: false, is_unread: false };
     for (holder, found) in [("a", clear), ("a", clear), ("b", Check::Taken)] {
         forget_scripts(&mut redis).await;
-        assert_eq!(cache.lock_and_check(&locked(holder)).await.unwrap(), [found], "{holder}");
+        assert_eq!(cache.lock_and_check(&record(holder)).await.unwrap(), [found], "{holder}");
     }
     let left: i64 = redis.pttl("msg:lock:7").await.unwrap();
     assert!((1..=10_000).contains(&left), "{left}");
     forget_scripts(&mut redis).await;
     cache.unlock(&locked("b")).await.unwrap();
-    assert_eq!(cache.lock_and_check(&locked("b")).await.unwrap(), [Check::Taken]);
+    assert_eq!(cache.lock_and_check(&record("b")).await.unwrap(), [Check::Taken]);
     cache.unlock(&locked("a")).await.unwrap();
-    assert_eq!(cache.lock_and_check(&locked("b")).await.unwrap(), [clear]);
+    assert_eq!(cache.lock_and_check(&record("b")).await.unwrap(), [clear]);
 
     assert!(cache.begin_compensation("x", 50_000).await.unwrap());
     assert!(!cache.begin_compensation("y", 50_000).await.unwrap());
