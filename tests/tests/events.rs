@@ -96,6 +96,12 @@ async fn the_batch_from_msk_and_then_every_other_route() {
     assert_eq!(page(&query("query-after.json").await), [SECOND]);
     assert_eq!(page(&query("query-before.json").await), Vec::<String>::new(), "what lies before is recalled");
 
+    let (status, changes) = query("query-changes.json").await;
+    assert_eq!((status, &changes["next"], &changes["lastSeq"]), (200, &Value::Null, &json!(3)), "{changes}");
+    let told: Vec<_> = changes["changes"].as_array().unwrap().iter().collect();
+    assert_eq!((told.len(), &told[0]["type"], &told[0]["data"]["id"]), (2, &json!("MESSAGE"), &json!(SECOND)));
+    assert_eq!((&told[1]["type"], &told[1]["messageId"]), (&json!("MESSAGE_RECALLED"), &json!(FIRST)));
+
     let (status, recalled) = http(&hongyan_recall::handle(app, event("recall.json")).await.unwrap());
     let expected =
         json!({"id": FIRST, "conversationId": "1_2", "status": 0, "recallTime": 1_795_536_002_123_i64});
@@ -242,5 +248,5 @@ fn every_file_is_used() {
         assert!(source.contains(&format!("\"{name}\"")), "no test uses events/{name}");
         files += 1;
     }
-    assert!(files >= 22, "only {files} files");
+    assert!(files >= 23, "only {files} files");
 }

@@ -132,6 +132,10 @@ fn the_bounds_are_those_of_the_code() {
     let limit = &operations()["GET /conversations/{peerId}/messages"]["parameters"][0]["schema"];
     assert_eq!(limit["maximum"], hongyan_query::MAX_LIMIT);
     assert_eq!(limit["default"], hongyan_query::DEFAULT_LIMIT);
+    assert_eq!(schemas["Changes"]["properties"]["changes"]["maxItems"], hongyan_query::MAX_CHANGES);
+    let limit = &operations()["GET /conversations/{peerId}/changes"]["parameters"][1]["schema"];
+    assert_eq!(limit["maximum"], hongyan_query::MAX_CHANGES);
+    assert_eq!(limit["default"], hongyan_query::DEFAULT_CHANGES);
 }
 
 /// The limits that the description and docs/operations.md tell in words.
