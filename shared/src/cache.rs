@@ -41,6 +41,8 @@ pub struct Cache {
     expiry_ms: u64,
     /// Messages sent up to this time, ms since 1970 UTC, may have been accepted by Kafka alone.
     unremembered_until: Arc<Mutex<TimestampMs>>,
+    /// What MySQL has been told of these messages.
+    told: Arc<tokio::sync::Mutex<epoch::Told>>,
     generation: Generation,
     clock: Clock,
 }
@@ -59,6 +61,7 @@ impl Cache {
             conversation_size: im.conversation_cache_size,
             expiry_ms: u64::try_from(im.cache_expiry.as_millis()).unwrap_or(u64::MAX),
             unremembered_until: Arc::default(),
+            told: Arc::default(),
             generation: Generation::new(clock.clone()),
             clock,
         })

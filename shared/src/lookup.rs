@@ -11,6 +11,9 @@ use crate::snowflake;
 /// For how long after its sending a message may be in Kafka only, and unknown to a Redis that has lost its memory.
 const ON_ITS_WAY_MS: TimestampMs = 10 * 60 * 1_000;
 
+/// How much the clocks of two processes may differ.
+const CLOCKS_DIFFER_MS: TimestampMs = 60_000;
+
 /// The message `id`, if `caller` is one of its two users: otherwise the answer is the same as if there were none. What
 /// only Kafka may have yet, because Redis is away or has lost its memory, cannot be told from what does not exist: then
 /// the answer is "try again" instead of "no".
@@ -64,7 +67,8 @@ pub async fn believed(app: &App, id: MessageId) -> Result<Detail, ServerError> {
 /// Whether Redis may have forgotten this message before it became a row.
 async fn may_be_on_its_way(app: &App, id: MessageId) -> Result<bool, ServerError> {
     let (sent, now) = (snowflake::time_of(id), app.clock.now_ms());
-    if sent > now || now - sent > ON_ITS_WAY_MS {
+    // Another process, with another clock, may have made the id.
+    if sent > now.saturating_add(CLOCKS_DIFFER_MS) || now.saturating_sub(sent) > ON_ITS_WAY_MS {
         return Ok(false);
     }
     Ok(sent < app.cache.memory_since().await?)

@@ -99,7 +99,10 @@ async fn the_batch_from_msk_and_then_every_other_route() {
     let (status, changes) = query("query-changes.json").await;
     assert_eq!((status, &changes["next"], &changes["lastSeq"]), (200, &Value::Null, &json!(3)), "{changes}");
     let told: Vec<_> = changes["changes"].as_array().unwrap().iter().collect();
-    assert_eq!((told.len(), &told[0]["type"], &told[0]["data"]["id"]), (2, &json!("MESSAGE"), &json!(SECOND)));
+    assert_eq!(
+        (told.len(), &told[0]["type"], &told[0]["data"]["id"]),
+        (2, &json!("MESSAGE"), &json!(SECOND))
+    );
     assert_eq!((&told[1]["type"], &told[1]["messageId"]), (&json!("MESSAGE_RECALLED"), &json!(FIRST)));
 
     let (status, recalled) = http(&hongyan_recall::handle(app, event("recall.json")).await.unwrap());

@@ -159,6 +159,15 @@ impl Generation {
     }
 }
 
+/// What this process has told MySQL of messages that Redis lacks.
+#[derive(Default)]
+pub(super) struct Told {
+    /// MySQL knows that messages sent before this time may be unknown to Redis.
+    until: TimestampMs,
+    /// MySQL did not answer, and is not asked again before this time.
+    resting_until: Option<Instant>,
+}
+
 impl Cache {
     /// This cache, whose generation is MySQL's.
     #[must_use]
@@ -227,15 +236,20 @@ impl Cache {
     pub async fn note_unremembered(&self, sent: TimestampMs) {
         let until = sent.saturating_add(CLOCKS_DIFFER_MS);
         {
-            let mut noted = self.unremembered_until.lock().unwrap_or_else(PoisonError::into_inner);
-            if *noted > sent {
-                return;
-            }
-            *noted = until;
+            let mut own = self.unremembered_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *own = (*own).max(until);
         }
         let Some(store) = &self.generation.store else { return };
+        // Held while MySQL is told: the next send must not be answered before MySQL knows.
+        let mut told = self.told.lock().await;
+        if told.until > sent || told.resting_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
         let noted = Box::pin(tokio::time::timeout(GENERATION_MAX_AGE, store.note_unremembered(until))).await;
-        if !matches!(noted, Ok(Ok(()))) {
+        if matches!(noted, Ok(Ok(()))) {
+            told.until = until;
+        } else {
+            told.resting_until = Some(Instant::now() + GENERATION_MAX_AGE);
             tracing::warn!(
                 "cache.epoch: MySQL could not be told that Redis lacks a message; only this process knows"
             );

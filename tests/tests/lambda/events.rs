@@ -29,8 +29,8 @@ fn expected(file: &str) -> Result<Value, &'static str> {
         "send-not-json.json" => json!(400),
         "send-without-authorizer.json" | "connect.json" => json!(401),
         "delete.json" => json!(204),
-        "recall.json" | "query.json" | "query-before.json" | "query-after.json"
-        | "query-changes.json" | "read.json" | "unread.json" | "disconnect.json" => json!(200),
+        "recall.json" | "query.json" | "query-before.json" | "query-after.json" | "query-changes.json"
+        | "read.json" | "unread.json" | "disconnect.json" => json!(200),
         "ping.json" | "websocket-not-json.json" => json!(410),
         "kafka-msk.json" | "kafka-self-managed.json" | "kafka-broken-records.json" => {
             json!({"batchItemFailures": []})
