@@ -229,10 +229,21 @@ pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
         let recalls: Vec<Recall> = recalled.iter().map(|taken| taken.recall).collect();
         app.cache.confirm_recalled(&recalls).await?;
     }
-    // Redis was away or emptied when these were sent: their details are put back. A recall that was decided in between has
-    // left a stub, which stays.
-    app.cache.restore(missing).await?;
+    put_back(app, &missing).await?;
     app.cache.settle(settled).await
+}
+
+/// Puts back the details of messages that Redis does not know: it was away or emptied when they were sent. MySQL is asked once
+/// more, since a recall that Redis could not take may have come after the write. A recall that Redis took has left a stub,
+/// which stays.
+async fn put_back(app: &App, missing: &[&Message]) -> Result<(), ServerError> {
+    let ids: Vec<MessageId> = missing.iter().map(|message| message.id).collect();
+    let rows = app.store.messages(&ids).await?;
+    let (recalled, live): (Vec<Message>, Vec<Message>) = rows.into_iter().partition(Message::is_recalled);
+    app.cache.restore(&live).await?;
+    let recalls: Vec<Recall> =
+        recalled.iter().map(|row| Recall::of(row, row.recall_time.unwrap_or(row.send_time))).collect();
+    app.cache.confirm_recalled(&recalls).await
 }
 
 /// Tells the receivers of messages that nobody could see before now: Redis, which knows who is connected, was away when

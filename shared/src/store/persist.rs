@@ -476,8 +476,8 @@ mod tests {
     #[test]
     fn statements_are_small_and_few() {
         assert_eq!(lengths(&[]), [0; 0]);
-        assert_eq!(lengths(&[10; 100]), [100]);
-        assert_eq!(lengths(&[10; 237]), [100, 50, 50, 20, 10, 7]);
+        assert_eq!(lengths(&[10; 100]), [50, 50]);
+        assert_eq!(lengths(&[10; 237]), [50, 50, 50, 50, 20, 10, 7]);
         assert_eq!(lengths(&[100; 130]), [50, 50, 20, 10]);
         assert_eq!(lengths(&[8_192; 3]), [1, 1, 1]);
         assert_eq!(lengths(&[10, 65_535, 10, 65_535]), [1, 3], "what has to wait anyway waits together");

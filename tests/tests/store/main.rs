@@ -6,6 +6,7 @@
 )]
 
 mod connections;
+mod random;
 mod replica;
 mod rows;
 
