@@ -48,10 +48,7 @@ impl Page {
     /// hidden for nobody or for the other one), so nothing that is recalled or hidden is touched.
     fn sql(&self, columns: &str) -> String {
         let order = self.order.sql();
-        let range = format!(
-            "(SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? AND to_id = ? AND status = 1 \
-             AND hidden_for = ? AND id > ? AND id <= ? ORDER BY id {order} LIMIT ?)"
-        );
+        let range = visible_range(order);
         let ranges = [range.as_str(); 4].join(" UNION ALL ");
         let ids = format!("{ranges} ORDER BY id {order} LIMIT ?");
         if columns == "id" {
@@ -194,27 +191,41 @@ impl Store {
         below: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageId>, ServerError> {
+        let name = &conversation.to_string();
         let above = above.map_or(0, MessageId::get);
         let up_to = below.map_or(i64::MAX, |id| id.get() - 1);
-        let order = Order::NewestFirst;
-        // Each of the two sees what is hidden for nobody or for the other; what both have hidden is in neither page.
-        let pages = conversation.users().map(|viewer| Page {
-            action: "store.listed_ids",
-            conversation,
-            viewer,
-            above,
-            up_to,
-            order,
-            limit,
-        });
-        let (lower, higher) = tokio::join!(
-            pages[0].outline(&self.writer, self.timeout),
-            pages[1].outline(&self.writer, self.timeout)
-        );
-        let mut ids = [lower?, higher?].concat();
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.dedup();
-        ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(ids)
+        self.writer
+            .run("store.listed_ids", self.timeout, |connection| {
+                scoped(async move {
+                    let range = visible_range("DESC");
+                    // To each of the two, and hidden for nobody, for the one or for the other: what both have hidden is
+                    // on no page.
+                    let ranges = [range.as_str(); 6].join(" UNION ALL ");
+                    let sql = format!("/* store.listed_ids */ {ranges} ORDER BY id DESC LIMIT ?");
+                    let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql));
+                    for receiver in conversation.users() {
+                        for hidden_for in [0_u8, 0b01, 0b10] {
+                            query = query
+                                .bind(name.as_str())
+                                .bind(receiver.get())
+                                .bind(hidden_for)
+                                .bind(above)
+                                .bind(up_to)
+                                .bind(limit);
+                        }
+                    }
+                    message_ids(query.bind(limit).fetch_all(connection).await?)
+                })
+            })
+            .await
     }
+}
+
+/// One range of idx_visible: live messages of a conversation to one user, hidden in one way, between two ids. A statement joins
+/// several of them.
+fn visible_range(order: &str) -> String {
+    format!(
+        "(SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? AND to_id = ? AND status = 1 \
+         AND hidden_for = ? AND id > ? AND id <= ? ORDER BY id {order} LIMIT ?)"
+    )
 }

@@ -32,7 +32,10 @@ fn expected(file: &str) -> Result<Value, &'static str> {
         "recall.json" | "query.json" | "query-before.json" | "query-after.json" | "query-changes.json"
         | "read.json" | "unread.json" | "disconnect.json" => json!(200),
         "ping.json" | "websocket-not-json.json" => json!(410),
-        "kafka-msk.json" | "kafka-self-managed.json" | "kafka-broken-records.json" => {
+        "kafka-msk.json"
+        | "kafka-self-managed.json"
+        | "kafka-broken-records.json"
+        | "kafka-odd-envelopes.json" => {
             json!({"batchItemFailures": []})
         }
         "kafka-no-records.json" => return Err("no records"),
