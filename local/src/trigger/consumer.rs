@@ -43,8 +43,9 @@ fn is_another_topic(text: &str) -> bool {
 pub(super) fn make(shared: &Arc<Shared>, events: &ClientEvents) -> KafkaResult<Arc<Consumer>> {
     let mut client = client_config(&shared.options.kafka);
     shared.options.configure(&mut client);
-    // For one line, see `is_another_topic`; a topic says little.
-    client.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
+    // For one line, see `is_another_topic`. The debug context `topic` has that line too, and must not be used: librdkafka
+    // logs in it while it holds the lock of the consumer's queue, waits for that lock to queue the log line, and hangs.
+    client.set("debug", "metadata").set_log_level(RDKafkaLogLevel::Debug);
     let number = shared.watched.next_consumer();
     let context = Context::new(events.clone(), Arc::clone(shared), number);
     let consumer = Arc::new(client.create_with_context(context)?);
