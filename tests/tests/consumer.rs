@@ -428,8 +428,8 @@ async fn the_compensator_settles_each_other_kind_without_kafka() {
 /// needed.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_odd_envelope_fails_nobody_else() {
-    let test = TestApp::builder().without_trigger().start().await;
     type Change = fn(&mut serde_json::Value);
+    let test = TestApp::builder().without_trigger().start().await;
     let odd: [(&str, Change, bool); 18] = [
         ("header bytes", |record| record["headers"] = json!([{"h": [200, 255]}]), true),
         ("a header that is a number", |record| record["headers"] = json!([{"h": 1.5}, 7]), true),

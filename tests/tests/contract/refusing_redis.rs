@@ -42,8 +42,11 @@ impl Two {
     }
 }
 
+/// Commands of Redis, each with its arguments.
+type Commands = &'static [&'static [&'static str]];
+
 /// Ways to make Redis refuse, and to end that.
-const REFUSALS: [(&str, &[&[&str]], &[&[&str]]); 3] = [
+const REFUSALS: [(&str, Commands, Commands); 3] = [
     (
         "NOREPLICAS",
         &[&["CONFIG", "SET", "min-replicas-to-write", "1"]],
@@ -95,7 +98,7 @@ async fn nobody_sees_a_recalled_message_of_a_redis_that_could_not_take_the_recal
             assert!(words(&reader, peer).await.is_empty(), "{name}: after the RECALL event");
         }
     }
-    two.stop().await;
+    Box::pin(two.stop()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +129,7 @@ async fn what_only_kafka_has_is_not_denied_by_a_redis_that_refuses() {
     two.first.release();
     two.first.drain().await;
     assert_eq!(two.second.user(1).recall(&id).await.status, 200);
-    two.stop().await;
+    Box::pin(two.stop()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +169,7 @@ async fn a_pause_of_all_writes_is_waited_for_once() {
     two.command(&["CLIENT", "UNPAUSE"]).await;
     let cache = &two.first.app().cache;
     eventually("writes are taken", 3 * TIMEOUT, async || cache.epoch().await.is_ok()).await;
-    two.stop().await;
+    Box::pin(two.stop()).await;
 }
 
 /// The drill of a Redis that is full of pending messages.
@@ -188,5 +191,5 @@ async fn a_full_redis_lets_the_consumer_persist_and_free() {
     assert_eq!(two.first.app().cache.pending_count().await.ok(), Some(0));
     assert_eq!(words(&alice, 2).await, ["by Kafka alone", "kept"]);
     two.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    two.stop().await;
+    Box::pin(two.stop()).await;
 }
