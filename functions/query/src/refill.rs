@@ -79,7 +79,7 @@ async fn check(
     let above = ids.last().and_then(|oldest| MessageId::new(oldest.get() - 1).ok());
     let now = Box::pin(app.store.listed_ids(conversation, above, below, u32::MAX)).await?;
     if now.iter().all(|id| ids.contains(id)) {
-        return app.cache.keep_conversation(conversation, epoch).await;
+        return app.cache.keep_conversation(conversation, ids.last().copied(), epoch).await;
     }
     tracing::debug!(%conversation, "query.refill: a message became a row meanwhile; dropped the list");
     app.cache.drop_conversation(conversation).await

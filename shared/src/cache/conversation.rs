@@ -1,10 +1,12 @@
 //! What Redis has of a conversation: `msg:conv:{convId}`, the recent ids, newest first, a gapless newest part of the
 //! conversation or nothing (`protocol.md`, "Reads"); and the ids that are not rows yet.
 //!
-//! The list is believed only while `msg:conv-epoch:{convId}` names the present epoch ([`super::epoch`]).
+//! The list is believed only while `msg:conv-epoch:{convId}` names the present epoch ([`super::epoch`]) and the list's oldest id.
+//! A list that went and was begun anew by a send has another oldest id: a newer message may have become a row in between,
+//! which that list lacks.
 
 use super::epoch::Epoch;
-use super::redis::typed;
+use super::redis::{Step, typed};
 use super::{Cache, keys, scripts, step, unpersisted};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
@@ -33,14 +35,22 @@ pub struct Recent {
     length: usize,
     /// The ids of the part that are not rows yet, in its order; at most [`MOST_PENDING`].
     pub pending: Vec<MessageId>,
-    /// The epoch in which the list was last known to be gapless.
-    epoch: Option<String>,
+    /// The epoch in which the list was last known to be gapless, and its oldest id at that time.
+    mark: Option<String>,
+    /// The list's oldest id before and after the list was read.
+    oldest: [Option<MessageId>; 2],
+    /// Whether the list is as long as it may get, so that its oldest ids go as newer ones come.
+    is_full: bool,
 }
 
 impl Recent {
     /// Whether list and pending ids may be believed, with the details that they lead to.
     pub fn is_of(&self, epoch: &Epoch) -> bool {
-        self.epoch.as_deref() == Some(epoch.name())
+        let mark = self.mark.as_deref().and_then(|mark| mark.rsplit_once(' '));
+        let Some((name, marked)) = mark.filter(|_| self.oldest[0] == self.oldest[1]) else { return false };
+        let marked = marked.parse::<MessageId>().ok();
+        name == epoch.name()
+            && (marked == self.oldest[0] || self.is_full && marked.is_some() && marked < self.oldest[0])
     }
 
     /// Whether the list goes on behind the ids that were read.
@@ -76,20 +86,27 @@ impl Cache {
         // message that becomes a row in between is found in one of the two.
         let reads = vec![
             pending,
+            step!("GET", keys::conversation_epoch(conversation)),
+            step!("LINDEX", &list, -1),
             step!("LRANGE", &list, 0, end),
             step!("LLEN", &list),
-            step!("GET", keys::conversation_epoch(conversation)),
+            step!("LINDEX", &list, -1),
         ];
         // The epoch follows: MySQL tells the generation meanwhile, if that is due.
         let (answers, _) = tokio::join!(self.redis.batch(ACTION, reads), self.generation.present());
         let mut answers = answers?.into_iter();
         let mut next = || answers.next().unwrap_or(::redis::Value::Nil);
-        let (pending, listed): (Vec<String>, Vec<String>) = (typed(ACTION, next())?, typed(ACTION, next())?);
+        let (pending, mark): (Vec<String>, Option<String>) = (typed(ACTION, next())?, typed(ACTION, next())?);
+        let before: Option<String> = typed(ACTION, next())?;
+        let (listed, length): (Vec<String>, usize) = (typed(ACTION, next())?, typed(ACTION, next())?);
+        let after: Option<String> = typed(ACTION, next())?;
         Ok(Recent {
             listed: unpersisted::ids(listed),
-            length: typed(ACTION, next())?,
+            length,
             pending: unpersisted::ids(pending),
-            epoch: typed(ACTION, next())?,
+            mark,
+            oldest: [before, after].map(|id| id.and_then(|id| id.parse().ok())),
+            is_full: length >= self.conversation_size,
         })
     }
 
@@ -127,23 +144,27 @@ impl Cache {
         self.redis.run("cache.replace", replace).await
     }
 
-    /// The list is gapless, as was checked after `epoch` was read: it may live its full time, and is believed in that
-    /// epoch.
+    /// The list down to `oldest` (`None`: the conversation has no rows) is gapless, as was checked after `epoch` was read: it may
+    /// live its full time, and is believed in that epoch while `oldest` is its end.
     pub async fn keep_conversation(
         &self,
         conversation: ConversationId,
+        oldest: Option<MessageId>,
         epoch: &Epoch,
     ) -> Result<(), ServerError> {
+        let mark = format!("{} {}", epoch.name(), oldest.map(|id| id.to_string()).unwrap_or_default());
         let steps = vec![
             step!("PEXPIRE", keys::conversation(conversation), self.expiry_ms),
-            step!("SET", keys::conversation_epoch(conversation), epoch.name(), "PX", self.expiry_ms),
+            step!("SET", keys::conversation_epoch(conversation), mark, "PX", self.expiry_ms),
         ];
         self.redis.batch("cache.keep_conversation", steps).await.map(drop)
     }
 
     /// Drops the list: what is not known to be gapless must not be.
     pub async fn drop_conversation(&self, conversation: ConversationId) -> Result<(), ServerError> {
-        self.redis.run("cache.drop_conversation", step!("UNLINK", keys::conversation(conversation))).await
+        let gone = [keys::conversation(conversation), keys::conversation_epoch(conversation)];
+        let steps = gone.into_iter().map(|key| step!("UNLINK", key)).collect();
+        self.redis.batch::<Step>("cache.drop_conversation", steps).await.map(drop)
     }
 
     /// The most ids that a list keeps.

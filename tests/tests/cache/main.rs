@@ -304,7 +304,7 @@ async fn older_ids_are_appended_only_behind_the_end_that_was_seen() {
     let left: i64 = redis.pttl("msg:conv:1_2").await.unwrap();
     assert!((1..=10_000).contains(&left), "until it is checked: {left}");
     let epoch = cache.epoch().await.unwrap();
-    cache.keep_conversation(conversation(), &epoch).await.unwrap();
+    cache.keep_conversation(conversation(), Some(id(30)), &epoch).await.unwrap();
     assert!(redis.pttl::<_, i64>("msg:conv:1_2").await.unwrap() > 10_000);
     assert!(cache.append(conversation(), Some(id(30)), &[id(20), id(10), id(5)]).await.unwrap());
     assert_eq!(list(cache).await, [90, 70, 50, 30, 20, 10], "six at most");

@@ -24,14 +24,28 @@ async fn snapshot(test: &TestApp) -> Vec<(String, i64, Vec<u8>)> {
     snapshot
 }
 
-/// Puts the keys of then in place of those of now, under the open connections.
+/// Puts the keys of then in place of those of now, under the open connections: in one step, except in a cluster, whose nodes
+/// have no step in common.
 async fn put_back(test: &TestApp, snapshot: &[(String, i64, Vec<u8>)]) {
+    let mut redis = test.redis().await;
+    let restore = snapshot.iter().map(|(key, ttl, value)| {
+        let mut restore = redis::cmd("RESTORE");
+        restore.arg(key).arg(ttl).arg(value).arg("REPLACE");
+        restore
+    });
+    if test.config.redis.cluster {
+        redis::cmd("FLUSHDB").exec_async(&mut redis).await.unwrap();
+        for restore in restore {
+            restore.exec_async(&mut redis).await.unwrap();
+        }
+        return;
+    }
     let mut all = redis::pipe();
     all.atomic().cmd("FLUSHDB").ignore();
-    for (key, ttl, value) in snapshot {
-        all.cmd("RESTORE").arg(key).arg(ttl).arg(value).ignore();
+    for restore in restore {
+        all.add_command(restore).ignore();
     }
-    all.exec_async(&mut test.redis().await).await.unwrap();
+    all.exec_async(&mut redis).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

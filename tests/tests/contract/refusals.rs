@@ -83,8 +83,8 @@ async fn a_send_that_does_not_say_what_it_must_is_400() {
     assert_eq!(test.count_rows("TRUE").await, 0);
     assert_eq!(alice.history(2, "").await.ids(), Vec::<String>::new());
 
-    let untyped = alice.post("/messages", &json!({"toId": "2", "content": "hi"})).await;
-    assert_eq!((untyped.status, &untyped.body["msgType"]), (201, &json!(1)), "without a type it is text");
+    let plain = alice.post("/messages", &json!({"toId": "2", "content": "hi"})).await;
+    assert_eq!((plain.status, &plain.body["msgType"]), (201, &json!(1)), "without a type it is text");
     test.stop().await;
 }
 

@@ -42,7 +42,7 @@ impl Two {
     }
 }
 
-/// Commands, each with its arguments.
+/// Commands of Redis, each with its arguments.
 type Commands = &'static [&'static [&'static str]];
 
 /// Ways to make Redis refuse, and to end that.
