@@ -128,9 +128,13 @@ pub(super) async fn begin(
     // The order of the column, byte by byte, and not that of the users' numbers.
     ids.sort_unstable();
     ids.dedup();
-    create_missing(connection, &ids).await?;
     let mut transaction = connection.begin().await?;
-    let rows = lock(&mut transaction, &ids).await?;
+    let mut rows = lock(&mut transaction, &ids).await?;
+    let missing: Vec<_> = ids.into_iter().filter(|(_, id)| !rows.contains_key(id)).collect();
+    if !missing.is_empty() {
+        create(&mut transaction, &missing).await?;
+        rows.extend(lock(&mut transaction, &missing).await?);
+    }
     let before = rows.clone();
     Ok((transaction, Conversations { rows, before }))
 }
@@ -156,33 +160,21 @@ async fn lock(
     Ok(rows)
 }
 
-/// Makes the rows that are not there, each in a transaction of its own: a row that does not exist cannot be locked without a
-/// gap lock.
-async fn create_missing(
+/// Makes the rows of new conversations. Two transactions that meet here may deadlock; the one that is given up runs again.
+async fn create(
     connection: &mut MySqlConnection,
     ids: &[(String, ConversationId)],
 ) -> Result<(), sqlx::Error> {
     for ids in ids.chunks(LONGEST_LIST) {
         let mut query = QueryBuilder::<MySql>::new(
-            "/* store.conversation: known */ SELECT conv_id FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ",
+            "/* store.conversation: create */ INSERT INTO conversation (conv_id, user_low, user_high) VALUES ",
         );
-        push_conversations(&mut query, ids);
-        let known: Vec<String> = query.build_query_scalar().fetch_all(&mut *connection).await?;
-        if known.len() == ids.len() {
-            continue;
-        }
-        for (text, id) in ids.iter().filter(|(text, _)| !known.contains(text)) {
+        push_rows(&mut query, ids, |list, (text, id)| {
             let [low, high] = id.users();
-            sqlx::query(
-                "/* store.conversation: create */ INSERT INTO conversation (conv_id, user_low, user_high) VALUES (?, ?, ?) \
-                 ON DUPLICATE KEY UPDATE conv_id = conv_id",
-            )
-            .bind(text.as_str())
-            .bind(low.get())
-            .bind(high.get())
-            .execute(&mut *connection)
-            .await?;
-        }
+            list.push_bind(text.clone()).push_bind(low.get()).push_bind(high.get());
+        });
+        query.push(" ON DUPLICATE KEY UPDATE conv_id = conv_id");
+        query.build().execute(&mut *connection).await?;
     }
     Ok(())
 }
