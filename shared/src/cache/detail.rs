@@ -285,9 +285,11 @@ impl Cache {
         unless_full(self.redis.batch("cache.restore", sets).await)
     }
 
-    /// Decides a recall: sets the flag, changes the detail, then notes the recall as unconfirmed and takes the id off the
-    /// receiver's unread. Safe to repeat. The note comes after the change: if Redis loses its memory in between, either
-    /// both are there or the note alone, and the note is what the compensator works from.
+    /// Decides a recall: sets the flag, notes the recall as unconfirmed and changes the detail, in one round trip; then takes
+    /// the id off the pages and the receiver's unread. Safe to repeat.
+    ///
+    /// The note comes right before the change: the compensator works from it, so a process that dies here never leaves a
+    /// changed detail that nobody completes. A note without a change is settled as a message like any other.
     #[tracing::instrument(name = "cache.mark_recalled", skip_all, fields(message_id = %recall.message_id))]
     pub async fn mark_recalled(&self, recall: &Recall, receiver: UserId) -> Result<RecallMark, ServerError> {
         const ACTION: &str = "cache.mark_recalled";
@@ -295,17 +297,17 @@ impl Cache {
         let entry = Pending::recalled(recall);
         let first = vec![
             step!("SET", keys::cancel(id), recall.recall_time, "PX", CANCEL_FLAG_MS),
+            step!("ZADD", self.shard(recall.conversation_id), entry.score, id.get()),
             mark_recalled_step(recall),
         ];
         let mut rest = vec![
-            step!("ZADD", self.shard(recall.conversation_id), entry.score, id.get()),
             step!("SREM", keys::unread(receiver), id.get()),
             step!("ZREM", keys::unread_pending(receiver), unpersisted::member(id)),
         ];
         rest.extend(off_pages_steps(recall.conversation_id, id));
-        let mut values = self.on_details(ACTION, first, &[(1, id)]).await?;
+        let mut values = self.on_details(ACTION, first, &[(2, id)]).await?;
         self.redis.batch(ACTION, rest).await?;
-        recall_mark(values.swap_remove(1))
+        recall_mark(values.swap_remove(2))
     }
 
     /// MySQL has these recalls: makes sure that Redis has them too (it may have been away when they were decided), lets
