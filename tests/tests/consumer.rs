@@ -547,7 +547,9 @@ async fn a_dead_letter_that_is_too_large_goes_without_its_value() {
     let kafka = &test.config.kafka;
     set_max_message_bytes(kafka, &kafka.dead_letter_topic, 1_500).await;
     let good = message(&test, "behind it").await;
-    let values = [noise(8_000).into_bytes(), persist(&good)];
+    // No JSON begins with this letter, whatever the noise behind it.
+    let broken = format!("x{}", &noise(8_000)[1..]);
+    let values = [broken.into_bytes(), persist(&good)];
     eventually("the topic has its new limit", Duration::from_secs(10), async || {
         consume(&test, &values).await;
         letters(&test).await.iter().any(|letter| letter.error().contains("too large"))
