@@ -368,7 +368,7 @@ pub(super) fn unless_full<T>(given: Result<T, ServerError>) -> Result<(), Server
 /// Takes a message off the list and the pending index that pages are read from.
 fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [Step; 2] {
     [
-        step!("LREM", keys::conversation(conversation), 0, id.get()),
+        scripts::CONVERSATION_REMOVE.on(keys::conversation(conversation), vec![id.to_string()]),
         step!("ZREM", keys::conversation_pending(conversation), unpersisted::member(id)),
     ]
 }

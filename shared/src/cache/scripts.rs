@@ -54,6 +54,8 @@ scripts! {
     CONVERSATION_INSERT = "conversation_insert.lua";
     /// Appends older ids behind a conversation's recent list.
     CONVERSATION_APPEND = "conversation_append.lua";
+    /// Takes an id off a conversation's recent list.
+    CONVERSATION_REMOVE = "conversation_remove.lua";
     /// Takes messages off the pending set, unless a recall has changed their entries.
     SETTLE = "settle.lua";
     /// Takes a lock for a named holder, or again for the same one.

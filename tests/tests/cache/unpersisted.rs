@@ -86,7 +86,8 @@ async fn a_late_twin_of_a_recalled_message_adds_nothing() {
 
     assert_eq!(pending(&cache).await, (vec![], vec![]));
     assert!(!redis.sismember::<_, _, bool>("msg:unread:2", 1).await.unwrap());
-    assert!(!redis.exists::<_, bool>("msg:conv:1_2").await.unwrap());
+    let listed: Vec<i64> = redis.lrange("msg:conv:1_2", 0, -1).await.unwrap();
+    assert_eq!(listed, [1], "once, as the oldest of its list");
     assert_eq!(cache.pending_count().await.unwrap(), 1, "the recall waits for MySQL as before");
     test.stop().await;
 }
