@@ -97,7 +97,7 @@ async fn part(
     }
     found.extend(rows);
     if !is_believed {
-        refill::replace(app, conversation, &epoch, wanted).await;
+        refill::replace(app, caller, conversation, &epoch, wanted).await;
     }
     Ok((found, ceiling))
 }

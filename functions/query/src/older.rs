@@ -142,7 +142,7 @@ impl Page<'_> {
         let rows = self.rows_behind(below, floor).await?;
         self.merge(rows, &pending).await?;
         if below.is_none() {
-            refill::replace(self.app, self.conversation, &epoch, self.wanted).await;
+            refill::replace(self.app, self.caller, self.conversation, &epoch, self.wanted).await;
         }
         Ok(self.reached(floor))
     }

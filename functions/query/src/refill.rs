@@ -4,7 +4,7 @@ use hongyan::app::App;
 use hongyan::cache::conversation::{MOST_PENDING, Part, Recent};
 use hongyan::cache::epoch::Epoch;
 use hongyan::error::ServerError;
-use hongyan::id::{ConversationId, MessageId};
+use hongyan::id::{ConversationId, MessageId, UserId};
 
 use crate::visible;
 
@@ -41,18 +41,27 @@ async fn try_append(
     check(app, conversation, &ids, end, epoch).await
 }
 
-/// Makes a list anew that is not believed. Before Redis vouches for the conversation again, every pending message of the
-/// conversation is known not to be recalled.
-pub(crate) async fn replace(app: &App, conversation: ConversationId, epoch: &Epoch, wanted: usize) {
-    note(conversation, Box::pin(try_replace(app, conversation, epoch, wanted)).await);
+/// Makes a list anew that is not believed, and brings the caller's deletions along, so that Redis alone can answer the
+/// caller's next page. Before Redis vouches for the conversation again, every pending message of the conversation is known
+/// not to be recalled.
+pub(crate) async fn replace(
+    app: &App,
+    caller: UserId,
+    conversation: ConversationId,
+    epoch: &Epoch,
+    wanted: usize,
+) {
+    note(conversation, Box::pin(try_replace(app, caller, conversation, epoch, wanted)).await);
 }
 
 async fn try_replace(
     app: &App,
+    caller: UserId,
     conversation: ConversationId,
     epoch: &Epoch,
     wanted: usize,
 ) -> Result<(), ServerError> {
+    visible::refill_deletions(app, caller, epoch).await?;
     let seen = app.cache.recent(conversation, Part::Before(None), 1).await?;
     if seen.has_more_pending() {
         tracing::warn!(%conversation, most = MOST_PENDING, "query.refill: too many messages are pending to vouch for them; MySQL answers");

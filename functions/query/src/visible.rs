@@ -171,12 +171,33 @@ async fn deleted_of(
         let in_doubt = deleted_of_doubtful(app, caller, known.in_doubt).await?;
         return Ok(known.deleted.into_iter().chain(in_doubt).collect());
     }
-    let all = app.store.deleted_by(caller, MAX_CACHED_DELETIONS + 1).await?;
-    if all.len() <= MAX_CACHED_DELETIONS as usize {
-        app.cache.fill_deleted(caller, &all, epoch).await?;
-        return Ok(all.into_iter().collect());
+    match read_deletions(app, caller, epoch).await? {
+        Some(all) => Ok(all.into_iter().collect()),
+        None => app.store.deleted_among(caller, ids).await,
     }
-    app.store.deleted_among(caller, ids).await
+}
+
+/// Brings the caller's deletions to Redis, unless Redis has all of them in `epoch`.
+pub(crate) async fn refill_deletions(app: &App, caller: UserId, epoch: &Epoch) -> Result<(), ServerError> {
+    let look = app.cache.look(caller, &[]).await?;
+    if look.epoch == *epoch && !look.deleted.complete {
+        read_deletions(app, caller, epoch).await?;
+    }
+    Ok(())
+}
+
+/// Reads all that the caller has deleted, and puts it into Redis; `None` if that is more than Redis keeps of one user.
+async fn read_deletions(
+    app: &App,
+    caller: UserId,
+    epoch: &Epoch,
+) -> Result<Option<Vec<MessageId>>, ServerError> {
+    let all = app.store.deleted_by(caller, MAX_CACHED_DELETIONS + 1).await?;
+    if all.len() > MAX_CACHED_DELETIONS as usize {
+        return Ok(None);
+    }
+    app.cache.fill_deleted(caller, &all, epoch).await?;
+    Ok(Some(all))
 }
 
 /// How deletions ended that were begun and not finished: MySQL knows, and what it has is finished here. While it is away

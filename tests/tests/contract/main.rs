@@ -23,6 +23,7 @@ mod tokens;
 mod unread;
 mod waiting;
 mod websocket;
+mod without_mysql;
 
 use hongyan_tests::Answer;
 

@@ -1,0 +1,32 @@
+//! What Redis alone answers while MySQL is away.
+
+use hongyan_tests::proxy::Proxy;
+use hongyan_tests::{TestApp, servers};
+
+/// The first page of a conversation asks MySQL, also for what its reader has deleted; the next one need not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_after_a_refill_needs_no_mysql() {
+    for query in ["limit=2", "limit=2&after=1"] {
+        let env = servers::stack().await.env();
+        let (_, url) = env.iter().find(|(name, _)| *name == "MYSQL_URL").unwrap();
+        let mut proxy = Proxy::to(url).await;
+        let test = TestApp::builder().mysql_by_way_of(proxy.address()).start().await;
+        let (alice, bob) = (test.user(1), test.user(2));
+        // The page looks for one message more than it answers.
+        alice.sent(2, "zero").await;
+        let first = alice.sent(2, "one").await;
+        let hidden = alice.sent(2, "two").await;
+        let third = alice.sent(2, "three").await;
+        test.drain().await;
+        assert_eq!(bob.delete(&hidden).await.status, 204);
+        assert_eq!(bob.history(1, query).await.status, 200);
+
+        proxy.cut();
+        proxy.close().await;
+        let page = bob.history(1, "limit=2").await;
+        assert_eq!(page.status, 200, "after {query}: {page:?}");
+        assert_eq!(page.ids(), [third, first], "after {query}");
+        proxy.open().await;
+        test.stop().await;
+    }
+}
