@@ -33,7 +33,7 @@ const REDIS_HANGS_LIMIT: Duration = Duration::from_millis(250);
 /// With nothing there, everyone is told so within this time.
 const ALL_AWAY_LIMIT: Duration = Duration::from_millis(500);
 
-/// Whatever is away, a request does not wait longer than this.
+/// The longest that a request waits for its answer, whichever server is away.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Answers to one kind of request. Requests count that were asked after the fault was there and answered before it went:

@@ -101,7 +101,7 @@ impl Page {
         Ok(Self { after, up_to, changes, more: next.is_some() })
     }
 
-    /// Whether the page was allowed to leave a change out: a later change of the same page makes it idle.
+    /// Whether the page may leave `change` out, because a later change on the same page undoes its effect.
     fn makes_idle(&self, change: &Change) -> bool {
         let later = self.changes.iter().filter(|later| later.seq > change.seq);
         match &change.what {
@@ -231,7 +231,7 @@ impl Follower {
             }
             self.cursor = page.up_to;
             let more = page.more;
-            // What a client is told again and again, that nothing is new, need not be kept.
+            // A page without anything new proves nothing, and a client asks for many of them.
             if page.up_to > page.after {
                 self.pages.push(page);
             }
@@ -249,7 +249,7 @@ impl Follower {
             let connecting = self.user.caller().clone();
             let connected = tokio::time::timeout(CONNECT_LIMIT, connecting.connect_if_answered()).await;
             let mut socket = connected.ok().flatten();
-            // What was pushed before the connection was there is among the changes.
+            // The changes contain all messages that were pushed before the connection was open.
             self.catch_up().await;
             let mut ask_again = tokio::time::interval(EVERY);
             while let (Some(open), false) = (&mut socket, stop.load(Ordering::Relaxed)) {
@@ -296,10 +296,11 @@ impl Follower {
         Ok(())
     }
 
-    /// What the view has otherwise than the history, or than the positions that the users were told.
+    /// How the client's view differs from the history, or from the read positions that the users were told.
     fn differs_from(&self, history: &BTreeMap<i64, String>, book: &Book) -> Option<String> {
         let mut messages = self.view.messages.clone();
-        // A second message of one clientMsgId gives way to the first. Who was pushed it learns that from the history alone.
+        // A second message of one clientMsgId gives way to the first. A client that was pushed the second one
+        // learns of this from the history alone.
         messages.retain(|id, words| {
             let retried = book.sends.get(words).is_some_and(|send| send.tries > 1);
             self.view.confirmed.contains(id) || history.contains_key(id) || !retried
@@ -327,7 +328,8 @@ impl Follower {
         None
     }
 
-    /// Whether a change has appeared at or below a number after an answer said that all up to it were told.
+    /// Looks for late changes: an answer said that the client has all changes up to a `seq`, and a change at or below that
+    /// `seq` appeared afterwards.
     async fn check_late(&self, verdict: &mut Verdict) -> anyhow::Result<()> {
         let mut again = Self::new(&self.user, self.peer);
         let start = Instant::now();
@@ -365,7 +367,7 @@ async fn ask(user: &User, peer: i64, after: u64) -> anyhow::Result<Option<Page>>
     }
 }
 
-/// Whether there are changes of a conversation that has messages.
+/// Whether the runtime serves `GET /conversations/{peerId}/changes`. `user` and `peer` have written to each other.
 pub(crate) async fn is_served(user: &User, peer: i64) -> bool {
     let path = format!("/conversations/{peer}/changes");
     user.ask(Method::GET, &path, None).await.status() != Some(404)

@@ -214,7 +214,7 @@ impl Look<'_> {
         }
     }
 
-    /// Whether a message below the read position came late, and is there for its receiver.
+    /// Whether the receiver has this message as unread, if the message came late and below their read position.
     fn is_unread_if_listed(&self, user: i64, id: i64) -> bool {
         let row = self.kept.rows.get(&id).filter(|row| row.is_shown() && row.to_id == user);
         let deleted = self.kept.deleted.contains(&(user, id));

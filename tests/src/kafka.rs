@@ -8,6 +8,7 @@ use hongyan::config::{Config, KafkaConfig};
 use hongyan::event::MessageEvent;
 use hongyan::id::{MessageId, UserId};
 use hongyan::message::{Message, MessageType};
+use hongyan_local::stack::Kind;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
@@ -17,13 +18,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::app::eventually;
-use crate::servers::{stack, unique_name};
+use crate::servers::{address_of, stack, unique_name};
 
 /// The Kafka that all tests of this binary share, as `KAFKA_BOOTSTRAP_SERVERS` has it.
 pub async fn servers() -> String {
-    let env = stack().await.env();
-    let found = env.into_iter().find(|(name, _)| *name == "KAFKA_BOOTSTRAP_SERVERS");
-    found.map(|(_, value)| value).unwrap_or_default()
+    address_of(stack().await, Kind::Kafka)
 }
 
 /// Settings with a topic, a dead-letter topic and a group that nobody else has; both topics exist.

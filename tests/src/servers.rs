@@ -36,6 +36,15 @@ pub async fn stack() -> &'static Stack {
     STACK.get_or_init(start).await
 }
 
+/// Where one server of a stack is: its URL, or Kafka's bootstrap servers.
+///
+/// # Panics
+/// If the stack does not name it.
+pub fn address_of(stack: &Stack, kind: Kind) -> String {
+    let found = stack.env().into_iter().find(|(name, _)| *name == kind.variable());
+    found.expect("a stack names all three servers").1
+}
+
 /// Who may make accounts on the shared MySQL.
 ///
 /// # Panics

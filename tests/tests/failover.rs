@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hongyan_local::dlq::{self, Filter};
-use hongyan_local::stack::{Stack, StackOptions};
+use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_tests::app::eventually;
 use hongyan_tests::proxy::Proxy;
+use hongyan_tests::servers::address_of;
 use hongyan_tests::{Caller, TestApp};
 use sqlx::{ConnectOptions as _, MySqlConnection};
 use tokio::task::JoinHandle;
@@ -63,7 +64,7 @@ async fn set_read_only(administrator: &mut MySqlConnection, on: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_fails_over_costs_no_message_and_no_answer() {
     let stack = Stack::start(StackOptions::temporary()).await.unwrap();
-    let url = stack.env().into_iter().find(|(name, _)| *name == "MYSQL_URL").unwrap().1;
+    let url = address_of(&stack, Kind::Mysql);
     let mut proxy = Proxy::to(&url).await;
     let builder = TestApp::builder().in_process().set("MYSQL_TIMEOUT_MS", "1000");
     let test = builder.mysql_by_way_of(proxy.address()).start_on(&stack).await;

@@ -9,6 +9,7 @@ use hongyan::queue::{KafkaBatchResponse, KafkaEvent, Progress, Queue};
 use hongyan_local::stack::{Kind, Stack, StackOptions};
 use hongyan_local::trigger::{InvokeError, Trigger, TriggerOptions};
 use hongyan_tests::kafka::{own_topics, persist};
+use hongyan_tests::servers::address_of;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -18,8 +19,7 @@ const LONG: Duration = Duration::from_mins(1);
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_is_killed_frozen_and_comes_back() {
     let stack = Stack::start(StackOptions::temporary()).await.unwrap();
-    let env = stack.env();
-    let (_, servers) = env.iter().find(|(name, _)| *name == "KAFKA_BOOTSTRAP_SERVERS").unwrap();
+    let servers = &address_of(&stack, Kind::Kafka);
     let mut config = own_topics(servers, 10).await;
     config.delivery_timeout = LONG;
     let queue = Queue::new(&config).unwrap();
@@ -77,8 +77,7 @@ async fn kafka_is_killed_frozen_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_stops_in_time_though_kafka_dies_under_its_commit() {
     let stack = Stack::start(StackOptions::temporary()).await.unwrap();
-    let env = stack.env();
-    let (_, servers) = env.iter().find(|(name, _)| *name == "KAFKA_BOOTSTRAP_SERVERS").unwrap();
+    let servers = &address_of(&stack, Kind::Kafka);
     let config = own_topics(servers, 1).await;
     let queue = Queue::new(&config).unwrap();
     let (at_work, may_end) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));

@@ -12,10 +12,11 @@ use hongyan::config::KafkaConfig;
 use hongyan::error::{Retry, ServerError};
 use hongyan::queue::{DeadLetter, KafkaBatchResponse, KafkaEvent, Progress, Queue};
 use hongyan_local::dlq::{self, Filter, RedriveOptions};
-use hongyan_local::stack::{SecureKafka, Stack, StackOptions};
+use hongyan_local::stack::{Kind, SecureKafka, Stack, StackOptions};
 use hongyan_local::trigger::{InvokeError, Trigger, TriggerOptions};
 use hongyan_tests::certificates::Authority;
 use hongyan_tests::kafka::{config_with, create_topic, persist};
+use hongyan_tests::servers::address_of;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -60,8 +61,7 @@ fn over_tls(address: &str, authority: &Path) -> KafkaConfig {
 
 impl Broker {
     fn plaintext(&self) -> String {
-        let env = self.stack.env();
-        env.into_iter().find(|(name, _)| *name == "KAFKA_BOOTSTRAP_SERVERS").unwrap().1
+        address_of(&self.stack, Kind::Kafka)
     }
 
     fn with_scram(&self, username: &str, password: &str) -> KafkaConfig {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hongyan::id::ConversationId;
+use hongyan_local::stack::Kind;
 use hongyan_tests::app::eventually;
 use hongyan_tests::proxy::Proxy;
 use hongyan_tests::{Answer, TestApp, TestAppBuilder, servers};
@@ -15,9 +16,7 @@ const SHORT: Duration = Duration::from_millis(500);
 
 /// An application whose way to Redis can be cut.
 async fn behind_a_proxy(redis_timeout: Duration) -> (TestAppBuilder, Proxy) {
-    let env = servers::stack().await.env();
-    let (_, url) = env.iter().find(|(name, _)| *name == "REDIS_URL").unwrap();
-    let proxy = Proxy::to(url).await;
+    let proxy = Proxy::to(&servers::address_of(servers::stack().await, Kind::Redis)).await;
     let timeout = redis_timeout.as_millis().to_string();
     let test = TestApp::builder().set("REDIS_TIMEOUT_MS", &timeout).redis_by_way_of(proxy.address());
     (test, proxy)

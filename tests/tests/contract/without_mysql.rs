@@ -1,5 +1,6 @@
 //! What Redis alone answers while MySQL is away.
 
+use hongyan_local::stack::Kind;
 use hongyan_tests::proxy::Proxy;
 use hongyan_tests::{TestApp, servers};
 
@@ -7,9 +8,7 @@ use hongyan_tests::{TestApp, servers};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_after_a_refill_needs_no_mysql() {
     for query in ["limit=2", "limit=2&after=1"] {
-        let env = servers::stack().await.env();
-        let (_, url) = env.iter().find(|(name, _)| *name == "MYSQL_URL").unwrap();
-        let mut proxy = Proxy::to(url).await;
+        let mut proxy = Proxy::to(&servers::address_of(servers::stack().await, Kind::Mysql)).await;
         let test = TestApp::builder().mysql_by_way_of(proxy.address()).start().await;
         let (alice, bob) = (test.user(1), test.user(2));
         // The page looks for one message more than it answers.
