@@ -12,6 +12,7 @@ use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::id::MessageId;
 use hongyan::message::{Message, PersistStatus};
+use hongyan::store::TakeBack;
 
 use crate::passed::Passed;
 use crate::{MAX_RESENT, Run};
@@ -150,9 +151,10 @@ async fn settle(
     match (detail, row) {
         (Detail::Recalled(recalled), _) => {
             let (recall_time, conversation_id) = (recalled.recall_time, recalled.conversation);
-            complete_recall(app, Recall { message_id: id, recall_time, conversation_id }).await
+            let recall = Recall { message_id: id, recall_time, conversation_id };
+            complete_recall(app, TakeBack { recall, message: recalled.message }).await
         }
-        (Detail::Message(message), Some(row)) => mark(app, entry, &message, &row).await,
+        (Detail::Message(_), Some(row)) => mark(app, entry, row).await,
         (Detail::Message(message), None) => {
             // PERSISTED without a row cannot be; should it be, the message is still here to be written.
             if message.persist_status == PersistStatus::Persisted {
@@ -173,24 +175,26 @@ async fn settle(
 }
 
 /// The recall is in Redis only, or nobody has confirmed it: it goes to MySQL.
-async fn complete_recall(app: &App, recall: Recall) -> Result<Settled, ServerError> {
-    app.store.recall(&[recall]).await?;
+async fn complete_recall(app: &App, taken: TakeBack) -> Result<Settled, ServerError> {
+    let recall = taken.recall;
+    app.store.take_back(&[taken]).await?;
     app.cache.confirm_recalled(&[recall]).await?;
     Ok(Settled::Recalled)
 }
 
-/// MySQL has the message: Redis is told.
-async fn mark(app: &App, entry: Pending, message: &Message, row: &Message) -> Result<Settled, ServerError> {
+/// MySQL has the message: Redis is told, also its number among the changes of the conversation, which only the row has.
+async fn mark(app: &App, entry: Pending, row: Message) -> Result<Settled, ServerError> {
     if row.is_recalled() {
         let recall_time = row.recall_time.unwrap_or_else(|| app.clock.now_ms());
-        app.cache.confirm_recalled(&[Recall::of(row, recall_time)]).await?;
+        app.cache.confirm_recalled(&[Recall::of(&row, recall_time)]).await?;
         return Ok(Settled::Recalled);
     }
-    let marks = app.cache.mark_persisted(&[(message, NO_HOLDER.to_owned())]).await?;
+    let marks = app.cache.mark_persisted(&[(&row, NO_HOLDER.to_owned())]).await?;
     if let Some(&PersistMark::Recalled(recall_time)) = marks.first() {
-        return complete_recall(app, Recall::of(row, recall_time)).await;
+        let recall = Recall::of(&row, recall_time);
+        return complete_recall(app, TakeBack { recall, message: Some(row) }).await;
     }
-    app.cache.settle([(message.conversation(), entry)]).await?;
+    app.cache.settle([(row.conversation(), entry)]).await?;
     Ok(Settled::Marked)
 }
 

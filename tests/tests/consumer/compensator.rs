@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hongyan::event::{MessageEvent, Recall};
-use hongyan::message::Message;
+use hongyan::message::{ClientMessageId, Message};
+use hongyan_local::trigger::PartitionLag;
 use hongyan_tests::TestApp;
 use hongyan_tests::app::eventually;
 use hongyan_tests::kafka::set_max_message_bytes;
@@ -12,6 +13,18 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::AsyncCommands as _;
 
 use crate::{accept, letters, message, message_of, noise, persist, tombstones};
+
+/// What a user sends while the consumer is held, once Kafka has it: Redis alone may have answered before.
+async fn queued(test: &TestApp, content: &str) -> String {
+    let waiting = async || {
+        let lag = test.runtime().trigger().unwrap().lag().await.unwrap();
+        lag.iter().map(PartitionLag::records).sum::<i64>()
+    };
+    let before = waiting().await;
+    let id = test.user(1).sent(2, content).await;
+    eventually("Kafka has it", Duration::from_secs(10), async || waiting().await > before).await;
+    id
+}
 
 /// Lets the consumer go on: the message that was queued becomes a row, and the compensator has nothing to do any more.
 async fn becomes_a_row(test: &TestApp, id: &str) {
@@ -25,7 +38,7 @@ async fn becomes_a_row(test: &TestApp, id: &str) {
 async fn the_compensator_leaves_what_is_merely_queued() {
     let test = TestApp::start().await;
     test.hold().await;
-    let id = test.user(1).sent(2, "queued").await;
+    let id = queued(&test, "queued").await;
     assert_eq!(test.compensate().await.due, 0, "five minutes have not passed");
     test.pass_ms(301_000);
     let run = test.compensate().await;
@@ -69,7 +82,8 @@ async fn the_compensator_settles_each_other_kind_without_kafka() {
     let forgotten = message(&test, "in MySQL, and Redis has lost the detail").await;
     accept(&test, &forgotten).await;
     test.app().store.persist(std::slice::from_ref(&forgotten)).await.unwrap();
-    let recalled = message(&test, "recalled").await;
+    let name = ClientMessageId::try_from("a name".to_owned()).unwrap();
+    let recalled = Message { client_msg_id: Some(name), ..message(&test, "recalled").await };
     accept(&test, &recalled).await;
     let recall = Recall {
         message_id: recalled.id,
@@ -97,11 +111,20 @@ async fn the_compensator_settles_each_other_kind_without_kafka() {
     assert_eq!(cache.pending_count().await.unwrap(), 0);
     let detail = test.detail(&written.id.to_string()).await.unwrap();
     assert_eq!(detail["persistStatus"], "PERSISTED");
+    assert_eq!(detail["seq"], 1, "as its row has it");
     assert!(
         redis.pttl::<_, i64>(format!("msg:detail:{}", written.id)).await.unwrap() > 0,
         "it may expire now"
     );
     assert_eq!(tombstones(&test).await, 2);
+    // A retry of a recalled send is recognised by its name, or its id's fingerprint.
+    let remembered: Vec<(Option<i64>, Option<Vec<u8>>, bool)> = sqlx::query_as(
+        "SELECT from_user_id, client_msg_id, fingerprint IS NULL FROM message_recall ORDER BY message_id",
+    )
+    .fetch_all(&test.mysql)
+    .await
+    .unwrap();
+    assert_eq!(remembered, [(Some(1), Some(b"a name".to_vec()), true), (Some(1), None, true)]);
     assert_eq!(test.row(&recalled.id.to_string()).await, None);
     let row = test.row(&recalled_row.id.to_string()).await.unwrap();
     assert_eq!((row.status, row.content.as_str()), (0, ""));
@@ -157,7 +180,7 @@ async fn a_record_from_the_future_makes_no_backlog_lost() {
     let ahead_ms = 50 * 60_000;
     let record = FutureRecord::to(&test.config.kafka.topic).key("1_2").partition(4).payload(&value);
     producer.send(record.timestamp(ahead.send_time + ahead_ms), Duration::from_secs(10)).await.unwrap();
-    let id = test.user(1).sent(2, "queued").await;
+    let id = queued(&test, "queued").await;
     for _ in 0..3 {
         test.pass_ms(301_000);
         let run = test.compensate().await;
@@ -171,18 +194,17 @@ async fn a_record_from_the_future_makes_no_backlog_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_message_is_found_though_the_group_never_catches_up() {
     let test = TestApp::builder().in_process().start().await;
-    let alice = test.user(1);
     let lost = message(&test, "lost").await;
     accept(&test, &lost).await;
     test.hold().await;
-    alice.sent(2, "ahead of the first look").await;
+    queued(&test, "ahead of the first look").await;
     test.pass_ms(301_000);
     let run = test.compensate().await;
     assert_eq!((run.due, run.left, run.resent), (2, 2, 0), "{run:?}");
     test.release();
     test.drain().await;
     test.hold().await;
-    alice.sent(2, "ahead of the second look").await;
+    queued(&test, "ahead of the second look").await;
     test.pass_ms(61_000);
     let run = test.compensate().await;
     assert_eq!((run.due, run.resent), (1, 1), "{run:?}");
