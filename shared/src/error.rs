@@ -56,6 +56,11 @@ impl ServerError {
     pub fn is_transient(&self) -> bool {
         self.retry == Retry::Transient
     }
+
+    /// Whether it is Redis that is away or busy: what MySQL can answer alone is then answered so.
+    pub fn is_redis_away(&self) -> bool {
+        self.server == Server::Redis && self.is_transient()
+    }
 }
 
 /// What the caller of the API is told: each is one row of the table of errors in `contract.md`.

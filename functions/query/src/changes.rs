@@ -7,7 +7,7 @@ use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use hongyan::app::App;
 use hongyan::cache::detail::Detail;
 use hongyan::clock::TimestampMs;
-use hongyan::error::{ApiError, Server, ServerError};
+use hongyan::error::{ApiError, ServerError};
 use hongyan::http::{self, MessageView, Reply};
 use hongyan::id::{MessageId, UserId};
 use hongyan::store::{Change, ChangePage, What};
@@ -108,7 +108,7 @@ async fn hide_recalled(app: &App, page: &mut ChangePage) -> Result<(), ApiError>
         .collect();
     let recalled = match recalled_in_redis(app, &live).await {
         Ok(recalled) => recalled,
-        Err(error) if error.is_transient() && error.server == Server::Redis => {
+        Err(error) if error.is_redis_away() => {
             tracing::warn!(%error, "query.changes: Redis is away; answered by MySQL alone");
             return Ok(());
         }

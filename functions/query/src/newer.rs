@@ -19,7 +19,7 @@ pub(crate) async fn page(
     wanted: usize,
 ) -> Result<Vec<Message>, ApiError> {
     match Box::pin(from_both(app, caller, conversation, after, wanted)).await {
-        Err(error) if visible::is_redis_away(&error) => {
+        Err(error) if error.is_redis_away() => {
             tracing::warn!(%error, "query.newer: Redis is away; answered by MySQL alone");
             let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
             Ok(app.store.visible_after(conversation, caller, after, limit).await?)
@@ -89,8 +89,7 @@ async fn part(
         }
         let look = app.cache.look(caller, chunk).await?;
         if is_believed && !recent.is_of(&look.epoch) {
-            let source = "Redis is another one than a moment ago".into();
-            return Err(visible::redis_away(source));
+            return Err(visible::redis_is_another());
         }
         let seen = visible::of_redis(app, caller, conversation, chunk, look).await?;
         found.extend(seen.into_iter().map(|message| (message.id, message)));

@@ -19,7 +19,7 @@ pub(crate) async fn page(
     wanted: usize,
 ) -> Result<Vec<Message>, ApiError> {
     match Box::pin(from_both(app, caller, conversation, before, wanted)).await {
-        Err(error) if visible::is_redis_away(&error) => {
+        Err(error) if error.is_redis_away() => {
             tracing::warn!(%error, "query.older: Redis is away; answered by MySQL alone");
             let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
             Ok(app.store.visible_before(conversation, caller, before, limit).await?)
@@ -36,18 +36,13 @@ async fn from_both(
     wanted: usize,
 ) -> Result<Vec<Message>, ServerError> {
     let mut page = Page { app, caller, conversation, wanted, messages: Vec::new() };
-    // The newest page seldom needs more than the head of the list.
-    if before.is_none() {
-        match page.extend(before, 2 * wanted).await? {
-            Reached::End => return Ok(page.messages),
-            Reached::Here(_) => page.messages.clear(),
-        }
-    }
     let mut below = before;
+    // The newest page seldom needs more than the head of the list.
+    let mut limit = if before.is_none() { 2 * wanted } else { usize::MAX };
     loop {
-        match page.extend(below, usize::MAX).await? {
+        match page.extend(below, limit).await? {
             Reached::End => return Ok(page.messages),
-            Reached::Here(id) => below = Some(id),
+            Reached::Here(id) => (below, limit) = (Some(id), usize::MAX),
         }
     }
 }
@@ -99,6 +94,7 @@ impl Page<'_> {
             epoch = Some(look.epoch.clone());
             let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
             self.messages.extend(seen);
+            self.messages.truncate(self.wanted);
             if self.is_full() {
                 return Ok(Reached::End);
             }
@@ -122,7 +118,7 @@ impl Page<'_> {
         let behind = [end_of_list, below].into_iter().flatten().min();
         let rows = self.rows_behind(behind, floor).await?;
         let has_rows = !rows.is_empty();
-        self.merge(rows, &far).await?;
+        self.merge(rows, &far, Some(&recent)).await?;
         if behind == end_of_list && has_rows {
             refill::append(self.app, self.conversation, &recent, &epoch, self.wanted).await;
         }
@@ -140,7 +136,7 @@ impl Page<'_> {
         let floor = recent.pending.last().copied().filter(|_| recent.has_more_pending());
         let pending = visible::not_recalled(self.app, self.conversation, &recent.pending).await?;
         let rows = self.rows_behind(below, floor).await?;
-        self.merge(rows, &pending).await?;
+        self.merge(rows, &pending, None).await?;
         if below.is_none() {
             refill::replace(self.app, self.caller, self.conversation, &epoch, self.wanted).await;
         }
@@ -160,8 +156,14 @@ impl Page<'_> {
         Ok(rows)
     }
 
-    /// Adds rows and pending messages, newest first, as many as the page lacks. What is both is shown as the row.
-    async fn merge(&mut self, rows: Vec<Message>, pending: &[MessageId]) -> Result<(), ServerError> {
+    /// Adds rows and pending messages, newest first, as many as the page lacks. What is both is shown as the row. `believed`
+    /// is what vouched for the pending messages; without it MySQL did.
+    async fn merge(
+        &mut self,
+        rows: Vec<Message>,
+        pending: &[MessageId],
+        believed: Option<&Recent>,
+    ) -> Result<(), ServerError> {
         let lacking = self.wanted - self.messages.len();
         let mut merged: BTreeMap<MessageId, Message> = BTreeMap::new();
         for chunk in pending.chunks(self.wanted) {
@@ -169,6 +171,9 @@ impl Page<'_> {
                 break;
             }
             let look = self.app.cache.look(self.caller, chunk).await?;
+            if believed.is_some_and(|recent| !recent.is_of(&look.epoch)) {
+                return Err(visible::redis_is_another());
+            }
             let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
             merged.extend(seen.into_iter().map(|message| (message.id, message)));
         }
@@ -177,14 +182,13 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn is_full(&mut self) -> bool {
-        self.messages.truncate(self.wanted);
+    fn is_full(&self) -> bool {
         self.messages.len() == self.wanted
     }
 
     fn reached(&self, floor: Option<MessageId>) -> Reached {
         match floor {
-            Some(floor) if self.messages.len() < self.wanted => Reached::Here(floor),
+            Some(floor) if !self.is_full() => Reached::Here(floor),
             _ => Reached::End,
         }
     }

@@ -15,13 +15,9 @@ use hongyan::telemetry::metric;
 /// The most deletions of one user that are kept in Redis. Whoever has more is looked up in MySQL page by page.
 const MAX_CACHED_DELETIONS: u32 = 10_000;
 
-/// Whether a page has to be answered by MySQL alone.
-pub(crate) fn is_redis_away(error: &ServerError) -> bool {
-    error.is_transient() && error.server == Server::Redis
-}
-
-/// The error that leads to a page of MySQL alone.
-pub(crate) fn redis_away(source: Box<dyn std::error::Error + Send + Sync>) -> ServerError {
+/// Redis vouches no more for what it said a moment ago: MySQL alone answers, as while Redis is away.
+pub(crate) fn redis_is_another() -> ServerError {
+    let source = "Redis is another one than a moment ago".into();
     ServerError { server: Server::Redis, action: "query.page", retry: Retry::Transient, source }
 }
 

@@ -2,7 +2,7 @@
 
 use hongyan::app::App;
 use hongyan::cache::detail::Detail;
-use hongyan::error::{ApiError, Server, ServerError};
+use hongyan::error::{ApiError, ServerError};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::store::UnreadRows;
 
@@ -32,7 +32,7 @@ pub(crate) async fn read(
 /// Counts do not need Redis: they ask MySQL for the position of what is pending.
 fn unless_redis_is_away(taken_off: Result<(), ServerError>) -> Result<(), ServerError> {
     match taken_off {
-        Err(error) if error.is_transient() && error.server == Server::Redis => {
+        Err(error) if error.is_redis_away() => {
             tracing::warn!(%error, "read.take_off: Redis is away; what is pending is compared with the position in MySQL");
             Ok(())
         }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hongyan::error::{Retry, Server, ServerError};
+use hongyan::error::ServerError;
+use hongyan::queue::error::transient;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
@@ -212,10 +213,5 @@ pub(super) fn health(shared: &Shared) -> Result<(), ServerError> {
         }
         Topic::Unseen | Topic::Partitions(_) => return Ok(()),
     };
-    Err(ServerError {
-        server: Server::Kafka,
-        action: "trigger.health",
-        retry: Retry::Transient,
-        source: wrong.into(),
-    })
+    Err(transient("trigger.health", wrong))
 }
