@@ -188,6 +188,9 @@ async fn write(
     let mut unshown = Vec::new();
     for entry in &new {
         if let Some(reason) = refused.remove(&entry.place) {
+            // A dead letter that is written later is still hidden for the users who deleted the message.
+            conversations.get_mut(entry.conversation)?.early_deletions +=
+                i64::from(entry.hidden_for.count_ones());
             outcomes[entry.place] =
                 Some(Outcome { persisted: Persisted::Refused { reason }, seq: None, is_new: false });
             continue;
