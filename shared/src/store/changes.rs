@@ -103,6 +103,9 @@ async fn changes(
     .await?;
     let Some(row) = row else { return Ok(ChangePage { changes: Vec::new(), next: None, last_seq: 0 }) };
     let last_seq: i64 = row.try_get("last_seq")?;
+    if after >= last_seq {
+        return Ok(ChangePage { changes: Vec::new(), next: None, last_seq });
+    }
     let range = Range { conversation, after, last_seq, limit };
 
     let mut slots = positions(&row, &range)?;

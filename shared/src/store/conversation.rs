@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use sqlx::mysql::MySqlRow;
 use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
 
-use super::row::{LONGEST_LIST, filled, push_rows};
+use super::pool::has_time_for_a_lock;
+use super::row::{LONGEST_LIST, broken, push_list, push_rows};
 use crate::id::{ConversationId, MessageId, UserId};
 
 /// What one of the two users has read.
@@ -119,7 +120,8 @@ impl Conversations {
 }
 
 /// Begins a transaction that holds the rows of these conversations. All transactions lock in the order of `conv_id`, so
-/// two of them wait for each other and do not deadlock.
+/// two of them wait for each other and do not deadlock. Fails if the wait for the rows left no time to wait for a lock on
+/// what the transaction touches next.
 pub(super) async fn begin(
     connection: &mut MySqlConnection,
     ids: impl IntoIterator<Item = ConversationId>,
@@ -135,6 +137,7 @@ pub(super) async fn begin(
         create(&mut transaction, &missing).await?;
         rows.extend(lock(&mut transaction, &missing).await?);
     }
+    has_time_for_a_lock()?;
     let before = rows.clone();
     Ok((transaction, Conversations { rows, before }))
 }
@@ -150,7 +153,7 @@ async fn lock(
             "/* store.conversation: lock */ SELECT conv_id, last_seq, newest_id, read_low, read_high, read_low_seq, read_high_seq, \
              unread_low, unread_high, early_deletions FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ",
         );
-        push_conversations(&mut query, ids);
+        push_list(&mut query, ids, |(text, _)| text.clone());
         query.push(" ORDER BY conv_id FOR UPDATE");
         for row in query.build().fetch_all(&mut *connection).await? {
             let row = conversation_of(&row)?;
@@ -179,21 +182,11 @@ async fn create(
     Ok(())
 }
 
-fn push_conversations(query: &mut QueryBuilder<MySql>, ids: &[(String, ConversationId)]) {
-    query.push("(");
-    let mut list = query.separated(", ");
-    for (text, _) in filled(ids) {
-        list.push_bind(text.clone());
-    }
-    query.push(")");
-}
-
 fn conversation_of(row: &MySqlRow) -> Result<Conversation, sqlx::Error> {
     let reader = |up_to: &str, seq: &str, unread: &str| -> Result<Reader, sqlx::Error> {
         Ok(Reader { up_to: row.try_get(up_to)?, seq: row.try_get(seq)?, unread: row.try_get(unread)? })
     };
-    let id: ConversationId =
-        row.try_get::<&str, _>("conv_id")?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let id: ConversationId = row.try_get::<&str, _>("conv_id")?.parse().map_err(broken)?;
     Ok(Conversation {
         id,
         last_seq: row.try_get("last_seq")?,

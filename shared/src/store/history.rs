@@ -223,7 +223,7 @@ impl Store {
 
 /// One range of idx_visible: live messages of a conversation to one user, hidden in one way, between two ids. A statement joins
 /// several of them.
-fn visible_range(order: &str) -> String {
+pub(super) fn visible_range(order: &str) -> String {
     format!(
         "(SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? AND to_id = ? AND status = 1 \
          AND hidden_for = ? AND id > ? AND id <= ? ORDER BY id {order} LIMIT ?)"

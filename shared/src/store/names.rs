@@ -86,19 +86,19 @@ async fn answer_all(store: Store, mut asked: mpsc::Receiver<Question>) {
         }
         let names: Vec<_> = questions.iter().map(|question| question.name.clone()).collect();
         match store.named_sends(&names).await {
-            Ok(found) => answer(&mut questions, found),
+            Ok(found) => answer(&mut questions, &found),
             Err(error) => {
                 tracing::warn!(%error, "store.named_sends: retries are recognised when they are written");
-                // Whose question is dropped learns that there is no answer.
+                // A question that is dropped tells its caller that there is no answer.
                 questions.clear();
             }
         }
     }
 }
 
-fn answer(questions: &mut Vec<Question>, mut found: HashMap<(UserId, ClientMessageId), Vec<NamedSend>>) {
+fn answer(questions: &mut Vec<Question>, found: &HashMap<(UserId, ClientMessageId), Vec<NamedSend>>) {
     for question in questions.drain(..) {
-        let sends = found.get_mut(&question.name).cloned().unwrap_or_default();
+        let sends = found.get(&question.name).cloned().unwrap_or_default();
         // The caller may have given up meanwhile.
         let _ = question.answer.send(sends);
     }

@@ -37,6 +37,23 @@ const LARGEST_BATCH: u64 = 5;
 const MIGRATION_SESSION: &str = "/* store.migrate */ SET SESSION lock_wait_timeout = 60, \
      innodb_lock_wait_timeout = 50 /*!50708 , max_execution_time = 0 */ /*M!100101 , max_statement_time = 0 */";
 
+tokio::task_local! {
+    /// When a statement of the running call may begin to wait for a lock, at the latest.
+    static LAST_WAIT: tokio::time::Instant;
+}
+
+/// Fails if a statement that begins to wait for a lock now may still wait when the call's time is over. For a transaction
+/// that has waited for one lock and may have to wait for another.
+pub(super) fn has_time_for_a_lock() -> Result<(), sqlx::Error> {
+    match LAST_WAIT.try_with(|last| tokio::time::Instant::now() <= *last) {
+        Ok(false) => {
+            Err(sqlx::Error::AnyDriverError("the first lock left no time to wait for another".into()))
+        }
+        // Outside of a call nobody gives up.
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
 /// What a call does with its connection, for `'c`; it may use what lives for `'env`. Boxed, because a caller of
 /// [`Pool::run`] must be able to move between threads, which the compiler cannot see of an `AsyncFn`.
 pub(super) struct Work<'env, 'c, T> {
@@ -131,14 +148,15 @@ impl Pool {
         let deadline = tokio::time::Instant::now() + limit;
         // A statement that our side gives up on goes on waiting for its lock in the server. So none begins without time
         // for that wait, or callers who try again would pile up statements there.
-        let last_begin = deadline - (lock_wait(self.0.manager().timeout) + MARGIN).min(limit / 2);
+        let last_wait = deadline - (lock_wait(self.0.manager().timeout) + MARGIN).min(limit / 2);
         let mut attempt = 1;
         loop {
-            let mut lease = match timeout_at(last_begin, self.lease()).await {
+            let mut lease = match timeout_at(last_wait, self.lease()).await {
                 Ok(lease) => lease.map_err(|error| server_error(action, error))?,
                 Err(_) => return Err(no_answer(action, limit)),
             };
-            let Ok(result) = timeout_at(deadline, work(lease.connection()).future).await else {
+            let worked = LAST_WAIT.scope(last_wait, work(lease.connection()).future);
+            let Ok(result) = timeout_at(deadline, worked).await else {
                 self.0.manager().distrust();
                 return Err(no_answer(action, limit));
             };
@@ -158,7 +176,7 @@ impl Pool {
                 _ => drop(lease),
             }
             let pause = Duration::from_millis(rand::random_range(1..=LONGEST_PAUSE_MS));
-            if attempt >= fault.attempts() || tokio::time::Instant::now() + pause >= last_begin {
+            if attempt >= fault.attempts() || tokio::time::Instant::now() + pause >= last_wait {
                 return Err(server_error(action, error));
             }
             tracing::debug!(action, attempt, %error, "trying again");

@@ -107,10 +107,19 @@ pub(super) fn filled<T>(items: &[T]) -> impl Iterator<Item = &T> {
 
 /// `(?, ?, …)` of ids, at most [`LONGEST_LIST`].
 pub(super) fn push_ids(query: &mut QueryBuilder<MySql>, ids: &[MessageId]) {
+    push_list(query, ids, |id| id.get());
+}
+
+/// `(?, ?, …)` of the values of `items`, at most [`LONGEST_LIST`], filled up.
+pub(super) fn push_list<T, V: for<'q> sqlx::Encode<'q, MySql> + sqlx::Type<MySql> + Send + 'static>(
+    query: &mut QueryBuilder<MySql>,
+    items: &[T],
+    value: impl Fn(&T) -> V,
+) {
     query.push("(");
     let mut list = query.separated(", ");
-    for id in filled(ids) {
-        list.push_bind(id.get());
+    for item in filled(items) {
+        list.push_bind(value(item));
     }
     query.push(")");
 }

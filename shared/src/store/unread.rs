@@ -7,8 +7,9 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::Store;
 use super::conversation::{self, hidden_bit, place};
+use super::history::visible_range;
 use super::pool::scoped;
-use super::row::{LONGEST_LIST, broken, filled, message_id, message_ids, push_ids};
+use super::row::{LONGEST_LIST, broken, filled, message_id, message_ids, push_ids, push_list};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
@@ -92,8 +93,7 @@ impl Store {
         self.writer
             .run("store.received_between", self.timeout, |connection| {
                 scoped(async move {
-                    let range = "(SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? AND to_id = ? \
-                                 AND status = 1 AND hidden_for = ? AND id > ? AND id <= ? ORDER BY id DESC LIMIT ?)";
+                    let range = visible_range("DESC");
                     let sql = format!(
                         "/* store.received_between */ {range} UNION ALL {range} ORDER BY id DESC LIMIT ?"
                     );
@@ -293,12 +293,8 @@ fn push_waiting(query: &mut QueryBuilder<MySql>, user: UserId, waiting: &[(Messa
     query.push_bind(user.get()).push(" AND message_id IN ");
     push_ids(query, &ids);
     query.push(" UNION ALL SELECT 'read', conv_id, IF(user_low = ");
-    query.push_bind(user.get()).push(", read_low, read_high) FROM conversation WHERE conv_id IN (");
-    let mut list = query.separated(", ");
-    for (_, conversation) in filled(waiting) {
-        list.push_bind(conversation.to_string());
-    }
-    query.push(")");
+    query.push_bind(user.get()).push(", read_low, read_high) FROM conversation WHERE conv_id IN ");
+    push_list(query, waiting, |(_, conversation)| conversation.to_string());
 }
 
 /// The conversations in which the user has something unread, the newest first.
@@ -327,7 +323,6 @@ async fn unread_in(
     inboxes: &[Inbox],
     limit: u32,
 ) -> Result<Vec<i64>, sqlx::Error> {
-    let mut unread = Vec::new();
     let mut query = QueryBuilder::<MySql>::new("/* store.unread */ ");
     let mut is_first = true;
     for inbox in filled(inboxes) {
@@ -357,6 +352,5 @@ async fn unread_in(
             .push(")");
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
-    unread.extend(query.build_query_scalar::<i64>().fetch_all(connection).await?);
-    Ok(unread)
+    query.build_query_scalar().fetch_all(connection).await
 }

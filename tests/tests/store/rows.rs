@@ -157,6 +157,28 @@ async fn what_the_server_refuses_is_named_and_the_others_are_written() {
     assert_eq!(store.persist(&large).await.unwrap(), vec![Persisted::Written; 100]);
 }
 
+/// As a dead letter is that is put back once the table takes it.
+#[tokio::test]
+async fn what_was_deleted_before_the_server_refused_it_stays_deleted_when_it_is_written_later() {
+    let (url, store) = database().await;
+    let mut connection = connect(&url).await;
+    execute(&mut connection, "ALTER TABLE message ADD CONSTRAINT no_77 CHECK (msg_type <> 77)").await;
+    let refused = Message { kind: MessageType::try_from(77).unwrap(), ..message(1, "hidden") };
+    let reader = refused.to;
+    store.delete_for(reader, refused.conversation(), refused.id).await.unwrap();
+    let batch = [refused.clone(), message(2, "shown")];
+    assert!(matches!(
+        store.persist(&batch).await.unwrap()[..],
+        [Persisted::Refused { .. }, Persisted::Written]
+    ));
+    execute(&mut connection, "ALTER TABLE message DROP CONSTRAINT no_77").await;
+    assert_eq!(store.persist(&batch[..1]).await.unwrap(), [Persisted::Written]);
+    let page = store.visible_before(refused.conversation(), reader, None, 10).await.unwrap();
+    assert_eq!(page.iter().map(|row| row.content.as_str()).collect::<Vec<_>>(), ["shown"]);
+    let senders = store.visible_before(refused.conversation(), refused.from, None, 10).await.unwrap();
+    assert_eq!(senders.len(), 2);
+}
+
 #[tokio::test]
 async fn a_recall_wins_before_and_after_the_row_and_the_first_decides_its_time() {
     let (_, store) = database().await;
