@@ -145,7 +145,15 @@ impl Away {
                     }
                 }
             }
-            _ => {}
+            What::Nothing
+            | What::Kill(Victim::Runtime)
+            | What::Freeze(Victim::Runtime)
+            | What::Flush
+            | What::Cut(_)
+            | What::Slow(_)
+            | What::Rebalance
+            | What::Zombie
+            | What::ClockBack => {}
         }
         let limit = slack * if what == What::AllAway { ALL_AWAY_LIMIT } else { ANSWER_LIMIT };
         let waiting = kinds.iter().filter(|(_, tally)| !what.stops_a_runtime() && tally.waited > limit);
@@ -164,10 +172,13 @@ impl Away {
             let slow = kinds.iter().filter(|(kind, tally)| tally.median() > limit(kind));
             broken.extend(slow.map(|(kind, tally)| format!("half of the {kind}s took {:?}", tally.median())));
         }
-        let kafka = Victim::Server(Kind::Kafka);
-        let kafka_away = what == What::Kill(kafka)
-            || what == What::Freeze(kafka)
-            || matches!(what, What::RestartKafka | What::LoseTopic);
+        let kafka_away = matches!(
+            what,
+            What::Kill(Victim::Server(Kind::Kafka))
+                | What::Freeze(Victim::Server(Kind::Kafka))
+                | What::RestartKafka
+                | What::LoseTopic
+        );
         if kafka_away && self.sends.p99() > KAFKA_AWAY_LIMIT * slack {
             broken.push(format!("P99 of sends was {:?}", self.sends.p99()));
         }

@@ -101,14 +101,15 @@ impl Page {
         Ok(Self { after, up_to, changes, more: next.is_some() })
     }
 
-    /// Whether the page may leave `change` out, because a later change on the same page undoes its effect.
+    /// Whether the page may leave `change` out, because another change on the same page undoes its effect: for a
+    /// read position, a later one.
     fn makes_idle(&self, change: &Change) -> bool {
-        let later = self.changes.iter().filter(|later| later.seq > change.seq);
         match &change.what {
             What::Unknown => true,
-            What::Read { user, .. } => later
-                .into_iter()
-                .any(|later| matches!(later.what, What::Read { user: it, .. } if it == *user)),
+            What::Read { user, .. } => self.changes.iter().any(|later| {
+                later.seq > change.seq
+                    && matches!(later.what, What::Read { user: reader, .. } if reader == *user)
+            }),
             What::Message { id, .. } | What::Recalled { id } | What::Deleted { id } => {
                 // A recalled message may be told as such at its own place, before its recall.
                 self.changes.iter().any(|other| other.what.takes_away() == Some(*id))
@@ -360,17 +361,10 @@ async fn ask(user: &User, peer: i64, after: u64) -> anyhow::Result<Option<Page>>
     let path = format!("/conversations/{peer}/changes?after={after}&limit={LIMIT}");
     match user.ask(Method::GET, &path, None).await {
         Outcome::Answer(answer) if answer.status == 200 => Page::of(&answer, after).map(Some),
-        // Two who have not written to each other yet.
-        Outcome::Answer(answer) if matches!(answer.status, 404 | 503) => Ok(None),
+        Outcome::Answer(answer) if answer.status == 503 => Ok(None),
         Outcome::Answer(answer) => bail!("changes were answered {} {}", answer.status, answer.text),
         Outcome::None => Ok(None),
     }
-}
-
-/// Whether the runtime serves `GET /conversations/{peerId}/changes`. `user` and `peer` have written to each other.
-pub(crate) async fn is_served(user: &User, peer: i64) -> bool {
-    let path = format!("/conversations/{peer}/changes");
-    user.ask(Method::GET, &path, None).await.status() != Some(404)
 }
 
 /// Clients that follow some conversations while the round lasts.

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::away::Watchers;
-use crate::catch_up::{self, Followers};
+use crate::catch_up::Followers;
 use crate::check::{Verdict, check};
 use crate::fault::{Fault, Faults};
 use crate::footprint::Life;
@@ -136,9 +136,6 @@ async fn all_rounds(
         }
         let mut row =
             Box::pin(round(drill, site, number, &faults)).await.with_context(|| format!("{faults}"))?;
-        if !row.followed && report.rows.is_empty() {
-            tell("| nobody follows the changes of conversations: the runtime has none |");
-        }
         look_at_the_runtimes(site, report, &mut row.verdict).await;
         tell(&row.to_string());
         report.rows.push(row);
@@ -159,7 +156,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     workload.ledger.book().forgetful = faults.forget();
     let prepared = Watchers::prepare(site, watcher, &workload.ledger, pace.patience, drill.seed);
     let watchers = Box::pin(prepared).await?;
-    let followers = Box::pin(follow(&workload, &watchers)).await;
+    let followers = follow(&workload, &watchers);
     let mut before = pace.before;
     for fault in &faults.0 {
         before = before.max(fault.prepare(site)?);
@@ -203,10 +200,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
         verdict.other.push(error.to_string());
     }
     verdict.other.extend(seen_by_servers);
-    let followed = followers.is_some();
-    if let Some(followers) = followers {
-        Box::pin(followers.compare(site, &workload.users, &range, &book, &mut verdict)).await?;
-    }
+    Box::pin(followers.compare(site, &workload.users, &range, &book, &mut verdict)).await?;
     let promised = faults.single().map(|what| away.broken_promises(what, pace.slack));
     verdict.other.extend(promised.unwrap_or_default());
     verdict.other.extend(book.wrong.iter().cloned());
@@ -228,7 +222,6 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
         recalled: book.recalls.values().flatten().count(),
         deleted: book.deletions.values().flatten().count(),
         glimpsed: book.glimpsed,
-        followed,
         verdict,
         away,
         answered,
@@ -236,17 +229,14 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     })
 }
 
-/// Clients follow the conversation of those who watch, and one of those who work; none if the runtime has no changes.
-async fn follow(workload: &Workload, watchers: &Watchers) -> Option<Followers> {
+/// Clients follow the conversation of those who watch, and one of those who work.
+fn follow(workload: &Workload, watchers: &Watchers) -> Followers {
     let [(sender, receiver_id), (receiver, sender_id)] = watchers.users();
-    if !catch_up::is_served(sender, receiver_id).await {
-        return None;
-    }
     let mut followed = vec![(sender, receiver_id), (receiver, sender_id)];
     if let [one, other, ..] = workload.users.as_slice() {
         followed.extend([(one, other.id()), (other, one.id())]);
     }
-    Some(Followers::begin(followed))
+    Followers::begin(followed)
 }
 
 /// What is wrong still after some time.

@@ -112,26 +112,11 @@ impl Kept {
 type Positions = (Vec<(i64, String, i64)>, Vec<(i64, i64)>);
 
 async fn read_positions(site: &Site, users: &Range<i64>) -> anyhow::Result<Positions> {
-    // Before the table `conversation` a table of its own had the positions.
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT table_name FROM information_schema.tables \
-         WHERE table_schema = DATABASE() AND table_name IN ('read_position', 'message_unshown')",
-    )
-    .fetch_all(&site.mysql)
-    .await?;
-    let has = |name: &str| tables.iter().any(|table| table == name);
-    let positions = if has("read_position") {
-        "SELECT user_id, conv_id, up_to FROM read_position WHERE user_id >= ? AND user_id < ?"
-    } else {
-        "SELECT * FROM (SELECT user_low AS user_id, conv_id, read_low FROM conversation \
-         UNION ALL SELECT user_high, conv_id, read_high FROM conversation) AS positions \
-         WHERE user_id >= ? AND user_id < ?"
-    };
+    let positions = "SELECT * FROM (SELECT user_low AS user_id, conv_id, read_low FROM conversation \
+                     UNION ALL SELECT user_high, conv_id, read_high FROM conversation) AS positions \
+                     WHERE user_id >= ? AND user_id < ?";
     let positions =
         sqlx::query_as(positions).bind(users.start).bind(users.end).fetch_all(&site.mysql).await?;
-    if !has("message_unshown") {
-        return Ok((positions, Vec::new()));
-    }
     let unshown = "SELECT user_id, message_id FROM message_unshown WHERE user_id >= ? AND user_id < ?";
     let unshown = sqlx::query_as(unshown).bind(users.start).bind(users.end).fetch_all(&site.mysql).await?;
     Ok((positions, unshown))

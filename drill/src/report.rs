@@ -18,8 +18,6 @@ pub(crate) struct Row {
     pub(crate) recalled: usize,
     pub(crate) deleted: usize,
     pub(crate) glimpsed: usize,
-    /// Whether there were `changes` for clients to follow.
-    pub(crate) followed: bool,
     pub(crate) verdict: Verdict,
     pub(crate) away: Away,
     /// From the end of the fault until each runtime answers a send and a page with success.

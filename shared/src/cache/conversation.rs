@@ -111,8 +111,8 @@ impl Cache {
     }
 
     /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:
-    /// there was no list). The list then
-    /// lives for 10 s, until [`Self::keep_conversation`]. False if the list has changed at its end meanwhile: nothing is done.
+    /// there was no list). The list then lives for 10 s, until [`Self::keep_conversation`]. False if the list has changed at
+    /// its end meanwhile: nothing is done.
     pub async fn append(
         &self,
         conversation: ConversationId,

@@ -139,7 +139,7 @@ impl Cache {
                     return Ok(Accepted::Kept);
                 }
                 // A twin of this send was accepted and recalled before: take back what this one has just added.
-                let marks = take_off_steps(conversation, &[id]);
+                let marks = take_off_steps(conversation, id);
                 self.redis.batch(ACTION, marks).await?;
                 Ok(Accepted::Recalled)
             }
@@ -320,7 +320,7 @@ impl Cache {
         let confirms = recalls.iter().flat_map(|recall| {
             let id = recall.message_id;
             let confirm = scripts::CONFIRM_RECALLED.on(keys::detail(id), vec![self.expiry_ms.to_string()]);
-            [confirm].into_iter().chain(take_off_steps(recall.conversation_id, &[id]))
+            [confirm].into_iter().chain(take_off_steps(recall.conversation_id, id))
         });
         self.on_details(ACTION, marks, &scripts).await?;
         self.redis.batch_that_frees(ACTION, confirms.collect()).await?;
@@ -334,7 +334,7 @@ impl Cache {
 
     /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
     pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
-        let mut steps = take_off_steps(message.conversation(), &[message.id]);
+        let mut steps = take_off_steps(message.conversation(), message.id);
         steps.push(step!("DEL", keys::detail(message.id)));
         self.redis.batch_that_frees("cache.forget", steps).await?;
         self.remove_pending([(message.conversation(), message.id)]).await
@@ -373,16 +373,13 @@ fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [Step; 2] {
     ]
 }
 
-/// Takes recalled or forgotten messages off everything that leads to them: the pages of their conversation, and the
-/// unread of both users (own messages never count, so which of the two is the receiver need not be known).
-fn take_off_steps(conversation: ConversationId, ids: &[MessageId]) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for &id in ids {
-        steps.extend(off_pages_steps(conversation, id));
-        for user in conversation.users() {
-            steps.push(step!("SREM", keys::unread(user), id.get()));
-            steps.push(step!("ZREM", keys::unread_pending(user), unpersisted::member(id)));
-        }
+/// Takes a recalled or forgotten message off everything that leads to it: the pages of its conversation, and the unread of
+/// both users (own messages never count, so which of the two is the receiver need not be known).
+fn take_off_steps(conversation: ConversationId, id: MessageId) -> Vec<Step> {
+    let mut steps = Vec::from(off_pages_steps(conversation, id));
+    for user in conversation.users() {
+        steps.push(step!("SREM", keys::unread(user), id.get()));
+        steps.push(step!("ZREM", keys::unread_pending(user), unpersisted::member(id)));
     }
     steps
 }

@@ -1,5 +1,5 @@
-//! The names of all keys, in one place. The first six are those of `mission.md`; the others are this project's own and
-//! are listed in the README. None holds `{` or `}`: in Redis Cluster each key has a slot of its own.
+//! The names of all keys, in one place. `msg:detail`, `conv`, `unread`, `deleted`, `cancel` and `lock` are those of
+//! `mission.md`; the others are this project's own and are listed in the README. None holds `{` or `}`: in Redis Cluster each key has a slot of its own.
 
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::ClientMessageId;
@@ -32,8 +32,8 @@ pub fn unread_pending(user: UserId) -> String {
     format!("msg:unread-pending:{user}")
 }
 
-/// Set: the ids that this user deleted for themselves, with the member `0` if it holds all of
-/// them, and the negative of an id whose deletion was begun.
+/// Set: the ids that this user deleted for themselves, the negative of each id whose deletion was begun, and the member
+/// `epoch:…` if the set held all of them in that epoch.
 pub fn deleted(user: UserId) -> String {
     format!("msg:deleted:{user}")
 }
@@ -81,7 +81,8 @@ pub const EPOCH: &str = "msg:epoch";
 /// No key has this name: a write to it that changes nothing asks whether Redis takes writes.
 pub const WRITE_PROBE: &str = "msg:write-probe";
 
-/// String: the epoch in which the conversation's list was last known to be a gapless newest part of it.
+/// String, `epoch oldest-id`: the epoch in which the conversation's list was last known to be a gapless newest part of it,
+/// and the list's oldest id at that time.
 pub fn conversation_epoch(id: ConversationId) -> String {
     format!("msg:conv-epoch:{id}")
 }

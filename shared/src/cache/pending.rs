@@ -119,17 +119,6 @@ impl Cache {
         Ok(due.collect())
     }
 
-    /// The oldest `limit` ids of the partition of `conversation` that MySQL has not confirmed, of this and other conversations.
-    pub async fn pending_beside(
-        &self,
-        conversation: ConversationId,
-        limit: usize,
-    ) -> Result<Vec<MessageId>, ServerError> {
-        let all =
-            self.pending_until(conversation.partition(self.partitions), TimestampMs::MAX, limit).await?;
-        Ok(all.into_iter().map(|entry| entry.id).collect())
-    }
-
     /// When each of these messages was last sent again, if it was: ms since 1970 UTC.
     pub async fn resent_at(&self, ids: &[MessageId]) -> Result<Vec<Option<TimestampMs>>, ServerError> {
         let gets: Vec<Step> = ids.iter().map(|&id| step!("GET", keys::resent(id))).collect();

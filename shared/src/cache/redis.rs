@@ -131,10 +131,13 @@ impl Redis {
         frees: bool,
     ) -> Result<Vec<Result<Value, ServerError>>, ServerError> {
         let mut answers = self.answers(action, steps, frees).await?;
-        match answers.iter().position(|answer| answer.as_ref().is_err_and(ServerError::is_transient)) {
-            Some(failed) => Err(answers.swap_remove(failed).err().unwrap_or_else(|| lost_answer(action))),
-            None => Ok(answers),
+        let failed = answers.iter().position(|answer| answer.as_ref().is_err_and(ServerError::is_transient));
+        if let Some(failed) = failed
+            && let Err(error) = answers.swap_remove(failed)
+        {
+            return Err(error);
         }
+        Ok(answers)
     }
 
     /// What each step answers. A key of the wrong type is removed, and its step runs again: what this service keeps in
@@ -253,11 +256,6 @@ fn is_wrong_type(error: &ServerError) -> bool {
 pub(super) fn is_full(error: &ServerError) -> bool {
     let source = error.source.downcast_ref::<RedisError>();
     error.server == Server::Redis && source.is_some_and(|source| Refusal::of(source) == Some(Refusal::Full))
-}
-
-fn lost_answer(action: &'static str) -> ServerError {
-    let source = "an answer is missing".into();
-    ServerError { server: Server::Redis, action, retry: Retry::Transient, source }
 }
 
 fn is_unknown_script(answer: &Answer) -> bool {

@@ -1,7 +1,7 @@
 //! A sender's `clientMsgId` stands for one message for good, also after Redis has forgotten it, and whatever became of the message.
 
 use hongyan_tests::{Answer, Caller, TestApp};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{assert_refused, empty_redis};
 
@@ -90,9 +90,6 @@ async fn an_accepted_message_under_a_used_name_is_kept() {
     test.app().queue.send(&event, std::time::Duration::from_secs(10)).await.unwrap();
     test.release();
     test.drain().await;
-    let page = bob.history(1, "").await;
-    let words: Vec<&Value> =
-        page.body["messages"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
-    assert_eq!(words, [&json!("other words")]);
+    assert_eq!(crate::words(&bob, 1).await, ["other words"]);
     test.stop().await;
 }

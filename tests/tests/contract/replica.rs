@@ -3,7 +3,9 @@
 use hongyan::config::MySqlConfig;
 use hongyan::message::Message;
 use hongyan::store::Store;
-use hongyan_tests::{Caller, TestApp, servers};
+use hongyan_tests::{TestApp, servers};
+
+use crate::words;
 
 /// An application that reads history from a replica, where the test is the replication.
 struct Replicated {
@@ -33,13 +35,6 @@ impl Replicated {
             .collect();
         self.replica.persist(&copies).await.unwrap();
     }
-}
-
-/// The words of a page, newest first.
-async fn words(reader: &Caller, peer: i64) -> Vec<String> {
-    let page = reader.history(peer, "").await;
-    let messages = page.body["messages"].as_array().unwrap();
-    messages.iter().map(|message| message["content"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,19 +182,10 @@ async fn a_plain_request_to_the_websocket_is_told_so() {
     test.stop().await;
 }
 
-/// A second runtime on the servers and data of `test`.
-async fn beside(test: &TestApp) -> TestApp {
-    let mut second = TestApp::builder().in_process().without_trigger();
-    for name in ["REDIS_URL", "MYSQL_URL", "KAFKA_TOPIC", "KAFKA_DEAD_LETTER_TOPIC"] {
-        second = second.set(name, test.settings[name].clone());
-    }
-    second.start().await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_reaches_the_runtime_that_holds_the_connection() {
     let test = TestApp::builder().in_process().start().await;
-    let second = beside(&test).await;
+    let second = TestApp::beside(&test).await;
     let (alice, alice_there) = (test.user(1), second.user(1));
     let mut here = test.user(2).connect().await;
     let mut there = second.user(2).connect().await;
