@@ -1,6 +1,6 @@
 //! The state of the three servers, and of everybody who talks to them, at one moment.
 
-/// The longest log an exploration can hold; an append beyond it is a property of its own (`bounded log`).
+/// The longest log an exploration can hold; an append beyond it breaks `NO_BACKLOG`.
 pub const LOG: usize = 10;
 
 /// `msg:detail:{id}`.

@@ -5,7 +5,7 @@ use hongyan::event::{MessageEvent, Recall};
 use hongyan::message::{Message, PersistStatus};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord};
 
-/// The end of the year 9999: no time beyond it is one. Also far below 2^52, where a score of the pending set would lose
+/// The end of the year 9999: a later time of a message is refused, and that of a recall is bounded by it. Also far below 2^52, where a score of the pending set would lose
 /// its half.
 const LATEST_MS: TimestampMs = 253_402_300_799_999;
 

@@ -39,7 +39,7 @@ pub(super) fn build(
     let host = text(&parts.headers, &header::HOST);
 
     let mut http = ApiGatewayV2httpRequestContextHttpDescription::default();
-    // Functions know GET only; a HEAD is answered by the same, and the server leaves the body out.
+    // Functions know GET only: a HEAD is handed on as its route's GET, and the server leaves the body out.
     http.method = matched.route.method.clone();
     http.path = Some(path.clone());
     http.protocol = Some(format!("{:?}", parts.version));

@@ -98,13 +98,14 @@ struct Session {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     domain: String,
-    /// It is no longer among the open connections, and `$disconnect` is being asked where `$connect` let it in.
+    /// It is no longer among the open connections, and `$disconnect` is asked, unless `$connect` refused it.
     over: AtomicBool,
     /// Its place among the connections, kept as long as it lasts.
     _place: Option<Place>,
 }
 
-/// A client may go away at any moment, during `$connect` as well: then nothing of its session is left.
+/// A client may go away at any moment, during `$connect` as well. Should that `$connect` register the connection after its
+/// `$disconnect`, the registration goes at the next push or with its TTL.
 impl Drop for Session {
     fn drop(&mut self) {
         if self.leave() && Handle::try_current().is_ok() {

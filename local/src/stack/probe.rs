@@ -227,7 +227,7 @@ pub(super) async fn group_offsets(bootstrap: &str, topic: &str, limit: Duration)
     ask_kafka_client(ask).await
 }
 
-/// Its clients block whoever asks them.
+/// Asks one of Kafka's clients, which block, on a thread of its own.
 async fn ask_kafka_client<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, String> {

@@ -77,7 +77,7 @@ impl Watched {
             .is_some_and(|(when, rewound)| when.elapsed() < REWIND_WITHIN && rewound.insert(partition))
     }
 
-    /// Says that somebody reads, until what it answers is dropped.
+    /// Says that the topic is read, until the returned guard is dropped.
     pub(super) fn reading(&self) -> Reading<'_> {
         self.reads.store(true, Ordering::SeqCst);
         Reading(&self.reads)

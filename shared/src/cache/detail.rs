@@ -180,7 +180,7 @@ impl Cache {
     #[tracing::instrument(name = "cache.details", skip_all, fields(messages = ids.len()))]
     pub async fn details(&self, ids: &[MessageId]) -> Result<Vec<Detail>, ServerError> {
         let gets = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
-        // The compensator's way, too.
+        // The compensator calls this too, also while Redis is full.
         let answers = self.redis.batch_that_frees("cache.details", gets).await?;
         self.read_details(ids, answers).await
     }
@@ -200,8 +200,8 @@ impl Cache {
         Ok(Look { details: self.read_details(ids, answers).await?, deleted, epoch })
     }
 
-    /// Reads details. What is none is removed and counts as missing: MySQL has the message, or the consumer will write
-    /// it.
+    /// Reads details. A value that is no detail is removed and counts as missing: MySQL has the message, or the consumer will
+    /// write it.
     async fn read_details(
         &self,
         ids: &[MessageId],

@@ -143,7 +143,7 @@ impl Generation {
 
     async fn ask(&self) {
         let Some(store) = &self.store else { return };
-        // From before the question: the answer may be as old as that.
+        // The time before the question: the answer is at least as new.
         let asked = Some((Instant::now(), self.clock.now_ms()));
         let answer = tokio::time::timeout(GENERATION_MAX_AGE, store.cache_generation()).await;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -266,7 +266,7 @@ impl Cache {
         let Some(store) = &self.generation.store else { return Ok(()) };
         Box::pin(store.raise_cache_generation()).await?;
         Box::pin(self.generation.ask()).await;
-        // What others know is older than that by so much at most.
+        // The knowledge of other processes is at most this old.
         tokio::time::sleep(GENERATION_MAX_AGE).await;
         Ok(())
     }

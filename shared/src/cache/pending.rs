@@ -17,7 +17,7 @@ pub struct Pending {
     /// The message.
     pub id: MessageId,
     /// What it is ordered by: its send time in ms, or once it is recalled the time of that and a half. The half tells
-    /// the two apart, so that whoever settles the sending never settles a recall.
+    /// the two apart, so that settling the sending never settles a recall.
     pub score: f64,
 }
 

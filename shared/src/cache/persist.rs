@@ -26,7 +26,7 @@ pub enum Check {
     /// The detail is recalled: there is nothing to write.
     Recalled,
     /// The recall flag is set, but the detail is not recalled: the recall is under way, or died half-way. Its sender
-    /// wants the message back, so whoever sees this completes it, with this recall time.
+    /// wants the message back, so the consumer completes it, with this recall time.
     RecallUnderway(TimestampMs),
     /// Another record of the same message is being worked on: this one is not done yet.
     Taken,

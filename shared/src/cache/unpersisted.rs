@@ -20,7 +20,7 @@ pub(super) fn member(id: MessageId) -> String {
     format!("{:019}", id.get())
 }
 
-/// Members as ids; what is none was not written by this service.
+/// Members as ids. A member that is no id was not written by this service, and is left out.
 pub(super) fn ids(members: Vec<String>) -> Vec<MessageId> {
     members
         .into_iter()

@@ -77,7 +77,7 @@ struct Entry<'a> {
     was_shown: bool,
     /// Its place in the batch.
     place: usize,
-    /// The tombstone that was there before.
+    /// The recall that the tombstone or the record itself tells of.
     recall_time: Option<TimestampMs>,
     hidden_for: u8,
     seq: i64,

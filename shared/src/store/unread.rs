@@ -114,8 +114,9 @@ impl Store {
     }
 
     /// How many rows the user has not read, and which of the messages `waiting`, which Redis knows by their conversations,
-    /// are unread beside them. One statement, so that a message which becomes a row meanwhile is counted once. Its cost grows
-    /// with the conversations that hold something unread and with `waiting`.
+    /// are unread beside them. One statement up to 100 of `waiting`, so that a message which becomes a row meanwhile is counted
+    /// once; beyond that such a message may be counted twice in one answer. Its cost grows with the conversations that hold
+    /// something unread and with `waiting`.
     #[tracing::instrument(name = "store.unread_rows", skip_all, fields(user_id = %user, waiting = waiting.len()))]
     pub async fn unread_rows(
         &self,

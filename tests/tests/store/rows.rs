@@ -238,7 +238,7 @@ async fn persist_and_recall_at_the_same_time_end_with_the_recall() {
 }
 
 #[tokio::test]
-async fn whoever_changes_a_conversation_waits_for_its_row() {
+async fn every_change_of_a_conversation_waits_for_its_row() {
     let (url, store) = database().await;
     let first = message(1, "first");
     store.persist(std::slice::from_ref(&first)).await.unwrap();
