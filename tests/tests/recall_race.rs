@@ -9,7 +9,7 @@ use hongyan::id::MessageId;
 use hongyan::message::Message;
 use hongyan::store::Persisted;
 use hongyan_kafka_consumer::persist::{self, Write};
-use hongyan_tests::{Caller, TestApp};
+use hongyan_testkit::{Caller, TestApp};
 
 struct Race {
     test: TestApp,

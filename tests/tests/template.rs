@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use hongyan::config::Config;
 use hongyan::secret;
 use hongyan::telemetry::metric;
-use hongyan_local::gateway::ROUTES;
-use hongyan_tests::yaml;
+use hongyan_runtime::gateway::ROUTES;
+use hongyan_testkit::yaml;
 use serde_json::{Value, json};
 
 const SOURCE: &str = include_str!("../../template.yaml");
