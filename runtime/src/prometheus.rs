@@ -6,7 +6,7 @@ use std::time::Duration;
 use hongyan::telemetry::metric;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// From half a millisecond to ten seconds: the promises of `mission.md` (1 ms, 5 ms, 10 ms, 50 to 200 ms, 1 s, 3 s) are
+/// From half a millisecond to ten seconds: the targets of `docs/performance.md` (1 ms, 5 ms, 10 ms, 50 to 200 ms, 1 s, 3 s) are
 /// bounds, so that an alarm can count what lies above one.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0];

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// How often the compensator runs (`mission.md`, "Compensate").
+/// How often the compensator runs (`docs/protocol.md`, R17).
 pub const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Why a run failed: what the function answered, or that it panicked. The next run comes as planned.

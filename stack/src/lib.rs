@@ -174,7 +174,7 @@ impl Stack {
         &self.folder
     }
 
-    /// The settings with which the application reaches these servers, in the form `contract.md` gives them.
+    /// The settings with which the application reaches these servers, in the form that the README gives them.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let given = |name: &str| self.options.given.get(name).cloned();
         let state = &self.state;

@@ -66,7 +66,7 @@ pub struct TestAppBuilder {
 }
 
 impl TestAppBuilder {
-    /// Sets a variable of `contract.md`.
+    /// Sets a variable (README, "Settings").
     #[must_use]
     pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.settings.insert(name, value.into());

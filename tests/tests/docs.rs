@@ -130,7 +130,7 @@ fn the_table_of_redis_keys_has_every_key_and_nothing_else() {
     // What ends with a colon is only the beginning of others.
     let keys: BTreeSet<String> = keys.filter(|key| !key.ends_with(':')).map(shape).collect();
     assert!(keys.len() > 10, "{keys:?}");
-    let table = section(&read("README.md"), "## Redis keys");
+    let table = section(&read("docs/contract.md"), "## Keys");
     let told: BTreeSet<String> = first_cells(&table).into_iter().flat_map(in_backticks).map(shape).collect();
     assert_eq!(told, keys);
 }

@@ -1,5 +1,5 @@
-//! The recall race, forced at each of the consumer's checks (`mission.md`, scenario 4; `protocol.md`, "The three checks
-//! stay"). The consumer's stages are called one by one, so that the recall happens exactly between two of them.
+//! The recall race, forced at each of the consumer's checks (`docs/protocol.md`, scenario 4 and R11).
+//! The consumer's stages are called one by one, so that the recall happens exactly between two of them.
 
 #![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
 

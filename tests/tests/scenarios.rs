@@ -1,4 +1,4 @@
-//! The five scenarios that must hold (`mission.md`), end to end on real servers.
+//! The five scenarios that must hold (`docs/protocol.md`), end to end on real servers.
 
 #![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
 

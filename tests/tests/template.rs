@@ -233,7 +233,7 @@ fn alarms_watch_metrics_that_there_are() {
             watched.insert(metric);
         }
     }
-    // `mission.md`, "Watching it", and the dead letters, which wait for a person.
+    // `docs/operations.md`, "Metrics and alarms", and the dead letters, which wait for a person.
     let wanted = [
         metric::CACHE_LOOKUPS,
         metric::PERSIST_DELAY_SECONDS,

@@ -1,4 +1,4 @@
-//! The commands a person types (`contract.md`, "Commands").
+//! The commands a person types (`docs/contract.md`, "Commands").
 //!
 //! What goes wrong is one clear line that names the setting or the server, with exit status 1; a wrong use of the
 //! commands themselves is status 2.

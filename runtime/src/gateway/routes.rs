@@ -1,4 +1,4 @@
-//! The routes of the HTTP API, in one table (`contract.md`, "HTTP"; `template.yaml` has the same).
+//! The routes of the HTTP API, in one table (`docs/contract.md`, "HTTP"; `template.yaml` has the same).
 
 use std::collections::HashMap;
 

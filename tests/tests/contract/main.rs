@@ -1,4 +1,4 @@
-//! The outside surface (`contract.md`), end to end on real servers: what callers rely on, row by row.
+//! The outside surface (`docs/contract.md`), end to end on real servers: what callers rely on, row by row.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
