@@ -21,10 +21,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
-use super::connections::{Client, Closing, Connection, TOKEN_ENDED};
+use super::connections::{Client, Closing, Connection, Place, TOKEN_ENDED};
 use super::invoke::InvokeError;
-use super::server::Place;
-use super::{Shared, event, response, socket_event};
+use super::shared::Shared;
+use super::{event, response, socket_event};
 
 /// This side is stopping.
 pub(super) const GOING_AWAY: Closing =

@@ -15,6 +15,8 @@ use aws_lambda_events::encodings::Body as EventBody;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use hongyan::auth::Auth;
+use hongyan::clock::Clock;
 use hongyan::config::{AuthConfig, AuthKey};
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::id::UserId;

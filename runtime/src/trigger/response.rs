@@ -2,7 +2,7 @@
 
 use hongyan::queue::KafkaBatchResponse;
 
-use super::InvokeError;
+use super::invoke::InvokeError;
 
 /// What becomes of a batch.
 #[derive(Debug, PartialEq, Eq)]
