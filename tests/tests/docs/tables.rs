@@ -1,0 +1,72 @@
+//! The tables of settings, Redis keys, routes and metrics.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use hongyan::config::Config;
+use hongyan::{secret, telemetry::metric};
+use hongyan_local::gateway::ROUTES;
+
+use crate::markdown::{first_cells, in_backticks, section};
+use crate::source::read;
+
+/// The page and the heading of the table of Redis keys.
+const KEYS: (&str, &str) = ("README.md", "## Redis keys");
+
+/// `msg:detail:{id}` as `msg:detail:{}`, whatever the name of the part.
+fn shape(key: &str) -> String {
+    let mut shape = String::new();
+    let mut inside = false;
+    for char in key.chars() {
+        inside = (inside || char == '{') && char != '}';
+        if !inside || char == '{' {
+            shape.push(char);
+        }
+    }
+    shape
+}
+
+#[test]
+fn the_settings_table_has_what_the_code_asks_for_and_nothing_else() {
+    let asked = RefCell::new(BTreeSet::from([secret::SETTINGS.to_owned(), secret::KAFKA_SASL.to_owned()]));
+    // Whether the settings are good does not matter; with SCRAM, all of them are looked at.
+    let _ = Config::from_lookup(|name| {
+        asked.borrow_mut().insert(name.to_owned());
+        (name == "KAFKA_SECURITY").then(|| "sasl_scram".to_owned())
+    });
+    let table = section(&read("README.md"), "## Settings");
+    let told: BTreeSet<String> =
+        first_cells(&table).into_iter().flat_map(in_backticks).map(str::to_owned).collect();
+    assert_eq!(told, asked.into_inner());
+}
+
+#[test]
+fn the_table_of_redis_keys_has_every_key_and_nothing_else() {
+    let source = read("shared/src/cache/keys.rs");
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let keys = source.split('"').skip(1).step_by(2).filter(|literal| literal.starts_with("msg:"));
+    // What ends with a colon is only the beginning of others.
+    let keys: BTreeSet<String> = keys.filter(|key| !key.ends_with(':')).map(shape).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    let table = section(&read(KEYS.0), KEYS.1);
+    let told: BTreeSet<String> = first_cells(&table).into_iter().flat_map(in_backticks).map(shape).collect();
+    assert_eq!(told, keys);
+}
+
+#[test]
+fn every_route_is_told() {
+    let table = section(&read("README.md"), "## The API");
+    let told: BTreeSet<&str> = first_cells(&table).into_iter().flat_map(in_backticks).collect();
+    let routes: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    assert_eq!(told, routes.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn every_metric_is_told() {
+    let page = read("docs/operations.md");
+    let table = section(&page, "## Metrics and alarms");
+    let names: BTreeSet<&str> = metric::ALL.iter().map(|metric| metric.name).collect();
+    let told: BTreeSet<&str> =
+        in_backticks(&table).into_iter().filter(|word| word.starts_with("hongyan_")).collect();
+    assert_eq!(told, names);
+}
