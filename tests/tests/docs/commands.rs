@@ -1,7 +1,8 @@
-//! The commands that the pages show exist.
+//! The commands that the pages show exist, and the table of README.md has all of them.
 
 use std::collections::BTreeSet;
 
+use crate::markdown::{first_cells, in_backticks, section};
 use crate::source::{pages, read};
 
 #[test]
@@ -19,4 +20,26 @@ fn every_command_exists() {
             assert!(form || commands.contains(word.as_str()), "{}: ./dev {word}", page.display());
         }
     }
+}
+
+/// The first word after `start` of each line that begins with it.
+fn first_words<'a>(lines: impl Iterator<Item = &'a str>, start: &str) -> BTreeSet<&'a str> {
+    lines
+        .filter_map(|line| line.strip_prefix(start)?.split(' ').next())
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+#[test]
+fn the_usage_text_and_the_table_have_the_same_commands() {
+    let dev = read("dev");
+    let usage =
+        dev.split("Usage: ./dev COMMAND").nth(1).and_then(|rest| rest.split("\nTEXT\n").next()).unwrap();
+    let table = section(&read("README.md"), "## Commands");
+
+    let in_usage = first_words(usage.lines(), "  ");
+    let in_table = first_words(first_cells(&table).into_iter().flat_map(in_backticks), "./dev ");
+
+    assert!(in_usage.len() > 10, "{in_usage:?}");
+    assert_eq!(in_table, in_usage);
 }

@@ -11,6 +11,7 @@ mod markdown;
 mod openapi;
 mod source;
 mod tables;
+mod workflow;
 
 use hongyan::config::Config;
 

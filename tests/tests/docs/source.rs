@@ -33,8 +33,9 @@ pub(crate) fn files_below(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// README.md and all of docs/.
+/// README.md, the other pages beside it, and all of docs/.
 pub(crate) fn pages() -> Vec<PathBuf> {
+    let beside = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(PathBuf::from);
     let docs = files_below("docs").into_iter().filter(|path| path.extension().is_some_and(|end| end == "md"));
-    std::iter::once(PathBuf::from("README.md")).chain(docs).collect()
+    beside.into_iter().chain(docs).collect()
 }
