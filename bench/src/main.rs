@@ -7,7 +7,7 @@ use hongyan_bench::service;
 fn main() -> ExitCode {
     if service::is_asked_for() {
         // This process is the service that another one of this binary measures.
-        return hongyan_local::cli::main();
+        return hongyan_runtime::cli::main();
     }
     hongyan_bench::main()
 }

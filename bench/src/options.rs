@@ -1,7 +1,7 @@
 //! What a person may choose.
 
 use clap::{Parser, ValueEnum};
-use hongyan_local::cli::Place;
+use hongyan_runtime::cli::Place;
 use url::Url;
 
 /// Measure how fast messages are taken, persisted and read

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hongyan::config::{AuthConfig, AuthKey};
-use hongyan_local::cli::Place;
+use hongyan_runtime::cli::Place;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;

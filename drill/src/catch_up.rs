@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hongyan_tests::{Answer, Caller};
+use hongyan_testkit::{Answer, Caller};
 use http::Method;
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hongyan_local::stack::Kind;
+use hongyan_stack::Kind;
 use redis::AsyncCommands as _;
 
 use crate::ledger::Ledger;

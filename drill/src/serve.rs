@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hongyan::clock::Clock;
 use hongyan::config::Config;
-use hongyan_local::runtime::{Runtime, RuntimeOptions};
-use hongyan_local::{gateway, prometheus};
+use hongyan_runtime::runtime::{Runtime, RuntimeOptions};
+use hongyan_runtime::{gateway, prometheus};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 

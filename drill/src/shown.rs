@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hongyan_tests::{Answer, Caller};
+use hongyan_testkit::{Answer, Caller};
 use serde_json::Value;
 use tokio::task::JoinSet;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hongyan_tests::{Answer, Caller};
+use hongyan_testkit::{Answer, Caller};
 use http::Method;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

@@ -1,8 +1,8 @@
-//! Redis: what is recent (`mission.md`, "Redis keys").
+//! Redis: what is recent (`docs/contract.md`, "Keys").
 //!
 //! Every command touches one key, so all of it also works in Redis Cluster; every command may be repeated, so a broken
 //! connection is answered by trying once more. What is decided in Redis is decided in a Lua script on the single key
-//! `msg:detail:{id}` (`protocol.md`, "One decision point in Redis").
+//! `msg:detail:{id}` (`docs/protocol.md`, R1).
 
 pub mod client_message;
 mod cluster;

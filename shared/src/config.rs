@@ -1,4 +1,4 @@
-//! Settings, read once at start from the environment into one struct a concern (`contract.md`, "Settings").
+//! Settings, read once at start from the environment into one struct a concern (README, "Settings").
 //!
 //! Every fault is found in one go, each named by its variable with the form it wants; secrets cannot be printed.
 

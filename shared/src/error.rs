@@ -63,7 +63,7 @@ impl ServerError {
     }
 }
 
-/// What the caller of the API is told: each is one row of the table of errors in `contract.md`.
+/// What the caller of the API is told: each is one row of the table "Errors" in `docs/contract.md`.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// 400: the request does not say what it must. The text tells the caller what is wrong.

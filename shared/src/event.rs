@@ -1,4 +1,4 @@
-//! What is said on the topic `im-message-private` (`contract.md`, "Kafka").
+//! What is said on the topic `im-message-private` (`docs/contract.md`, "Kafka").
 
 use serde::{Deserialize, Serialize};
 

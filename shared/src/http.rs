@@ -1,7 +1,7 @@
 //! The edge of the HTTP functions: from an API Gateway event to types, from a result to its answer.
 //!
 //! Ids leave as JSON strings; every error becomes RFC 9457 `application/problem+json` here and nowhere else
-//! (`contract.md`, "HTTP").
+//! (`docs/contract.md`, "HTTP").
 
 use std::borrow::Cow;
 
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// The table of `contract.md`, and what goes beyond it (405, 500).
+    /// The table "Errors" of `docs/contract.md`.
     #[test]
     fn every_error_has_its_status_and_code_and_says_nothing_of_the_inside() {
         let table = [

@@ -1,7 +1,7 @@
 //! The ids of the domain. Each is parsed once, at the edge, and trusted from there on.
 //!
 //! In Kafka and Redis an id is a JSON number; both numbers and decimal strings are accepted when reading. Over HTTP ids
-//! leave as strings, because JavaScript would round them (`contract.md`); [`crate::http`] does that.
+//! leave as strings, because JavaScript would round them (`docs/contract.md`); [`crate::http`] does that.
 
 use std::fmt;
 use std::str::FromStr;
@@ -113,7 +113,7 @@ impl Visitor<'_> for NumberOrText {
     }
 }
 
-/// The conversation of two users: `min_max` of their ids. Users 5 and 3 share `3_5` (`mission.md`).
+/// The conversation of two users: `min_max` of their ids. Users 5 and 3 share `3_5` (`docs/glossary.md`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConversationId {
     lower: UserId,
@@ -156,7 +156,7 @@ impl ConversationId {
     }
 
     /// The Kafka partition of this conversation, as a Java service on the same topic computes it:
-    /// `abs(String.hashCode) % partitions` (`contract.md`). The result is below `partitions`.
+    /// `abs(String.hashCode) % partitions` (`docs/contract.md`, "Kafka"). The result is below `partitions`.
     pub fn partition(self, partitions: std::num::NonZeroU16) -> u16 {
         let hash = java_hash_code(&self.to_string());
         // `unsigned_abs` also has an answer for i32::MIN, where Java's `Math.abs` stays negative. The remainder is below

@@ -70,8 +70,8 @@ impl From<InvalidId> for InvalidMessage {
     }
 }
 
-/// The client's own name for a message, 1 to 64 characters, unique a sender: sending it again is safe (`protocol.md`,
-/// "Retrying is always safe").
+/// The client's own name for a message, 1 to 64 characters, unique a sender: sending it again is safe
+/// (`docs/protocol.md`, R5).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientMessageId(String);
@@ -173,7 +173,7 @@ pub const CHAT_TYPE_PRIVATE: u8 = 1;
 ///
 /// As JSON it is the form of Redis (`msg:detail:*`) and Kafka: numeric ids, times in ms. Its first fields are those that
 /// change, in this order, and `content` is the last: the Lua scripts replace the head and cut the tail without decoding
-/// what lies between, since Lua would round 64-bit ids (`protocol.md`, "One decision point in Redis").
+/// what lies between, since Lua would round 64-bit ids (`docs/protocol.md`, R1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Message {

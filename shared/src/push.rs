@@ -1,5 +1,5 @@
 //! Reaching clients over WebSocket: who is connected (in Redis), and the `@connections` call of API Gateway, which the
-//! local gateway serves as well (`contract.md`, "WebSocket").
+//! local gateway serves as well (`docs/contract.md`, "WebSocket").
 //!
 //! A push is best effort: the truth is the history. So nothing here fails its caller; what went wrong is logged.
 
@@ -38,7 +38,7 @@ const YOUNG_MS: TimestampMs = 5_000;
 /// The pauses before a push to such a connection is tried again, all within [`TIME_LIMIT`].
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
-/// What a client is told. As JSON it is the form of `contract.md`.
+/// What a client is told. As JSON it is the form of `docs/contract.md`, "WebSocket".
 #[derive(Debug)]
 pub enum PushEvent {
     /// A message for this user.

@@ -1,4 +1,4 @@
-//! Kafka, which carries every change of a conversation in order (`mission.md`, "Kafka and MySQL").
+//! Kafka, which carries every change of a conversation in order (`docs/contract.md`, "Kafka").
 //!
 //! [`Queue`] is the producer of a process, made once; [`client`] says how any client of this project connects;
 //! [`error`] says what of Kafka's refusals is worth another try; [`batch`] is the answer of a function that consumes.
@@ -102,7 +102,7 @@ impl Queue {
     }
 
     /// For each partition, in order, how far the consumer group has come: what the compensator needs to tell a lost
-    /// message from one that is merely queued (`protocol.md`, "The compensator never feeds a backlog").
+    /// message from one that is merely queued (`docs/protocol.md`, R17).
     pub async fn progress(&self) -> Result<Vec<Progress>, ServerError> {
         const ACTION: &str = "queue.progress";
         let (config, events) = (self.0.config.clone(), self.0.events.clone());

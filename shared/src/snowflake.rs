@@ -1,4 +1,4 @@
-//! Message ids: 41 bits of ms since 2024-01-01 UTC, 13 bits worker, 9 bits sequence (`protocol.md`, "Ids").
+//! Message ids: 41 bits of ms since 2024-01-01 UTC, 13 bits worker, 9 bits sequence (`docs/protocol.md`, R6).
 //!
 //! Only the arithmetic is here. Who may use which worker number, and until when, is a lease in Redis
 //! ([`crate::cache::worker`]).

@@ -1,4 +1,4 @@
-//! MySQL, or MariaDB: what is kept for good (`protocol.md`).
+//! MySQL, or MariaDB: what is kept for good (`docs/contract.md`, "Tables").
 //!
 //! A message is a row once it has passed Kafka ([`Store::persist`]); a recall leaves a tombstone and empties the row
 //! ([`Store::recall`]); both are safe to repeat and end the same in either order. The rest is read by cursor: history,

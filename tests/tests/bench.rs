@@ -5,7 +5,7 @@
 
 use clap::Parser as _;
 use hongyan_bench::{Options, Report};
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 
 async fn bench(test: &TestApp, arguments: &[&str]) -> Report {
     let target = format!("http://{}", test.runtime().addr());

@@ -9,10 +9,10 @@ use hongyan::event::MessageEvent;
 use hongyan::id::MessageId;
 use hongyan::message::Message;
 use hongyan::queue::{DeadLetter, Queue};
-use hongyan_local::dlq::{self, Filter, RedriveOptions};
-use hongyan_tests::TestApp;
-use hongyan_tests::app::eventually;
-use hongyan_tests::kafka::{
+use hongyan_runtime::dlq::{self, Filter, RedriveOptions};
+use hongyan_testkit::TestApp;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::kafka::{
     create_topic, delete_topic, own_topics, persist, reader, servers, set_max_message_bytes,
 };
 use rdkafka::ClientConfig;

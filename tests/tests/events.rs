@@ -8,8 +8,8 @@ use aws_lambda_events::apigw::{
 };
 use aws_lambda_events::encodings::Body;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
-use hongyan_local::dlq::{self, Filter};
-use hongyan_tests::TestApp;
+use hongyan_runtime::dlq::{self, Filter};
+use hongyan_testkit::TestApp;
 use rdkafka::message::{Headers as _, Message as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -148,7 +148,7 @@ async fn broken_records_are_dead_letters_and_the_good_one_behind_them_is_written
         assert!(letter.error().contains(reason), "{:?} should say {reason:?}", about(letter));
     }
     // As any other consumer of the topic sees them: key and value as they were, and six headers.
-    let consumer = hongyan_tests::kafka::reader(&test.config.kafka, &test.config.kafka.dead_letter_topic);
+    let consumer = hongyan_testkit::kafka::reader(&test.config.kafka, &test.config.kafka.dead_letter_topic);
     let values: [Option<&[u8]>; 5] = [
         Some(b"not json"),
         Some(br#"{"action":"ARCHIVE","messageId":1}"#),

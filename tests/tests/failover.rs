@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hongyan_local::dlq::{self, Filter};
-use hongyan_local::stack::{Kind, Stack, StackOptions};
-use hongyan_tests::app::eventually;
-use hongyan_tests::proxy::Proxy;
-use hongyan_tests::servers::address_of;
-use hongyan_tests::{Caller, TestApp};
+use hongyan_runtime::dlq::{self, Filter};
+use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::proxy::Proxy;
+use hongyan_testkit::servers::address_of;
+use hongyan_testkit::{Caller, TestApp};
 use sqlx::{ConnectOptions as _, MySqlConnection};
 use tokio::task::JoinHandle;
 

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use hongyan::error::Retry;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, Progress, Queue};
-use hongyan_local::stack::{Kind, Stack, StackOptions};
-use hongyan_local::trigger::{InvokeError, Trigger, TriggerOptions};
-use hongyan_tests::kafka::{own_topics, persist};
-use hongyan_tests::servers::address_of;
+use hongyan_runtime::trigger::{InvokeError, Trigger, TriggerOptions};
+use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_testkit::kafka::{own_topics, persist};
+use hongyan_testkit::servers::address_of;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 

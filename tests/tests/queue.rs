@@ -8,7 +8,7 @@ use hongyan::queue::{DeadLetter, Progress, Queue};
 use rdkafka::Message as _;
 use rdkafka::message::Headers as _;
 
-use hongyan_tests::kafka::{commit, own_config, own_topics, persist, reader, servers};
+use hongyan_testkit::kafka::{commit, own_config, own_topics, persist, reader, servers};
 
 const WAIT: Duration = Duration::from_secs(10);
 

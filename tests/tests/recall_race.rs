@@ -1,5 +1,5 @@
-//! The recall race, forced at each of the consumer's checks (`mission.md`, scenario 4; `protocol.md`, "The three checks
-//! stay"). The consumer's stages are called one by one, so that the recall happens exactly between two of them.
+//! The recall race, forced at each of the consumer's checks (`docs/protocol.md`, scenario 4 and R11).
+//! The consumer's stages are called one by one, so that the recall happens exactly between two of them.
 
 #![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
 
@@ -9,7 +9,7 @@ use hongyan::id::MessageId;
 use hongyan::message::Message;
 use hongyan::store::Persisted;
 use hongyan_kafka_consumer::persist::{self, Write};
-use hongyan_tests::{Caller, TestApp};
+use hongyan_testkit::{Caller, TestApp};
 
 struct Race {
     test: TestApp,

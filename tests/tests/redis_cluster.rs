@@ -1,9 +1,9 @@
 //! A Redis Cluster of which one node is another one than before. That the whole contract holds on a cluster is shown by
 //! `HONGYAN_TEST_REDIS=cluster`, and that nothing is lost while slots move and a node is away, by the drill.
 
-use hongyan_local::stack::Kind;
-use hongyan_tests::TestApp;
-use hongyan_tests::servers::RedisCluster;
+use hongyan_stack::Kind;
+use hongyan_testkit::TestApp;
+use hongyan_testkit::servers::RedisCluster;
 use redis::AsyncCommands as _;
 
 /// So many that each node has some of every kind of key.

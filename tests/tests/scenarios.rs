@@ -1,11 +1,11 @@
-//! The five scenarios that must hold (`mission.md`), end to end on real servers.
+//! The five scenarios that must hold (`docs/protocol.md`), end to end on real servers.
 
 #![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
 
 use std::time::Duration;
 
-use hongyan_tests::TestApp;
-use hongyan_tests::app::eventually;
+use hongyan_testkit::TestApp;
+use hongyan_testkit::app::eventually;
 use serde_json::json;
 
 /// 1. Send → Redis and Kafka written → answered → in MySQL within 3 s → Redis says PERSISTED.
@@ -101,7 +101,7 @@ async fn a_message_that_kafka_never_got_is_sent_again_after_five_minutes() {
 }
 
 /// A message that is in Redis as a send leaves it, and not in Kafka: what a send does while Kafka is away.
-async fn lose_in_kafka(test: &TestApp, sender: &hongyan_tests::Caller) -> String {
+async fn lose_in_kafka(test: &TestApp, sender: &hongyan_testkit::Caller) -> String {
     use hongyan::id::UserId;
     use hongyan::message::{Message, MessageType};
     let id = test.app().ids.next().await.unwrap();

@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use hongyan::config::Config;
 use hongyan::secret;
 use hongyan::telemetry::metric;
-use hongyan_local::gateway::ROUTES;
-use hongyan_tests::yaml;
+use hongyan_runtime::gateway::ROUTES;
+use hongyan_testkit::yaml;
 use serde_json::{Value, json};
 
 const SOURCE: &str = include_str!("../../template.yaml");
@@ -233,7 +233,7 @@ fn alarms_watch_metrics_that_there_are() {
             watched.insert(metric);
         }
     }
-    // `mission.md`, "Watching it", and the dead letters, which wait for a person.
+    // `docs/operations.md`, "Metrics and alarms", and the dead letters, which wait for a person.
     let wanted = [
         metric::CACHE_LOOKUPS,
         metric::PERSIST_DELAY_SECONDS,

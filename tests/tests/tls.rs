@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use hongyan::config::{Config, MySqlConfig};
 use hongyan::store::Store;
-use hongyan_local::stack::{Kind, ServerCertificate, Stack, StackOptions};
-use hongyan_tests::certificates::Authority;
-use hongyan_tests::{TestApp, TestAppBuilder, servers};
+use hongyan_stack::{Kind, ServerCertificate, Stack, StackOptions};
+use hongyan_testkit::certificates::Authority;
+use hongyan_testkit::{TestApp, TestAppBuilder, servers};
 use tempfile::TempDir;
 
 /// The user that `docs/deploy.md` describes.

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use hongyan_tests::TestApp;
-use hongyan_tests::app::eventually;
-use hongyan_tests::kafka::{create_topic, delete_topic, grow_topic};
+use hongyan_testkit::TestApp;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::kafka::{create_topic, delete_topic, grow_topic};
 use serde_json::json;
 
 const LONG: Duration = Duration::from_mins(2);

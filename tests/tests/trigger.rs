@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use hongyan::config::KafkaConfig;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord, Queue};
-use hongyan_local::trigger::{InvokeError, Trigger, TriggerError, TriggerOptions};
+use hongyan_runtime::trigger::{InvokeError, Trigger, TriggerError, TriggerOptions};
 use tokio::time::timeout;
 
-use hongyan_tests::app::eventually;
-use hongyan_tests::kafka::{create_topic, delete_topic, grow_topic, own_topics, persist, servers};
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::kafka::{create_topic, delete_topic, grow_topic, own_topics, persist, servers};
 
 const WAIT: Duration = Duration::from_secs(10);
 /// Longer than a member that was killed keeps its partitions.

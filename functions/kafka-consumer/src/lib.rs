@@ -1,4 +1,4 @@
-//! Kafka to MySQL: writes what was sent, takes back what was recalled (`mission.md`, "Persist").
+//! Kafka to MySQL: writes what was sent, takes back what was recalled (`docs/protocol.md`, R11 to R16).
 //!
 //! A batch is worked on as a whole: one round trip to Redis to check, one to check again and lock, one transaction, one
 //! round trip to mark. Of each partition only the unbroken run of finished records is done; the rest comes again. A

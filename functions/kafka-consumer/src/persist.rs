@@ -24,7 +24,7 @@ use crate::dead;
 /// The most rows of one transaction.
 const MAX_ROWS: usize = 500;
 
-/// How often a row is tried that MySQL refuses (`mission.md`, "Persist"). Almost always the value is to blame and would
+/// How often a row is tried that MySQL refuses (`docs/protocol.md`, R13). Almost always the value is to blame and would
 /// be refused for ever; but what MySQL calls a bad value may also be a table that is being altered, a trigger or a
 /// `sql_mode` that somebody mends, or a writer that has just changed. Each try is a transaction of its own: within one, the
 /// table cannot change.

@@ -1,7 +1,7 @@
 //! `GET /conversations/{peerId}/messages`: a page of history, by cursor; and `GET /conversations/{peerId}/changes`: the changes
 //! of a conversation in order ([`changes`]).
 //!
-//! Redis' recent list answers what is recent, MySQL the rest (`protocol.md`, "Reads"). A page neither skips nor repeats;
+//! Redis' recent list answers what is recent, MySQL the rest (`docs/protocol.md`, R18 to R21). A page neither skips nor repeats;
 //! recalled messages and those the caller deleted are not in it.
 
 mod changes;

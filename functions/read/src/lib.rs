@@ -1,7 +1,7 @@
 //! `POST /conversations/{peerId}/read` and `GET /unread`: what a user has not read yet.
 //!
-//! The unread set in Redis is derived: MySQL keeps a read position for each user and conversation, and can make the set
-//! anew (`protocol.md`, "Unread is derived").
+//! MySQL counts the unread rows of each user in the conversation's row; Redis knows the unread messages that are not rows yet
+//! (`docs/protocol.md`, R27).
 
 mod unread;
 

@@ -1,7 +1,7 @@
 //! `POST /messages/{id}/recall`: the sender takes a message back, within the recall window.
 //!
-//! Once this has answered 200, no read shows the content again, and MySQL ends without it (`protocol.md`, "Recall leaves
-//! a tombstone").
+//! Once this has answered 200, no read shows the content again, and MySQL ends without it (`docs/protocol.md`, P2,
+//! R7, R8).
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use hongyan::app::App;

@@ -1,7 +1,7 @@
-//! Every minute: what is still not confirmed 5 minutes after it was sent is looked at (`mission.md`, "Compensate").
+//! Every minute the compensator looks at the messages that are still not confirmed 5 minutes after they were sent.
 //!
 //! A message that MySQL has is marked; a recall that MySQL lacks is written; a message that is lost, and only that, is
-//! sent again: one that is merely queued is left alone (`protocol.md`, "The compensator never feeds a backlog").
+//! sent again: one that is merely queued is left alone (`docs/protocol.md`, R17).
 
 mod partition;
 mod passed;

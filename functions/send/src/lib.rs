@@ -1,6 +1,6 @@
 //! `POST /messages`: takes a message, keeps it where it cannot be lost, and answers in milliseconds.
 //!
-//! A send is accepted when one durable place has it: Redis first, Kafka second (`protocol.md`). MySQL follows by the
+//! A send is accepted when one durable place has it: Redis first, Kafka second (`docs/protocol.md`, R4). MySQL follows by the
 //! Kafka consumer.
 
 mod accept;

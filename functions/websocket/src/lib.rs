@@ -1,4 +1,4 @@
-//! The function `websocket`: the routes `$connect`, `$default` and `$disconnect` of the WebSocket API (`contract.md`,
+//! The function `websocket`: the routes `$connect`, `$default` and `$disconnect` of the WebSocket API (`docs/contract.md`,
 //! "WebSocket").
 //!
 //! It answers every event; a client learns of its faults by an object of type `ERROR` and stays connected.

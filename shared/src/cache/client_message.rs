@@ -1,5 +1,5 @@
 //! `msg:client:{userId}:{clientMsgId}`: what a sender's own name for a message stands for, for 30 minutes. For good it
-//! is a unique key in MySQL (`protocol.md`, "Retrying is always safe").
+//! is a unique key in MySQL (`docs/protocol.md`, R5).
 
 use super::detail::unless_full;
 use super::redis::typed;

@@ -1,5 +1,5 @@
 //! What Redis has of a conversation: `msg:conv:{convId}`, the recent ids, newest first, a gapless newest part of the
-//! conversation or nothing (`protocol.md`, "Reads"); and the ids that are not rows yet.
+//! conversation or nothing (`docs/protocol.md`, R18); and the ids that are not rows yet.
 //!
 //! The list is believed only while `msg:conv-epoch:{convId}` names the present epoch ([`super::epoch`]) and the list's oldest id.
 //! A list that went and was begun anew by a send has another oldest id: a newer message may have become a row in between,

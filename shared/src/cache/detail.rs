@@ -13,7 +13,7 @@ use crate::event::Recall;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::Message;
 
-/// How long the recall flag `msg:cancel:{id}` stays: 10 minutes, twice the recall window (`mission.md`).
+/// How long the recall flag `msg:cancel:{id}` stays: 10 minutes, twice the recall window (`docs/contract.md`, "Keys").
 const CANCEL_FLAG_MS: u64 = 10 * 60 * 1_000;
 
 /// How old a message may be to begin a conversation's list: less than it takes Redis to lose a newer one.

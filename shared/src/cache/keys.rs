@@ -1,5 +1,6 @@
-//! The names of all keys, in one place. `msg:detail`, `conv`, `unread`, `deleted`, `cancel` and `lock` are those of
-//! `mission.md`; the others are this project's own and are listed in the README. None holds `{` or `}`: in Redis Cluster each key has a slot of its own.
+//! The names of all keys, in one place. `msg:detail`, `conv`, `unread`, `deleted`, `cancel` and `lock` are shared
+//! with other services, the others are this service's own (`docs/contract.md`, "Keys"). None holds `{` or `}`: in Redis Cluster
+//! each key has a slot of its own.
 
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::ClientMessageId;

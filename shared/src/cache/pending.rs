@@ -1,5 +1,5 @@
 //! `msg:pending:{partition}`: what MySQL has not confirmed, by time, for the compensator and for counting
-//! (`protocol.md`, "Pending never expires", "The compensator never feeds a backlog").
+//! (`docs/protocol.md`, R2, R17).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
-//! (`protocol.md`, "The three checks stay", "The lock says who", "Reads").
+//! (`docs/protocol.md`, R11, R12, R18).
 
 use super::detail::{RECALLED_HEAD, unexpected_answer};
 use super::redis::{Step, typed};
@@ -9,7 +9,7 @@ use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 use crate::message::Message;
 
-/// How long the consumer's lock on a message lasts if it is not given back: 10 s (`mission.md`).
+/// How long the consumer's lock on a message lasts if it is not given back: 10 s (`docs/contract.md`, "Keys").
 const LOCK_MS: u64 = 10_000;
 
 /// What a check before the write found.

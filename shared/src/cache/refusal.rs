@@ -1,4 +1,4 @@
-//! A Redis that answers and refuses is away (`protocol.md`, "A Redis that refuses is away").
+//! A Redis that answers and refuses is away (`docs/protocol.md`, R21).
 
 use redis::{Cmd, RedisError};
 

@@ -1,4 +1,4 @@
-//! Who may make ids with which worker number: a lease in Redis (`protocol.md`, "Ids").
+//! Who may make ids with which worker number: a lease in Redis (`docs/protocol.md`, R3, R6).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -18,7 +18,7 @@ pub const FAILED_AT: &str = "failed-at";
 /// The most bytes of the reason that a header keeps: a record that was just small enough must still fit with it.
 const MAX_ERROR_BYTES: usize = 1_024;
 
-/// A record for the dead-letter topic (`contract.md`, "Kafka").
+/// A record for the dead-letter topic (`docs/contract.md`, "Dead letters").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The record's key, as it was.

@@ -1,4 +1,5 @@
-//! The name, unit and meaning of every metric, in one place (`mission.md`, "Numbers it promises" and "Watching it").
+//! The name, unit and meaning of every metric, in one place (`docs/performance.md`, "Targets"; `docs/operations.md`,
+//! "Metrics and alarms").
 //!
 //! Durations are in seconds, as Prometheus wants them. A label has few values: no id is ever a label.
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hongyan_local::gateway::ROUTES;
-use hongyan_tests::TestApp;
+use hongyan_runtime::gateway::ROUTES;
+use hongyan_testkit::TestApp;
 use tokio::process::Command;
 
 use super::Effort;

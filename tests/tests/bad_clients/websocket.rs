@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use futures_util::future;
 use hongyan::cache::conversation::Part;
 use hongyan::error::ServerError;
-use hongyan_local::stack::Kind;
-use hongyan_tests::TestApp;
-use hongyan_tests::app::eventually;
-use hongyan_tests::proxy::Proxy;
-use hongyan_tests::servers;
+use hongyan_stack::Kind;
+use hongyan_testkit::TestApp;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::proxy::Proxy;
+use hongyan_testkit::servers;
 
 use crate::{accept, conversation, list, message};
 

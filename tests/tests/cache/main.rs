@@ -20,10 +20,10 @@ use hongyan::clock::Clock;
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::{ClientMessageId, Message, MessageType};
-use hongyan_local::stack::{Kind, Stack, StackOptions};
-use hongyan_tests::TestApp;
-use hongyan_tests::app::eventually;
-use hongyan_tests::redis::RedisConnection;
+use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_testkit::TestApp;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::redis::RedisConnection;
 use redis::AsyncCommands as _;
 
 const THIRTY_MINUTES_MS: i64 = 30 * 60 * 1_000;

@@ -6,11 +6,11 @@ use hongyan::event::MessageEvent;
 use hongyan::id::UserId;
 use hongyan::message::{ClientMessageId, Message, MessageType};
 use hongyan::queue::KafkaBatchResponse;
-use hongyan_local::stack::{Kind, Stack, StackOptions};
-use hongyan_tests::app::eventually;
-use hongyan_tests::kafka::set_max_message_bytes;
-use hongyan_tests::proxy::Proxy;
-use hongyan_tests::{TestApp, servers};
+use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::kafka::set_max_message_bytes;
+use hongyan_testkit::proxy::Proxy;
+use hongyan_testkit::{TestApp, servers};
 use serde_json::json;
 
 use crate::{accept, consume, letters, message, noise, persist, recall, tombstones};

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::message::{ClientMessageId, Message};
-use hongyan_local::trigger::PartitionLag;
-use hongyan_tests::TestApp;
-use hongyan_tests::app::eventually;
-use hongyan_tests::kafka::set_max_message_bytes;
+use hongyan_runtime::trigger::PartitionLag;
+use hongyan_testkit::TestApp;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::kafka::set_max_message_bytes;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::AsyncCommands as _;

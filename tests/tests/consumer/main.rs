@@ -12,9 +12,9 @@ use hongyan::event::{MessageEvent, Recall};
 use hongyan::id::UserId;
 use hongyan::message::{Message, MessageType};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
-use hongyan_local::dlq;
-use hongyan_local::dlq::{Filter, Letter};
-use hongyan_tests::TestApp;
+use hongyan_runtime::dlq;
+use hongyan_runtime::dlq::{Filter, Letter};
+use hongyan_testkit::TestApp;
 use serde_json::json;
 
 /// What Lambda would hand over: these values as one partition's records from offset 0.

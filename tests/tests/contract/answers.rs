@@ -1,6 +1,6 @@
 //! Every route's success answer, field by field.
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hongyan::id::ConversationId;
 use hongyan::message::{Message, MessageType};
-use hongyan_tests::{Caller, TestApp};
+use hongyan_testkit::{Caller, TestApp};
 use serde_json::{Value, json};
 
 use crate::assert_refused;

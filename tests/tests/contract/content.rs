@@ -1,6 +1,6 @@
 //! Content: its limit in bytes of UTF-8, and every character there and back.
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 
 use crate::assert_refused;
 

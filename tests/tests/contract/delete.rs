@@ -1,6 +1,6 @@
 //! Delete for me: gone for one, there for the other, for good.
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 
 use crate::assert_refused;
 

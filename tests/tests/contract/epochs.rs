@@ -1,12 +1,12 @@
 //! Redis with an older or another data set than before: what it says is not believed over MySQL.
 
-use hongyan_local::stack::{Kind, Stack};
-use hongyan_tests::{Caller, TestApp, servers};
+use hongyan_stack::{Kind, Stack};
+use hongyan_testkit::{Caller, TestApp, servers};
 use serde_json::json;
 
 use crate::words;
 
-async fn send_named(sender: &Caller, content: &str) -> hongyan_tests::Answer {
+async fn send_named(sender: &Caller, content: &str) -> hongyan_testkit::Answer {
     let body = json!({"toId": "2", "content": content, "msgType": 1, "clientMsgId": "name"});
     sender.post("/messages", &body).await
 }

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use hongyan::id::ConversationId;
-use hongyan_local::stack::Kind;
-use hongyan_tests::app::eventually;
-use hongyan_tests::proxy::Proxy;
-use hongyan_tests::{Answer, TestApp, TestAppBuilder, servers};
+use hongyan_stack::Kind;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::proxy::Proxy;
+use hongyan_testkit::{Answer, TestApp, TestAppBuilder, servers};
 use redis::AsyncCommands as _;
 use serde_json::json;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use hongyan::telemetry::metric;
-use hongyan_local::stack::{Kind, Stack, StackOptions};
-use hongyan_tests::TestApp;
-use hongyan_tests::app::eventually;
+use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_testkit::TestApp;
+use hongyan_testkit::app::eventually;
 use serde_json::json;
 
 use crate::assert_refused;

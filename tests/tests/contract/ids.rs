@@ -1,6 +1,6 @@
 //! Ids are 64 bits wide and leave as strings; strings and numbers come in.
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 use http::Method;
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The outside surface (`contract.md`), end to end on real servers: what callers rely on, row by row.
+//! The outside surface (`docs/contract.md`), end to end on real servers: what callers rely on, row by row.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -25,7 +25,7 @@ mod waiting;
 mod websocket;
 mod without_mysql;
 
-use hongyan_tests::Answer;
+use hongyan_testkit::Answer;
 
 /// The answer is this row of the table of errors, in the form of RFC 9457, with the headers that belong to it.
 fn assert_refused(answer: &Answer, status: u16, code: &str) {
@@ -40,12 +40,12 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
 }
 
 /// Redis forgets everything.
-async fn empty_redis(test: &hongyan_tests::TestApp) {
+async fn empty_redis(test: &hongyan_testkit::TestApp) {
     redis::cmd("FLUSHDB").exec_async(&mut test.redis().await).await.unwrap();
 }
 
 /// The words on the newest page.
-async fn words(reader: &hongyan_tests::Caller, peer: i64) -> Vec<String> {
+async fn words(reader: &hongyan_testkit::Caller, peer: i64) -> Vec<String> {
     words_on(&reader.history(peer, "").await)
 }
 

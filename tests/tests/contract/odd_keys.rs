@@ -1,6 +1,6 @@
 //! A key of the wrong type, or a detail in another form than this service's, breaks that key's matter alone.
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 use redis::AsyncCommands as _;
 use serde_json::json;
 

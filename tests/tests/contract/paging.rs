@@ -2,7 +2,7 @@
 
 use hongyan::id::{MessageId, UserId};
 use hongyan::message::{Message, MessageType};
-use hongyan_tests::{Caller, TestApp};
+use hongyan_testkit::{Caller, TestApp};
 
 /// Rows of a conversation as they would be had they been sent some time ago; Redis does not know them. `pairs` are senders
 /// and receivers, in turn.

@@ -1,6 +1,6 @@
 //! Recall: only by the sender, only in time, and for good.
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 use serde_json::json;
 
 use crate::assert_refused;

@@ -1,12 +1,12 @@
 //! Every row of the table of errors that a caller can bring about by what they send (401: `tokens`; 503: `health`).
 
-use hongyan_tests::{Caller, TestApp};
+use hongyan_testkit::{Caller, TestApp};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::assert_refused;
 
-async fn raw(caller: &Caller, method: Method, path: &str, body: &str) -> hongyan_tests::Answer {
+async fn raw(caller: &Caller, method: Method, path: &str, body: &str) -> hongyan_testkit::Answer {
     caller.request(method, path, Some(body.to_owned())).await
 }
 

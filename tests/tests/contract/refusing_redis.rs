@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future;
-use hongyan_local::stack::{Kind, Stack};
-use hongyan_tests::app::eventually;
-use hongyan_tests::{Caller, TestApp, servers};
+use hongyan_stack::{Kind, Stack};
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::{Caller, TestApp, servers};
 
 use crate::words;
 

@@ -1,6 +1,6 @@
 //! A sender's `clientMsgId` stands for one message for good, also after Redis has forgotten it, and whatever became of the message.
 
-use hongyan_tests::{Answer, Caller, TestApp};
+use hongyan_testkit::{Answer, Caller, TestApp};
 use serde_json::json;
 
 use crate::{assert_refused, empty_redis};

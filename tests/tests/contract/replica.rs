@@ -3,7 +3,7 @@
 use hongyan::config::MySqlConfig;
 use hongyan::message::Message;
 use hongyan::store::Store;
-use hongyan_tests::{TestApp, servers};
+use hongyan_testkit::{TestApp, servers};
 
 use crate::words;
 

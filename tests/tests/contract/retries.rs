@@ -1,6 +1,6 @@
 //! `clientMsgId`: a sender may always try again, and gets the first message.
 
-use hongyan_tests::{Answer, Caller, TestApp};
+use hongyan_testkit::{Answer, Caller, TestApp};
 use serde_json::{Value, json};
 
 use crate::assert_refused;

@@ -1,7 +1,7 @@
 //! A walk over every route with a stranger's token: nothing is read, recalled, deleted, marked or pushed.
 
-use hongyan_local::gateway::ROUTES;
-use hongyan_tests::TestApp;
+use hongyan_runtime::gateway::ROUTES;
+use hongyan_testkit::TestApp;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

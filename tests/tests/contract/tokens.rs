@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hongyan_local::gateway::ROUTES;
-use hongyan_tests::TestApp;
+use hongyan_runtime::gateway::ROUTES;
+use hongyan_testkit::TestApp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 

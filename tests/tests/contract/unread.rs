@@ -1,6 +1,6 @@
 //! What is unread: gained on send, lost on read, recall and delete, and right again after Redis lost its memory.
 
-use hongyan_tests::{Caller, TestApp};
+use hongyan_testkit::{Caller, TestApp};
 use redis::AsyncCommands as _;
 use serde_json::{Value, json};
 

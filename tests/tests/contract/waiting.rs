@@ -1,6 +1,6 @@
 //! Messages that wait for MySQL: from their 201 on they are on every page that they belong to.
 
-use hongyan_tests::TestApp;
+use hongyan_testkit::TestApp;
 use redis::AsyncCommands as _;
 
 use crate::{words, words_on};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use hongyan_local::gateway::GatewayOptions;
-use hongyan_tests::app::eventually;
-use hongyan_tests::{Socket, TestApp};
+use hongyan_runtime::gateway::GatewayOptions;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::{Socket, TestApp};
 use redis::AsyncCommands as _;
 use serde_json::json;
 

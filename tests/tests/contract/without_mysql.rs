@@ -1,8 +1,8 @@
 //! What Redis alone answers while MySQL is away.
 
-use hongyan_local::stack::Kind;
-use hongyan_tests::proxy::Proxy;
-use hongyan_tests::{TestApp, servers};
+use hongyan_stack::Kind;
+use hongyan_testkit::proxy::Proxy;
+use hongyan_testkit::{TestApp, servers};
 
 /// The first page of a conversation asks MySQL, also for what its reader has deleted; the next one need not.
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use crate::source::{files_below, read};
 /// The messages of `tracing::warn!` and `tracing::error!` in the service's sources, with the place of each.
 fn log_lines() -> BTreeMap<String, String> {
     let mut lines = BTreeMap::new();
-    for file in ["shared/src", "functions", "local/src"].into_iter().flat_map(files_below) {
+    for file in ["shared/src", "functions", "runtime/src", "stack/src"].into_iter().flat_map(files_below) {
         let is_test = file.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"));
         if is_test || file.extension().is_none_or(|end| end != "rs") {
             continue;

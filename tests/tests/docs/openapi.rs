@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hongyan::error::ApiError;
 use hongyan::message::{ClientMessageId, MessageType};
-use hongyan_local::gateway::{GatewayOptions, ROUTES};
-use hongyan_tests::yaml;
+use hongyan_runtime::gateway::{GatewayOptions, ROUTES};
+use hongyan_testkit::yaml;
 use serde_json::{Value, json};
 
 static DESCRIPTION: LazyLock<Value> =

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use hongyan::config::Config;
 use hongyan::{secret, telemetry::metric};
-use hongyan_local::gateway::ROUTES;
+use hongyan_runtime::gateway::ROUTES;
 
 use crate::markdown::{first_cells, in_backticks, section};
 use crate::source::read;
 
 /// The page and the heading of the table of Redis keys.
-const KEYS: (&str, &str) = ("README.md", "## Redis keys");
+const KEYS: (&str, &str) = ("docs/contract.md", "## Keys");
 
 /// `msg:detail:{id}` as `msg:detail:{}`, whatever the name of the part.
 fn shape(key: &str) -> String {

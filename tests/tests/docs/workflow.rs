@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hongyan_tests::yaml;
+use hongyan_testkit::yaml;
 use serde_json::Value;
 
 use crate::source::{read, root};

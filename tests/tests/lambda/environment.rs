@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use hongyan_local::stack::Kind;
-use hongyan_tests::app::eventually;
-use hongyan_tests::lambda::stop_all;
-use hongyan_tests::proxy::Proxy;
-use hongyan_tests::servers;
+use hongyan_stack::Kind;
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::lambda::stop_all;
+use hongyan_testkit::proxy::Proxy;
+use hongyan_testkit::servers;
 use nix::sys::signal::Signal;
 use redis::AsyncCommands as _;
 

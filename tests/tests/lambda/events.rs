@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hongyan_tests::lambda::stop_all;
+use hongyan_testkit::lambda::stop_all;
 use serde_json::{Value, json};
 use tokio::process::Command;
 

@@ -9,8 +9,8 @@ mod malformed;
 
 use std::collections::BTreeMap;
 
-use hongyan_tests::TestApp;
-use hongyan_tests::lambda::{Environment, Lambda};
+use hongyan_testkit::TestApp;
+use hongyan_testkit::lambda::{Environment, Lambda};
 use serde_json::{Value, json};
 
 /// Some of these tests stop a server or change how it treats connections, so none shares them with another.

@@ -1,8 +1,8 @@
 //! Events that are none, or another service's: an error that says so, and the process goes on.
 
-use hongyan_local::dlq::{self, Filter};
-use hongyan_local::functions::NAMES;
-use hongyan_tests::lambda::{Environment, stop_all};
+use hongyan_runtime::dlq::{self, Filter};
+use hongyan_runtime::functions::NAMES;
+use hongyan_testkit::lambda::{Environment, stop_all};
 use serde_json::{Value, json};
 
 use crate::{House, sample};

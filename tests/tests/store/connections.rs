@@ -9,10 +9,10 @@ use hongyan::config::MySqlConfig;
 use hongyan::error::ServerError;
 use hongyan::message::{Message, Status};
 use hongyan::store::{Persisted, Store};
-use hongyan_local::stack::{Kind, Stack};
-use hongyan_tests::app::eventually;
-use hongyan_tests::proxy::Proxy;
-use hongyan_tests::servers::{beside_shared, mysql_administrator};
+use hongyan_stack::{Kind, Stack};
+use hongyan_testkit::app::eventually;
+use hongyan_testkit::proxy::Proxy;
+use hongyan_testkit::servers::{beside_shared, mysql_administrator};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use crate::{as_row, config, connect, conversation, database, execute, message, recall, user};

@@ -17,7 +17,7 @@ use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::{Message, MessageType, PersistStatus};
 use hongyan::store::Store;
-use hongyan_tests::servers::{stack, unique_name};
+use hongyan_testkit::servers::{stack, unique_name};
 use sqlx::{Connection as _, MySqlConnection};
 
 /// An empty database of its own, with the schema.

@@ -2,7 +2,7 @@
 
 use hongyan::config::MySqlConfig;
 use hongyan::store::Store;
-use hongyan_tests::proxy::Proxy;
+use hongyan_testkit::proxy::Proxy;
 
 use crate::{between, config, conversation, database, message, recall, user};
 

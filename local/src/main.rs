@@ -1,7 +1,0 @@
-//! The binary `hongyan`: what `./dev` hands its commands over to.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    hongyan_local::cli::main()
-}

@@ -1,0 +1,142 @@
+//! The commands a person types (`docs/contract.md`, "Commands").
+//!
+//! What goes wrong is one clear line that names the setting or the server, with exit status 1; a wrong use of the
+//! commands themselves is status 2.
+
+#[cfg(feature = "stack")]
+mod development;
+mod dlq;
+mod settings;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use hongyan::config::{Config, ConfigError};
+use hongyan::id::UserId;
+use hongyan::telemetry::{self, Output};
+
+/// A private-chat backend on one machine.
+#[derive(Parser)]
+#[command(name = "hongyan", bin_name = "./dev", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where things lie.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The folder with the servers' data, logs and passwords [default: .local at the root of the project]
+    #[arg(long, global = true, env = "HONGYAN_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+impl Place {
+    /// This folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { data: Some(folder.into()) }
+    }
+
+    /// The settings of the stack that runs there, where the environment does not say otherwise.
+    pub fn settings(&self) -> anyhow::Result<Config> {
+        settings::of_running_stack(&self.folder())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| project().join(".local"))
+    }
+}
+
+/// The project that this binary was built from; elsewhere (it was moved) the folder one stands in.
+fn project() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap_or_default()
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[cfg(feature = "stack")]
+    #[command(flatten)]
+    Development(development::Command),
+    /// Print a JWT that the local runtime accepts for a user
+    Token {
+        /// Whose token: a decimal number from 1 to 9223372036854775807
+        #[arg(value_name = "USER_ID")]
+        user: UserId,
+        /// For how many minutes it is good
+        #[arg(long, default_value_t = 24 * 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
+        minutes: u32,
+    },
+    /// Look at the dead-letter topic and send records back
+    Dlq {
+        #[command(subcommand)]
+        command: dlq::Command,
+    },
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match work(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // Each of our errors says its cause itself.
+            eprintln!("{}", told(&error.to_string(), error.is::<ConfigError>()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error as a person reads it: `faults` has a line for each fault; of any other text the first line says it all, and the
+/// others, a server's last words, belong to it.
+fn told(error: &str, faults: bool) -> String {
+    format!("error: {}", error.replace('\n', if faults { "\nerror: " } else { "\n  " }))
+}
+
+fn work(cli: Cli) -> anyhow::Result<ExitCode> {
+    telemetry::init(Output::Local)?;
+    // Whatever library asks for the process's TLS provider gets this one; there is none before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = cli.place.folder();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            #[cfg(feature = "stack")]
+            Command::Development(command) => development::work(command, folder).await,
+            Command::Token { user, minutes } => token::print(&folder, user, minutes),
+            Command::Dlq { command } => dlq::work(command, &folder).await,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn one_line_is_the_error_and_the_others_belong_to_it() {
+        assert_eq!(told("A must be set\nB must be set", true), "error: A must be set\nerror: B must be set");
+        assert_eq!(
+            told("Redis ended; its log says last:\nno memory", false),
+            "error: Redis ended; its log says last:\n  no memory"
+        );
+    }
+
+    #[test]
+    fn what_is_no_user_id_is_refused() {
+        for wrong in ["0", "-1", "alice", "9223372036854775808", ""] {
+            assert!(Cli::try_parse_from(["hongyan", "token", wrong]).is_err(), "{wrong}");
+        }
+        assert!(Cli::try_parse_from(["hongyan", "token", "9223372036854775807"]).is_ok());
+    }
+}

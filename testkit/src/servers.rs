@@ -1,0 +1,116 @@
+//! Redis, MySQL and Kafka for one test binary, started at the first use. They end with the process, even if it is killed.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use hongyan_stack::{Kind, Stack, StackOptions};
+use sqlx::mysql::MySqlConnectOptions;
+use tokio::sync::OnceCell;
+
+/// `cluster`: every [`crate::TestApp`] on the shared servers has a Redis Cluster in place of a database of one server.
+const REDIS: &str = "HONGYAN_TEST_REDIS";
+
+/// See [`stack`].
+const MYSQL: &str = "HONGYAN_TEST_MYSQL_URL";
+
+static STACK: OnceCell<Stack> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(1);
+static FREE_CLUSTERS: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
+
+/// The servers that all tests of this binary share. A test that stops or kills one starts a [`Stack`] of its own.
+///
+/// `HONGYAN_TEST_MYSQL_URL` names a MySQL to use instead of one of its own, to run the tests on another version; its user
+/// must be able to make databases.
+///
+/// # Panics
+/// If they do not start: without them there is nothing to test.
+pub async fn stack() -> &'static Stack {
+    let start = || async {
+        let given = std::env::var(MYSQL).map(|url| ("MYSQL_URL".to_owned(), url));
+        let options =
+            StackOptions::temporary().with_environment(given).expect("HONGYAN_TEST_MYSQL_URL is a URL");
+        let stack = Stack::start(options).await.expect("the three servers start");
+        eprintln!("servers of this test binary: {}", stack.versions().await.join("; "));
+        stack
+    };
+    STACK.get_or_init(start).await
+}
+
+/// Where one server of a stack is: its URL, or Kafka's bootstrap servers.
+///
+/// # Panics
+/// If the stack does not name it.
+pub fn address_of(stack: &Stack, kind: Kind) -> String {
+    let found = stack.env().into_iter().find(|(name, _)| *name == kind.variable());
+    found.expect("a stack names all three servers").1
+}
+
+/// Who may make accounts on the shared MySQL.
+///
+/// # Panics
+/// If it does not start.
+pub async fn mysql_administrator() -> MySqlConnectOptions {
+    match std::env::var(MYSQL) {
+        Ok(given) => given.parse().expect("HONGYAN_TEST_MYSQL_URL is a URL"),
+        Err(_) => stack().await.mysql_administrator(),
+    }
+}
+
+/// A stack of a test's own that shares two servers with the others and starts one.
+///
+/// # Panics
+/// If the shared servers do not start.
+pub async fn beside_shared(own: Kind) -> StackOptions {
+    let shared = stack().await.env().into_iter().filter(|(name, _)| *name != own.variable());
+    let given = shared.map(|(name, value)| (name.to_owned(), value));
+    StackOptions::temporary().with_environment(given).expect("settings of a stack")
+}
+
+/// Whether tests are to run on Redis Clusters.
+///
+/// # Panics
+/// If the variable says something else.
+pub fn redis_is_cluster() -> bool {
+    match std::env::var(REDIS).as_deref() {
+        Ok("cluster") => true,
+        Ok("single") | Err(_) => false,
+        Ok(other) => panic!("{REDIS} must be cluster or single, not {other}"),
+    }
+}
+
+/// A Redis Cluster of three nodes, with the shared MySQL and Kafka: a cluster has one database only, so each test that
+/// runs has one for itself. It is handed to the next test when it is dropped.
+pub struct RedisCluster(Option<Stack>);
+
+impl RedisCluster {
+    /// One that no other running test has.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn take() -> Self {
+        let free = FREE_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if free.is_some() {
+            return Self(free);
+        }
+        let options = beside_shared(Kind::Redis).await.with_redis_cluster();
+        let stack = Stack::start(options).await.expect("a Redis Cluster starts");
+        eprintln!("one more cluster: {}", stack.versions().await[0]);
+        Self(Some(stack))
+    }
+
+    /// The three servers, of which only Redis is not shared.
+    pub fn stack(&self) -> &Stack {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl Drop for RedisCluster {
+    fn drop(&mut self) {
+        FREE_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner).extend(self.0.take());
+    }
+}
+
+/// A name that no other test has, also not one of an earlier run on the same server: for a database, a topic, a group.
+pub fn unique_name() -> String {
+    format!("hongyan_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
