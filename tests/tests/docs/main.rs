@@ -1,9 +1,17 @@
-//! The pages and the code say the same: settings, Redis keys, routes, metrics, log lines, commands, files and links.
+//! The pages and the code say the same: settings, Redis keys, routes, metrics, log lines, commands, files, citations
+//! and links.
 //! Needs no server.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: what cannot be read ends the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests: what cannot be read ends the test"
+)]
 
+mod citations;
 mod commands;
+mod comments;
 mod decisions;
 mod links;
 mod log;
@@ -11,6 +19,7 @@ mod markdown;
 mod openapi;
 mod source;
 mod tables;
+mod usage;
 mod workflow;
 
 use hongyan::config::Config;

@@ -7,11 +7,16 @@ use hongyan::config::Config;
 use hongyan::{secret, telemetry::metric};
 use hongyan_runtime::gateway::ROUTES;
 
-use crate::markdown::{first_cells, in_backticks, section};
+use crate::markdown::{Page, section};
 use crate::source::read;
 
 /// The page and the heading of the table of Redis keys.
-const KEYS: (&str, &str) = ("docs/contract.md", "## Keys");
+const KEYS: (&str, &str) = ("docs/contract.md", "Keys");
+
+/// What stands in backticks in the first cells of the tables of a part of a page.
+fn told(page: &str, heading: &str) -> BTreeSet<String> {
+    Page::of(section(&read(page), heading)).first_cells.into_iter().flat_map(|cell| cell.codes).collect()
+}
 
 /// `msg:detail:{id}` as `msg:detail:{}`, whatever the name of the part.
 fn shape(key: &str) -> String {
@@ -34,10 +39,7 @@ fn the_settings_table_has_what_the_code_asks_for_and_nothing_else() {
         asked.borrow_mut().insert(name.to_owned());
         (name == "KAFKA_SECURITY").then(|| "sasl_scram".to_owned())
     });
-    let table = section(&read("README.md"), "## Settings");
-    let told: BTreeSet<String> =
-        first_cells(&table).into_iter().flat_map(in_backticks).map(str::to_owned).collect();
-    assert_eq!(told, asked.into_inner());
+    assert_eq!(told("README.md", "Settings"), asked.into_inner());
 }
 
 #[test]
@@ -48,25 +50,26 @@ fn the_table_of_redis_keys_has_every_key_and_nothing_else() {
     // What ends with a colon is only the beginning of others.
     let keys: BTreeSet<String> = keys.filter(|key| !key.ends_with(':')).map(shape).collect();
     assert!(keys.len() > 10, "{keys:?}");
-    let table = section(&read(KEYS.0), KEYS.1);
-    let told: BTreeSet<String> = first_cells(&table).into_iter().flat_map(in_backticks).map(shape).collect();
+    let told: BTreeSet<String> = told(KEYS.0, KEYS.1).iter().map(|key| shape(key)).collect();
     assert_eq!(told, keys);
 }
 
 #[test]
 fn every_route_is_told() {
-    let table = section(&read("README.md"), "## The API");
-    let told: BTreeSet<&str> = first_cells(&table).into_iter().flat_map(in_backticks).collect();
-    let routes: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
-    assert_eq!(told, routes.iter().map(String::as_str).collect());
+    let routes = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    assert_eq!(told("README.md", "The API"), routes);
 }
 
 #[test]
 fn every_metric_is_told() {
     let page = read("docs/operations.md");
-    let table = section(&page, "## Metrics and alarms");
+    let part = Page::of(section(&page, "Metrics and alarms"));
     let names: BTreeSet<&str> = metric::ALL.iter().map(|metric| metric.name).collect();
-    let told: BTreeSet<&str> =
-        in_backticks(&table).into_iter().filter(|word| word.starts_with("hongyan_")).collect();
+    let told: BTreeSet<&str> = part
+        .codes
+        .iter()
+        .map(|(_, word)| word.as_str())
+        .filter(|word| word.starts_with("hongyan_"))
+        .collect();
     assert_eq!(told, names);
 }
