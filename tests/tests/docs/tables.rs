@@ -1,11 +1,10 @@
-//! The tables of settings, Redis keys, routes and metrics.
+//! The tables of settings, Redis keys and metrics.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use hongyan::config::Config;
 use hongyan::{secret, telemetry::metric};
-use hongyan_runtime::gateway::ROUTES;
 
 use crate::markdown::{Page, section};
 use crate::source::read;
@@ -52,12 +51,6 @@ fn the_table_of_redis_keys_has_every_key_and_nothing_else() {
     assert!(keys.len() > 10, "{keys:?}");
     let told: BTreeSet<String> = told(KEYS.0, KEYS.1).iter().map(|key| shape(key)).collect();
     assert_eq!(told, keys);
-}
-
-#[test]
-fn every_route_is_told() {
-    let routes = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
-    assert_eq!(told("README.md", "The API"), routes);
 }
 
 #[test]
