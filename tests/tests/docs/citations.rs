@@ -28,7 +28,7 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// What is wrong with the pages that a comment of the file `path` cites. Behind the name of a page may stand `#` and the
-/// anchor of a part, headings in quotes, or the names of rules (`R7`, `P2`).
+/// anchor of a part, headings in quotes, or the names of rules, as R7 and P2.
 fn faults_of_comment(path: &str, comment: &Comment, tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
     let text = &comment.text;
@@ -69,7 +69,7 @@ fn rules_after(text: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| is_rule(word) && text.contains(')'))
 }
 
-/// Whether a word is the name of a rule: `R7`, `P2`.
+/// Whether a word is the name of a rule, as R7 and P2.
 pub(crate) fn is_rule(word: &str) -> bool {
     let digits = word.trim_start_matches(|char: char| char.is_ascii_uppercase());
     word.len() == digits.len() + 1 && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())

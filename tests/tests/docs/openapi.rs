@@ -18,7 +18,7 @@ static DESCRIPTION: LazyLock<Value> =
 const LOCAL: [&str; 3] = ["GET /ws", "GET /health", "GET /metrics"];
 
 /// Each operation as `METHOD path`.
-fn operations() -> BTreeMap<String, &'static Value> {
+pub(crate) fn operations() -> BTreeMap<String, &'static Value> {
     let mut operations = BTreeMap::new();
     for (path, item) in DESCRIPTION["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")
