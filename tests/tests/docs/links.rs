@@ -4,7 +4,7 @@ use crate::citations::is_rule;
 use crate::markdown::Page;
 use crate::source::{Tree, extension, resolved};
 
-/// What is wrong with the links of all pages.
+/// The faults of the links of all pages.
 fn faults(tree: &Tree) -> Vec<String> {
     tree.pages().flat_map(|(path, text)| faults_of(path, &Page::of(text), tree)).collect()
 }

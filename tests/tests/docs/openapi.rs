@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 static DESCRIPTION: LazyLock<Value> =
     LazyLock::new(|| yaml::read(include_str!("../../../docs/openapi.yaml")));
 
-/// What only the local runtime serves.
+/// The routes that only the local runtime serves.
 const LOCAL: [&str; 3] = ["GET /ws", "GET /health", "GET /metrics"];
 
 /// Each operation as `METHOD path`.

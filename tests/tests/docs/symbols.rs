@@ -125,7 +125,7 @@ impl Names {
         }
     }
 
-    /// Whether a key exists. `msg:detail` and `msg:detail:*` stand for all keys that begin so, `msg:detail:7` for one.
+    /// True for a key that exists. `msg:detail` and `msg:detail:*` stand for all keys that begin so, `msg:detail:7` for one.
     fn has_key(&self, key: &str) -> bool {
         let key = shape(key);
         let start = key.trim_end_matches(['*', ':']);
@@ -146,7 +146,7 @@ fn part_of(code: &str) -> Option<&str> {
     Some(part).filter(|part| is_name(part) && (part.starts_with('_') || part.ends_with('_')))
 }
 
-/// Whether a text is one word with dots or dashes.
+/// True for one word, with dots or dashes or without.
 fn is_compound(code: &str) -> bool {
     code.chars().all(|char| char.is_ascii_alphanumeric() || "_-.…*".contains(char))
         && code.starts_with(|char: char| char.is_ascii_alphabetic())
@@ -188,7 +188,7 @@ fn unknown(tree: &Tree, names: &Names) -> Vec<(String, String, String)> {
     unknown
 }
 
-/// Whether a text names a file or a folder that exists.
+/// True for the name of a file or a folder that exists.
 fn is_file(code: &str, tree: &Tree) -> bool {
     !code.contains(' ') && code.contains(['/', '.']) && tree.has(code)
 }

@@ -14,7 +14,7 @@ use crate::symbols::{redis_keys, shape};
 /// The page and the heading of the table of Redis keys.
 const KEYS: (&str, &str) = ("docs/contract.md", "Keys");
 
-/// What stands in backticks in the first cells of the tables of a part of a page.
+/// The texts in backticks in the first cells of the tables of a part of a page.
 fn told(page: &str, heading: &str) -> BTreeSet<String> {
     Page::of(section(&read(page), heading)).first_cells.into_iter().flat_map(|cell| cell.codes).collect()
 }
@@ -22,7 +22,7 @@ fn told(page: &str, heading: &str) -> BTreeSet<String> {
 #[test]
 fn the_settings_table_has_what_the_code_asks_for_and_nothing_else() {
     let asked = RefCell::new(BTreeSet::from([secret::SETTINGS.to_owned(), secret::KAFKA_SASL.to_owned()]));
-    // Whether the settings are good does not matter; with SCRAM, all of them are looked at.
+    // The settings need not be good ones. With SCRAM, the code asks for all of them.
     let _ = Config::from_lookup(|name| {
         asked.borrow_mut().insert(name.to_owned());
         (name == "KAFKA_SECURITY").then(|| "sasl_scram".to_owned())

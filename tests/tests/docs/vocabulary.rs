@@ -141,7 +141,7 @@ impl Vocabulary {
             .max_by_key(|folder| folder.len())
     }
 
-    /// Whether a word is a name of the code.
+    /// True if the code has this name, as far as `scope` may use it.
     pub(crate) fn has_word(&self, word: &str, scope: Scope<'_>) -> bool {
         let in_rust = match scope {
             Scope::Source(file) => {
@@ -164,7 +164,7 @@ impl Vocabulary {
             || ((matches!(scope, Scope::All) || is_of_code(word)) && self.programs.contains(word))
     }
 
-    /// Whether a word that ends with `_`, or begins with one, is the beginning or the end of a name.
+    /// True if a name begins with this word, which ends with `_`, or ends with this word, which begins with `_`.
     pub(crate) fn has_part(&self, part: &str) -> bool {
         let rust = self.sources.values().flat_map(|source| source.names.iter().chain(&source.texts));
         let mut all = rust.chain(&self.data).chain(&self.programs);
@@ -174,7 +174,7 @@ impl Vocabulary {
         })
     }
 
-    /// Whether a path of Rust leads to a name: a file that defines the owner has the member.
+    /// True if a path of Rust leads to a name: a file that defines the owner has the member.
     pub(crate) fn has_path(&self, path: &[&str], scope: Scope<'_>) -> bool {
         let of_file = |name: &str| match scope {
             Scope::Source(file) => self.sources.get(file).is_some_and(|source| source.names.contains(name)),
@@ -196,8 +196,8 @@ impl Vocabulary {
         }
     }
 
-    /// Whether a word with dots or dashes is anywhere; one that ends with `…` or `*` as the beginning of another, and one
-    /// that ends with a number also without the number, as an example.
+    /// True if a word with dots or dashes is anywhere. One that ends with `…` or `*` may be the beginning of another, and one
+    /// that ends with a number an example of the word without the number.
     pub(crate) fn has_compound(&self, word: &str) -> bool {
         let word = word.to_lowercase();
         let unnumbered = word.trim_end_matches(|char: char| char.is_ascii_digit()).trim_end_matches('-');
@@ -213,13 +213,13 @@ impl Vocabulary {
     }
 }
 
-/// Whether a token of Rust, or a word, is an identifier.
+/// True for an identifier.
 pub(crate) fn is_name(word: &str) -> bool {
     word.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
         && word.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
 }
 
-/// Whether a word can only come from a program: it has `_`, or a capital after a small letter.
+/// True for a word that only a program can have: with `_`, or with a capital after a small letter.
 pub(crate) fn is_of_code(word: &str) -> bool {
     let small = word.find(|char: char| char.is_ascii_lowercase());
     is_name(word)
@@ -227,7 +227,7 @@ pub(crate) fn is_of_code(word: &str) -> bool {
             || small.is_some_and(|at| word[at..].contains(|char: char| char.is_ascii_uppercase())))
 }
 
-/// Whether a word is one of SQL or of a protocol: `VALUES`.
+/// True for a word of SQL or of a protocol: `VALUES`.
 fn is_loud(word: &str) -> bool {
     word.len() > 1 && !word.contains(|char: char| char.is_ascii_lowercase())
 }
