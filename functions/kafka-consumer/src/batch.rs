@@ -36,7 +36,7 @@ pub struct Batch {
 /// One record of the topic.
 #[derive(Debug)]
 pub struct Record {
-    /// The key of the event's `records`, `topic-partition`: what a failure is reported by.
+    /// The key of the event's `records`, `{topic}-{partition}`: a failure is reported by it.
     pub group: String,
     /// The topic.
     pub topic: String,

@@ -155,7 +155,7 @@ async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageI
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// Which of `ids` the caller has deleted: as Redis `knows` of it, or as MySQL does.
+/// The messages of `ids` that the caller has deleted: `known` to Redis, or else read from MySQL.
 async fn deleted_of(
     app: &App,
     caller: UserId,

@@ -86,8 +86,8 @@ async fn claim(
     Ok(app.store.message(first).await?.map_or(Claimed::Finish(first), Claimed::Done))
 }
 
-/// Recognises a name that Redis has forgotten by what MySQL `remembers`. If MySQL cannot be asked, the consumer recognises a
-/// retry when it writes the row.
+/// Recognises a name that Redis has forgotten by the sends that MySQL has `remembered`. If MySQL cannot be asked, the consumer
+/// recognises a retry when it writes the row.
 async fn recognise(
     app: &App,
     request: &SendRequest,

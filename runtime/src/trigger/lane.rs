@@ -186,7 +186,8 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         let lane = Arc::clone(&self.lane);
-        // A batch in flight is not given up by it: `step` looks at it only where nothing is.
+        // Cancelling never interrupts a running invocation: `one_batch` looks at `cancel` only while it waits for records,
+        // for its turn or for the next try.
         while self.one_batch(&lane.cancel).await.is_some() {}
     }
 

@@ -31,7 +31,7 @@ impl Tree {
         files.filter(|(path, _)| extension(path) == "md")
     }
 
-    /// Whether a file or a folder of the repository has this path, or a path that ends with it.
+    /// True if a file or a folder of the repository has this path, or a path that ends with it.
     pub(crate) fn has(&self, end: &str) -> bool {
         let end = end.trim_matches('/');
         self.0.keys().any(|path| {
