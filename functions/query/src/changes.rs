@@ -13,7 +13,7 @@ use hongyan::id::{MessageId, UserId};
 use hongyan::store::{Change, ChangePage, What};
 use serde::Serialize;
 
-use crate::MAX_PAGE_BYTES;
+use crate::page::MAX_PAGE_BYTES;
 
 /// The route's key in the event.
 pub(crate) const ROUTE: &str = "GET /conversations/{peerId}/changes";

@@ -24,10 +24,7 @@ use serde::Serialize;
 
 pub use changes::{DEFAULT_CHANGES, MAX_CHANGES};
 use page::{Cursor, PageRequest};
-pub use page::{DEFAULT_LIMIT, MAX_LIMIT};
-
-/// The most bytes of JSON that the messages of one page take. Lambda refuses an answer of more than 6 MB.
-pub const MAX_PAGE_BYTES: usize = 5_000_000;
+pub use page::{DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE_BYTES};
 
 /// One page.
 #[derive(Serialize)]

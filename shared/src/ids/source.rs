@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::{Cache, keys, scripts};
+use super::snowflake::Snowflake;
+use super::worker::WorkerNumber;
+use crate::cache::{Cache, keys, scripts};
 use crate::clock::{Clock, TimestampMs};
 use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
-use crate::snowflake::{Snowflake, WorkerNumber};
 
 /// How long the number stays out of others' reach after the holder stops using it: more than clocks differ.
 const GRACE: Duration = Duration::from_mins(1);
@@ -96,7 +97,7 @@ impl IdSource {
         };
         let release = scripts::RELEASE
             .on(keys::worker(lease.worker), vec![self.holder.clone(), GRACE.as_millis().to_string()]);
-        self.cache.redis.run::<i64>("cache.give_back_worker", release).await.map(drop)
+        self.cache.redis().run::<i64>("cache.give_back_worker", release).await.map(drop)
     }
 
     /// An id under the present lease, if it has not ended, and whether it is time to renew.
@@ -128,7 +129,7 @@ impl IdSource {
             let asked = (Instant::now(), self.clock.now_ms());
             let duration_ms = (self.duration + GRACE).as_millis().to_string();
             let lease = scripts::LEASE.on(keys::worker(worker), vec![self.holder.clone(), duration_ms]);
-            if self.cache.redis.run("cache.lease_worker", lease).await? {
+            if self.cache.redis().run("cache.lease_worker", lease).await? {
                 let mut state = self.lock();
                 let after = |duration: Duration| {
                     let ms = TimestampMs::try_from(duration.as_millis()).unwrap_or(TimestampMs::MAX);

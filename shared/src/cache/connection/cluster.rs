@@ -8,9 +8,9 @@ use redis::aio::ConnectionLike as _;
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::RoutingInfo;
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value};
+use redis::{Cmd, RedisResult, TlsCertificates, Value};
 
-use super::redis::{Answer, Step};
+use crate::cache::step::{Answer, Step, is_unknown_script};
 
 /// How many commands of one batch are under way at once: each goes to its own node.
 const FAN_OUT: usize = 128;
@@ -97,7 +97,7 @@ impl Cluster {
             if self.lock().number != number {
                 return;
             }
-            let probe = ::redis::cmd("PING");
+            let probe = redis::cmd("PING");
             // Whatever the answer, it is one.
             if tokio::time::timeout(self.timeout / PROBES, connection.req_packed_command(&probe))
                 .await
@@ -130,13 +130,9 @@ async fn send_one(mut connection: ClusterConnection, step: &Step, by_hash: bool)
     // A refusal may come as an error or as a value.
     let answer = connection.req_packed_command(&step.command(by_hash)).await;
     match answer.and_then(Value::extract_error) {
-        Err(refusal) if is_no_script(&refusal) => {
+        Err(refusal) if is_unknown_script(&refusal) => {
             connection.req_packed_command(&step.command(false)).await.and_then(Value::extract_error)
         }
         answer => answer,
     }
-}
-
-fn is_no_script(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }

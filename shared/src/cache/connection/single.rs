@@ -6,9 +6,8 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisResult, TlsCertificates, Value};
 
-use super::keys;
-use super::redis::{Answer, Step};
-use super::refusal::{Refusal, cannot_write, write_probe};
+use super::breaker::{Refusal, cannot_write};
+use crate::cache::step::{Answer, Step, write_probe};
 
 /// How long after a failed probe the next one is sent.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -137,7 +136,7 @@ impl Single {
     /// any: a missing right is for the callers to see.
     async fn probe_anew(&self) -> RedisResult<ConnectionManager> {
         let mut connection = connect(&self.client, self.timeout)?;
-        match connection.req_packed_command(&write_probe(keys::WRITE_PROBE)).await {
+        match connection.req_packed_command(&write_probe()).await {
             Err(failure) if failure.is_io_error() || cannot_write(&failure) => Err(failure),
             _ => Ok(connection),
         }
