@@ -24,7 +24,9 @@ pub(crate) mod step;
 mod unread;
 
 use std::num::NonZeroU16;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use self::connection::Redis;
 use self::generation::{Generation, Told};

@@ -12,7 +12,6 @@
 //! - `msg:epoch` has an earlier tick than this process has seen: an older data set has been put into the same server; or
 //! - MySQL's generation is higher than that of the epoch: somebody has answered a recall that Redis could not take.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use redis::{FromRedisValue, RedisError, Value};
@@ -125,7 +124,7 @@ impl Cache {
     pub async fn note_unremembered(&self, sent: TimestampMs) {
         let until = sent.saturating_add(CLOCKS_DIFFER_MS);
         {
-            let mut own = self.unremembered_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut own = self.unremembered_until.lock();
             *own = (*own).max(until);
         }
         let Some(store) = &self.generation.store else { return };
@@ -146,7 +145,7 @@ impl Cache {
     }
 
     fn unremembered_until(&self) -> TimestampMs {
-        *self.unremembered_until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.unremembered_until.lock()
     }
 
     /// Ends the epoch for all processes, because MySQL has a recall that Redis could not take. Once this has returned,

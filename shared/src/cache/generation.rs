@@ -1,8 +1,10 @@
 //! MySQL's generation of the cache, as this process knows it, and what this process has told MySQL
 //! (`docs/decisions/0033-epochs.md`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, TimestampMs};
 use crate::store::Store;
@@ -52,11 +54,11 @@ impl Generation {
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     pub(super) fn known(&self) -> Known {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.known.lock()
     }
 
     fn is_fresh(&self, known: Known) -> bool {
@@ -95,7 +97,7 @@ impl Generation {
         // The time before the question: the answer is at least as new.
         let asked = Some((Instant::now(), self.clock.now_ms()));
         let answer = tokio::time::timeout(GENERATION_MAX_AGE, store.cache_generation()).await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         known.asked = asked;
         if let Ok(Ok(value)) = answer {
             (known.value, known.mysql_is_away) = (value, false);

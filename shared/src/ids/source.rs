@@ -1,8 +1,8 @@
 //! Who may make ids with which worker number: a lease in Redis (`docs/protocol.md`, R3, R6).
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rand::Rng;
 
 use super::snowflake::Snowflake;
@@ -92,7 +92,7 @@ impl IdSource {
 
     /// Gives the worker number back, on a clean stop.
     pub async fn give_back(&self) -> Result<(), ServerError> {
-        let Some(lease) = self.lock().lease.take() else {
+        let Some(lease) = self.state.lock().lease.take() else {
             return Ok(());
         };
         let release = scripts::RELEASE
@@ -103,7 +103,7 @@ impl IdSource {
     /// An id under the present lease, if it has not ended, and whether it is time to renew.
     fn next_leased(&self) -> Result<(Option<MessageId>, bool), ServerError> {
         let now = (Instant::now(), self.clock.now_ms());
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(lease) = &mut state.lease else {
             return Ok((None, false));
         };
@@ -122,7 +122,7 @@ impl IdSource {
     async fn lease(&self) -> Result<(), ServerError> {
         // No id is older than the epoch, unless Redis is another one later.
         self.cache.epoch().await?;
-        let present = self.lock().lease.as_ref().map(|lease| lease.worker);
+        let present = self.state.lock().lease.as_ref().map(|lease| lease.worker);
         let random = || WorkerNumber::new(rand::rng().random_range(0..WorkerNumber::COUNT));
         for worker in present.into_iter().chain(std::iter::from_fn(random).take(TRIES)) {
             // From before the request: the lease must not outlast what Redis counts.
@@ -130,7 +130,7 @@ impl IdSource {
             let duration_ms = (self.duration + GRACE).as_millis().to_string();
             let lease = scripts::LEASE.on(keys::worker(worker), vec![self.holder.clone(), duration_ms]);
             if self.cache.redis().run("cache.lease_worker", lease).await? {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 let after = |duration: Duration| {
                     let ms = TimestampMs::try_from(duration.as_millis()).unwrap_or(TimestampMs::MAX);
                     (asked.0 + duration, asked.1.saturating_add(ms))
@@ -147,10 +147,6 @@ impl IdSource {
             }
         }
         Err(failed(Retry::Transient, "no free worker number was found"))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

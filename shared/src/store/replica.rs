@@ -1,8 +1,9 @@
 //! A reader for history, which may lag behind the writer (`docs/decisions/0030-replica.md`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::pool::Pool;
@@ -24,14 +25,14 @@ impl Replica {
     }
 
     pub(super) fn rests(&self) -> bool {
-        let until = *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self.resting_until.lock();
         until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Leaves it alone for a time; whether that begins only now.
     pub(super) fn rest(&self) -> bool {
         let now = Instant::now();
-        let mut until = self.resting_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.resting_until.lock();
         let begins = until.is_none_or(|until| until <= now);
         *until = Some(now + REST);
         begins

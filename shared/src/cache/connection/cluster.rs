@@ -1,9 +1,10 @@
 //! The connection to a Redis Cluster.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
+use parking_lot::Mutex;
 use redis::aio::ConnectionLike as _;
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
@@ -82,7 +83,7 @@ impl Cluster {
         work: impl AsyncFnOnce(ClusterConnection) -> RedisResult<T>,
     ) -> RedisResult<T> {
         let (connection, number) = {
-            let current = self.lock();
+            let current = self.current.lock();
             (current.connection.clone(), current.number)
         };
         if let Ok(done) = tokio::time::timeout(self.timeout, work(connection.clone())).await {
@@ -94,7 +95,7 @@ impl Cluster {
 
     async fn replace_if_dead(self, mut connection: ClusterConnection, number: u64) {
         for _ in 0..PROBES {
-            if self.lock().number != number {
+            if self.current.lock().number != number {
                 return;
             }
             let probe = redis::cmd("PING");
@@ -106,17 +107,13 @@ impl Cluster {
                 return;
             }
         }
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if current.number == number {
             *current = Current { connection: connect(&self.client, self.timeout), number: number + 1 };
             tracing::warn!(
                 "cache.connection: the client of the Redis Cluster stopped answering; made a new one"
             );
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

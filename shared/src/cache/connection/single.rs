@@ -1,8 +1,9 @@
 //! The connection to one Redis server.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisResult, TlsCertificates, Value};
 
@@ -53,7 +54,7 @@ impl Single {
     /// Runs the steps in this order, in one round trip. Steps that free memory are let through to a server that is full.
     pub(super) async fn send(&self, steps: &[Step], by_hash: bool, frees: bool) -> RedisResult<Vec<Answer>> {
         let (mut connection, answers) = {
-            let current = self.lock();
+            let current = self.current.lock();
             match &current.open {
                 None => {}
                 Some(Refusal::Full) if frees => {}
@@ -76,7 +77,7 @@ impl Single {
                 return Err(failure);
             }
         };
-        self.lock().answers += 1;
+        self.current.lock().answers += 1;
         let answers: Vec<Answer> = values.into_iter().map(Value::extract_error).collect();
         if let Some(refusal) = answers.iter().find_map(|answer| answer.as_ref().err().and_then(Refusal::of)) {
             self.open(refusal);
@@ -86,14 +87,14 @@ impl Single {
 
     /// A command timed out that was sent after so many answers. If any other was answered meanwhile, Redis is only slow.
     fn suspect(&self, answers: u64) {
-        if self.lock().answers == answers {
+        if self.current.lock().answers == answers {
             self.open(Refusal::Silent);
         }
     }
 
     /// Opens the circuit breaker, unless it is open, until a probe succeeds.
     fn open(&self, refusal: Refusal) {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if current.open.is_some() {
             return;
         }
@@ -113,7 +114,7 @@ impl Single {
         loop {
             match self.probe_anew().await {
                 Ok(connection) => {
-                    let mut current = self.lock();
+                    let mut current = self.current.lock();
                     // One answer more, so that a command sent before and timing out only now raises no suspicion.
                     *current = Current { connection, answers: current.answers + 1, open: None };
                     tracing::info!(
@@ -124,7 +125,7 @@ impl Single {
                 Err(failure) => {
                     // Another reason than at first changes what may pass.
                     if let Some(refusal) = Refusal::of(&failure) {
-                        self.lock().open = Some(refusal);
+                        self.current.lock().open = Some(refusal);
                     }
                 }
             }
@@ -140,10 +141,6 @@ impl Single {
             Err(failure) if failure.is_io_error() || cannot_write(&failure) => Err(failure),
             _ => Ok(connection),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
