@@ -15,9 +15,6 @@ use serde::Serialize;
 
 use crate::page::MAX_PAGE_BYTES;
 
-/// The route's key in the event.
-pub(crate) const ROUTE: &str = "GET /conversations/{peerId}/changes";
-
 /// Changes of a page where `limit` does not say.
 pub const DEFAULT_CHANGES: u32 = 100;
 /// The most changes of a page.

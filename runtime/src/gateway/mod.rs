@@ -1,7 +1,7 @@
 //! What API Gateway does in AWS, on one machine: an HTTP API with a JWT authorizer, a WebSocket API, and the
 //! `@connections` interface.
 //!
-//! It checks the token, builds the very event that AWS would send, invokes the function through [`Functions`], and maps
+//! It checks the token, builds the very event that AWS would send, invokes the function through its [`FunctionHost`], and maps
 //! the answer back. No rule of the product is here.
 
 mod api;
@@ -10,7 +10,6 @@ mod callback;
 mod connections;
 mod event;
 mod health;
-mod invoke;
 mod options;
 mod response;
 mod routes;
@@ -34,11 +33,11 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 pub use health::{HealthCheck, ServerHealth};
-pub use invoke::{Functions, HttpFunction, InvokeError};
 pub use options::GatewayOptions;
-pub use routes::{ROUTES, Route};
 
 use connections::Connections;
+
+use crate::host::FunctionHost;
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +66,8 @@ pub(crate) fn url_of(address: SocketAddr) -> Url {
 
 /// What the gateway works with.
 pub struct Behind {
-    /// Who answers.
-    pub functions: Arc<dyn Functions>,
+    /// The host of the functions that answer.
+    pub functions: Arc<dyn FunctionHost>,
     /// The authorizer.
     pub auth: Auth,
     /// Where the times in the events come from.

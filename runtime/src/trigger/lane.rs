@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::consumer::Consumer;
 use super::event::{event, partition_key};
 use super::response::{Outcome, outcome};
-use super::{InvokeError, Shared, TriggerOptions};
+use super::{Shared, TriggerOptions};
+use crate::functions::FUNCTIONS;
+use crate::host::InvokeError;
 
 /// Lambda's payload ends at 6 MB; base64 makes three bytes four.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -277,7 +279,7 @@ impl Worker {
         // A task of its own, so that a panic in the handler fails a batch and not the lane.
         let answer = match tokio::spawn((self.shared.invoke)(event)).await {
             Ok(answer) => answer,
-            Err(error) => Err(InvokeError(Box::new(error))),
+            Err(panic) => Err(InvokeError::new(FUNCTIONS.kafka.name, panic)),
         };
         outcome(&self.key, &offsets, answer)
     }

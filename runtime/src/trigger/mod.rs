@@ -35,6 +35,8 @@ pub use event::EventSource;
 pub use options::TriggerOptions;
 
 use consumer::Consumer;
+
+use crate::host::InvokeError;
 use gate::Gate;
 use lane::Lane;
 use watch::Watched;
@@ -44,34 +46,6 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often [`Trigger::drain`] looks again when another member of the group does the work.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Why an invocation has no answer: the function failed, or what it answered is not a batch response. Lambda then counts
-/// the whole batch as failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct InvokeError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
-
-/// How a batch reaches the consumer: in this process, or through Lambda's Invoke API. Every closure of this shape is one.
-pub trait Invoke: Send + Sync + 'static {
-    /// Hands over a batch and waits for the answer.
-    fn invoke(
-        &self,
-        event: KafkaEvent,
-    ) -> impl Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static;
-}
-
-impl<F, R> Invoke for F
-where
-    F: Fn(KafkaEvent) -> R + Send + Sync + 'static,
-    R: Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static,
-{
-    fn invoke(
-        &self,
-        event: KafkaEvent,
-    ) -> impl Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static {
-        self(event)
-    }
-}
 
 type Answer = Pin<Box<dyn Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send>>;
 
@@ -164,13 +138,17 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Joins the group and begins to invoke. Fails when Kafka does not answer within ten seconds, has no such topic, or
+    /// Joins the group and begins to hand batches to `invoke`. Fails when Kafka does not answer within ten seconds, has no such topic, or
     /// has it with fewer partitions than configured. Must be called inside a tokio runtime.
-    pub async fn start(options: TriggerOptions, invoke: impl Invoke) -> Result<Self, TriggerError> {
+    pub async fn start<F, R>(options: TriggerOptions, invoke: F) -> Result<Self, TriggerError>
+    where
+        F: Fn(KafkaEvent) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static,
+    {
         let events = ClientEvents::new(&options.kafka)?;
         let shared = Arc::new(Shared {
             options,
-            invoke: Box::new(move |event| Box::pin(invoke.invoke(event))),
+            invoke: Box::new(move |event| Box::pin(invoke(event))),
             gate: Gate::default(),
             lanes: Mutex::default(),
             stopping: CancellationToken::new(),
