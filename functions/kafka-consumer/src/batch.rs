@@ -167,6 +167,16 @@ impl Batch {
         Ok(Self { records: vec![Record::refused_by_kafka(topic, partition, event)?] })
     }
 
+    /// The recall events among the records, with their positions in the batch.
+    pub(crate) fn recalls(&self) -> Vec<(usize, Recall)> {
+        let recalls =
+            self.records.iter().enumerate().filter_map(|(position, record)| match &record.content {
+                Content::Recall(recall) => Some((position, *recall)),
+                _ => None,
+            });
+        recalls.collect()
+    }
+
     /// Reports every record that is not finished. Lambda goes back to the lowest of each partition.
     ///
     /// A record without an offset cannot be reported by it: its partition is reported from the first offset that is

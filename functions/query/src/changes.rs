@@ -13,7 +13,7 @@ use hongyan::id::{MessageId, UserId};
 use hongyan::store::{Change, ChangePage, What};
 use serde::Serialize;
 
-use crate::MAX_PAGE_BYTES;
+use crate::page::MAX_PAGE_BYTES;
 
 /// Changes of a page where `limit` does not say.
 pub const DEFAULT_CHANGES: u32 = 100;

@@ -23,11 +23,8 @@ use hongyan::telemetry::metric;
 use serde::Serialize;
 
 use self::page::{Cursor, PageRequest};
-pub use self::page::{DEFAULT_LIMIT, MAX_LIMIT};
+pub use self::page::{DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE_BYTES};
 pub use changes::{DEFAULT_CHANGES, MAX_CHANGES};
-
-/// The most bytes of JSON that the messages of one page take. Lambda refuses an answer of more than 6 MB.
-pub const MAX_PAGE_BYTES: usize = 5_000_000;
 
 /// One page.
 #[derive(Serialize)]

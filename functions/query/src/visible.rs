@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use hongyan::app::App;
-use hongyan::cache::deleted::DeletedAmong;
-use hongyan::cache::detail::{Detail, Look};
+use hongyan::cache::deletion::DeletedAmong;
+use hongyan::cache::detail::Detail;
 use hongyan::cache::epoch::Epoch;
+use hongyan::cache::page::Look;
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};

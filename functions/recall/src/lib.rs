@@ -7,7 +7,7 @@ use std::convert::Infallible;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use hongyan::app::App;
-use hongyan::cache::detail::RecallMark;
+use hongyan::cache::recall::RecallMark;
 use hongyan::clock::TimestampMs;
 use hongyan::error::ApiError;
 use hongyan::event::{MessageEvent, Recall};
