@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use hdrhistogram::Histogram;
-use hongyan::cache::epoch::GENERATION_MAX_AGE;
+use hongyan::cache::generation::GENERATION_MAX_AGE;
 use hongyan_stack::Kind;
 
 use crate::fault::{Victim, What};

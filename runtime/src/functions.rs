@@ -1,6 +1,11 @@
-//! The functions by name, and called in this process: the same handlers that run in Lambda, with no HTTP hop between.
+//! The table of the functions: name, routes, event and handler of each, and the host that calls them in this process.
+//!
+//! The gateway's routes and the dispatch derive from [`FUNCTIONS`]. The tests hold `docs/openapi.yaml`, `template.yaml`,
+//! `functions/` and `events/` against it.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::sync::{Arc, LazyLock};
 
 use aws_lambda_events::apigw::{
     ApiGatewayProxyResponse, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
@@ -8,42 +13,102 @@ use aws_lambda_events::apigw::{
 };
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use hongyan::app::App;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_scheduled_compensator::Summary;
+use http::Method;
 use lambda_runtime::Error;
 
-use crate::gateway::{Functions, HttpFunction, InvokeError};
-use crate::trigger;
+use crate::host::{Function, FunctionHost, Handler, HttpFunction, Invocation, InvokeError};
 
-/// The function behind the WebSocket API.
-pub const WEBSOCKET: &str = "websocket";
-/// The function behind Kafka.
-pub const CONSUMER: &str = "kafka-consumer";
-/// The function behind the schedule.
-pub const COMPENSATOR: &str = "scheduled-compensator";
+/// The table: one row a function.
+pub static FUNCTIONS: Functions = Functions {
+    http: &[
+        http("send", &["POST /messages"], |app, event| hongyan_send::handle(app, event).boxed()),
+        http("recall", &["POST /messages/{id}/recall"], |app, event| {
+            hongyan_recall::handle(app, event).boxed()
+        }),
+        http("delete", &["DELETE /messages/{id}"], |app, event| hongyan_delete::handle(app, event).boxed()),
+        http(
+            "query",
+            &["GET /conversations/{peerId}/messages", "GET /conversations/{peerId}/changes"],
+            |app, event| hongyan_query::handle(app, event).boxed(),
+        ),
+        http("read", &["POST /conversations/{peerId}/read", "GET /unread"], |app, event| {
+            hongyan_read::handle(app, event).boxed()
+        }),
+    ],
+    websocket: Function {
+        name: "websocket",
+        handle: |app, event| hongyan_websocket::handle(app, event).boxed(),
+    },
+    kafka: Function {
+        name: "kafka-consumer",
+        handle: |app, event| hongyan_kafka_consumer::handle(app, event).boxed(),
+    },
+    schedule: Function {
+        name: "scheduled-compensator",
+        handle: |app, event| hongyan_scheduled_compensator::handle(app, event).boxed(),
+    },
+};
 
-/// Every function, by the name of its binary, as in `template.yaml` and `functions/`.
-pub const NAMES: [&str; 8] = [
-    HttpFunction::Send.name(),
-    HttpFunction::Recall.name(),
-    HttpFunction::Delete.name(),
-    HttpFunction::Query.name(),
-    HttpFunction::Read.name(),
-    WEBSOCKET,
-    CONSUMER,
-    COMPENSATOR,
-];
-
-/// What a runtime needs of whoever hosts the functions.
-pub trait AllFunctions: Functions + trigger::Invoke + Clone {
-    /// A run of the compensator.
-    fn compensate(&self, event: EventBridgeEvent) -> BoxFuture<'static, Result<Summary, Error>>;
+/// All functions, by the kind of event that they take.
+pub struct Functions {
+    /// Requests of the HTTP API.
+    pub http: &'static [HttpFunction],
+    /// `$connect`, `$default` and `$disconnect` of the WebSocket API.
+    pub websocket: Function<ApiGatewayWebsocketProxyRequest, ApiGatewayProxyResponse, Infallible>,
+    /// Batches of Kafka records.
+    pub kafka: Function<KafkaEvent, KafkaBatchResponse, Error>,
+    /// The schedule's events, one a minute.
+    pub schedule: Function<EventBridgeEvent, Summary, Error>,
 }
 
-/// The functions over one [`App`]. Cheap to clone.
-#[derive(Clone)]
+const fn http(
+    name: &'static str,
+    routes: &'static [&'static str],
+    handle: Handler<ApiGatewayV2httpRequest, ApiGatewayV2httpResponse, Infallible>,
+) -> HttpFunction {
+    HttpFunction { name, routes, handle }
+}
+
+/// A route of the HTTP API.
+pub struct Route {
+    /// The route's key: method, space, path.
+    pub key: &'static str,
+    /// The method.
+    pub method: Method,
+    /// The path; `{name}` is a parameter, one segment that is not empty.
+    pub path: &'static str,
+    /// The function that answers.
+    pub function: &'static HttpFunction,
+}
+
+impl Functions {
+    /// The names of all functions.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let others = [self.websocket.name, self.kafka.name, self.schedule.name];
+        self.http.iter().map(|function| function.name).chain(others)
+    }
+}
+
+/// The routes of the HTTP API, in the order of the table.
+pub fn routes() -> &'static [Route] {
+    static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+        let keys = FUNCTIONS
+            .http
+            .iter()
+            .flat_map(|function| function.routes.iter().map(move |key| (*key, function)));
+        keys.map(|(key, function)| {
+            let (method, path) = key.split_once(' ').unwrap_or((key, ""));
+            Route { key, method: method.parse().unwrap_or_default(), path, function }
+        })
+        .collect()
+    });
+    &ROUTES
+}
+
+/// The functions over one [`App`], called in this process: the same handlers that run in Lambda, with no HTTP hop between.
 pub struct InProcess(Arc<App>);
 
 impl InProcess {
@@ -51,55 +116,37 @@ impl InProcess {
     pub fn new(app: Arc<App>) -> Self {
         Self(app)
     }
+
+    fn call<E, R, X>(&self, name: &'static str, handle: Handler<E, R, X>, event: E) -> Invocation<R>
+    where
+        E: Send + 'static,
+        R: Send + 'static,
+        X: Display + Send + 'static,
+    {
+        let app = self.0.clone();
+        async move { handle(&app, event).await.map_err(|error| InvokeError::new(name, error)) }.boxed()
+    }
 }
 
-impl Functions for InProcess {
+impl FunctionHost for InProcess {
     fn http(
         &self,
-        function: HttpFunction,
+        function: &'static HttpFunction,
         event: ApiGatewayV2httpRequest,
-    ) -> BoxFuture<'static, Result<ApiGatewayV2httpResponse, InvokeError>> {
-        let app = self.0.clone();
-        async move {
-            match function {
-                HttpFunction::Send => hongyan_send::handle(&app, event).await,
-                HttpFunction::Recall => hongyan_recall::handle(&app, event).await,
-                HttpFunction::Delete => hongyan_delete::handle(&app, event).await,
-                HttpFunction::Query => hongyan_query::handle(&app, event).await,
-                HttpFunction::Read => hongyan_read::handle(&app, event).await,
-            }
-            .map_err(|error| InvokeError { function: function.name(), reason: error.to_string() })
-        }
-        .boxed()
+    ) -> Invocation<ApiGatewayV2httpResponse> {
+        self.call(function.name, function.handle, event)
     }
 
-    fn websocket(
-        &self,
-        event: ApiGatewayWebsocketProxyRequest,
-    ) -> BoxFuture<'static, Result<ApiGatewayProxyResponse, InvokeError>> {
-        let app = self.0.clone();
-        async move {
-            let Ok(answer) = hongyan_websocket::handle(&app, event).await;
-            Ok(answer)
-        }
-        .boxed()
+    fn websocket(&self, event: ApiGatewayWebsocketProxyRequest) -> Invocation<ApiGatewayProxyResponse> {
+        self.call(FUNCTIONS.websocket.name, FUNCTIONS.websocket.handle, event)
     }
-}
 
-impl trigger::Invoke for InProcess {
-    fn invoke(
-        &self,
-        event: KafkaEvent,
-    ) -> impl Future<Output = Result<KafkaBatchResponse, trigger::InvokeError>> + Send + 'static {
-        let app = self.0.clone();
-        async move { Ok(hongyan_kafka_consumer::handle(&app, event).await?) }
+    fn kafka(&self, event: KafkaEvent) -> Invocation<KafkaBatchResponse> {
+        self.call(FUNCTIONS.kafka.name, FUNCTIONS.kafka.handle, event)
     }
-}
 
-impl AllFunctions for InProcess {
-    fn compensate(&self, event: EventBridgeEvent) -> BoxFuture<'static, Result<Summary, Error>> {
-        let app = self.0.clone();
-        async move { hongyan_scheduled_compensator::handle(&app, event).await }.boxed()
+    fn schedule(&self, event: EventBridgeEvent) -> Invocation<Summary> {
+        self.call(FUNCTIONS.schedule.name, FUNCTIONS.schedule.handle, event)
     }
 }
 
@@ -110,11 +157,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_function_has_its_name_here() {
+    fn every_function_is_in_the_table() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions");
         let folders = std::fs::read_dir(folder).unwrap();
         let folders: BTreeSet<String> =
             folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        assert_eq!(folders, NAMES.into_iter().map(str::to_owned).collect());
+        assert_eq!(folders, FUNCTIONS.names().map(str::to_owned).collect());
+    }
+
+    #[test]
+    fn every_route_has_a_method_and_a_path_and_one_function() {
+        let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        for route in routes() {
+            assert!(methods.contains(&route.method), "{}", route.key);
+            assert!(route.path.starts_with('/'), "{}", route.key);
+            assert_eq!(routes().iter().filter(|other| other.key == route.key).count(), 1, "{}", route.key);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What API Gateway does in AWS, on one machine: an HTTP API with a JWT authorizer, a WebSocket API, and the
 //! `@connections` interface.
 //!
-//! It checks the token, builds the very event that AWS would send, invokes the function through [`Functions`], and maps
+//! It checks the token, builds the very event that AWS would send, invokes the function through its [`FunctionHost`], and maps
 //! the answer back. No rule of the product is here.
 
 mod api;
@@ -10,7 +10,6 @@ mod callback;
 mod connections;
 mod event;
 mod health;
-mod invoke;
 mod monitoring;
 mod options;
 mod response;
@@ -33,9 +32,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 pub use health::{HealthCheck, ServerHealth};
-pub use invoke::{Functions, HttpFunction, InvokeError};
 pub use options::GatewayOptions;
-pub use routes::{ROUTES, Route};
 pub use shared::Behind;
 
 use connections::Connections;

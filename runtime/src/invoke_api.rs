@@ -12,7 +12,6 @@ use aws_lambda_events::apigw::{
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_scheduled_compensator::Summary;
 use http::{Request, StatusCode, header};
@@ -20,15 +19,13 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use lambda_runtime::Error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::functions::{AllFunctions, COMPENSATOR, CONSUMER, NAMES, WEBSOCKET};
-use crate::gateway::{Functions, HttpFunction, InvokeError};
-use crate::trigger;
+use crate::functions::FUNCTIONS;
+use crate::host::{FunctionHost, HttpFunction, Invocation, InvokeError};
 
 /// How many invocations of one function are under way at most. `cargo lambda watch` queues 100 of a function; with one
 /// more it stands still, for every function.
@@ -62,7 +59,7 @@ impl InvokeApi {
     /// The functions at `base`, e.g. `http://127.0.0.1:9000`. Nothing is asked yet.
     pub fn new(base: Url) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let turns = NAMES.into_iter().map(|name| (name, Semaphore::new(AT_A_TIME))).collect();
+        let turns = FUNCTIONS.names().map(|name| (name, Semaphore::new(AT_A_TIME))).collect();
         Self(Arc::new(Inner { client, base, turns }))
     }
 
@@ -72,7 +69,7 @@ impl InvokeApi {
         function: &'static str,
         event: &E,
     ) -> impl Future<Output = Result<R, InvokeError>> + Send + 'static + use<E, R> {
-        let failed = move |reason: String| InvokeError { function, reason };
+        let failed = move |reason: String| InvokeError::new(function, reason);
         let event =
             serde_json::to_vec(event).map_err(|error| failed(format!("no JSON of the event: {error}")));
         let inner = self.0.clone();
@@ -121,37 +118,25 @@ fn refusal(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-impl Functions for InvokeApi {
+impl FunctionHost for InvokeApi {
     fn http(
         &self,
-        function: HttpFunction,
+        function: &'static HttpFunction,
         event: ApiGatewayV2httpRequest,
-    ) -> BoxFuture<'static, Result<ApiGatewayV2httpResponse, InvokeError>> {
-        self.invoke(function.name(), &event).boxed()
+    ) -> Invocation<ApiGatewayV2httpResponse> {
+        self.invoke(function.name, &event).boxed()
     }
 
-    fn websocket(
-        &self,
-        event: ApiGatewayWebsocketProxyRequest,
-    ) -> BoxFuture<'static, Result<ApiGatewayProxyResponse, InvokeError>> {
-        self.invoke(WEBSOCKET, &event).boxed()
+    fn websocket(&self, event: ApiGatewayWebsocketProxyRequest) -> Invocation<ApiGatewayProxyResponse> {
+        self.invoke(FUNCTIONS.websocket.name, &event).boxed()
     }
-}
 
-impl trigger::Invoke for InvokeApi {
-    fn invoke(
-        &self,
-        event: KafkaEvent,
-    ) -> impl Future<Output = Result<KafkaBatchResponse, trigger::InvokeError>> + Send + 'static {
-        let answer = InvokeApi::invoke(self, CONSUMER, &event);
-        async move { answer.await.map_err(|error| trigger::InvokeError(Box::new(error))) }
+    fn kafka(&self, event: KafkaEvent) -> Invocation<KafkaBatchResponse> {
+        self.invoke(FUNCTIONS.kafka.name, &event).boxed()
     }
-}
 
-impl AllFunctions for InvokeApi {
-    fn compensate(&self, event: EventBridgeEvent) -> BoxFuture<'static, Result<Summary, Error>> {
-        let answer = InvokeApi::invoke(self, COMPENSATOR, &event);
-        async move { Ok(answer.await?) }.boxed()
+    fn schedule(&self, event: EventBridgeEvent) -> Invocation<Summary> {
+        self.invoke(FUNCTIONS.schedule.name, &event).boxed()
     }
 }
 
@@ -171,7 +156,7 @@ mod tests {
         // Nobody listens on port 1.
         let functions = InvokeApi::new("http://127.0.0.1:1".parse().unwrap());
         let error = functions
-            .invoke::<EventBridgeEvent, Summary>(COMPENSATOR, &EventBridgeEvent::default())
+            .invoke::<EventBridgeEvent, Summary>(FUNCTIONS.schedule.name, &EventBridgeEvent::default())
             .await
             .unwrap_err();
         let text = error.to_string();

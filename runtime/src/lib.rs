@@ -5,6 +5,7 @@ pub mod cli;
 pub mod dlq;
 pub mod functions;
 pub mod gateway;
+pub mod host;
 pub mod invoke_api;
 pub mod prometheus;
 pub mod runtime;

@@ -14,8 +14,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::functions::{AllFunctions, InProcess};
+use crate::functions::InProcess;
 use crate::gateway::{self, Behind, Gateway, GatewayOptions, HealthCheck, ServerHealth};
+use crate::host::FunctionHost;
 use crate::invoke_api::InvokeApi;
 use crate::schedule::{self, Schedule};
 use crate::trigger::{Trigger, TriggerError, TriggerHealth, TriggerOptions};
@@ -103,8 +104,8 @@ impl Runtime {
         }
         let app = Arc::new(App::new(&config, options.clock.clone())?);
         let started = match options.host.clone() {
-            Host::InProcess => Self::start_with(InProcess::new(app.clone()), &app, options).await,
-            Host::InvokeApi(functions) => Self::start_with(functions, &app, options).await,
+            Host::InProcess => Self::start_with(Arc::new(InProcess::new(app.clone())), &app, options).await,
+            Host::InvokeApi(functions) => Self::start_with(Arc::new(functions), &app, options).await,
         };
         if started.is_err() {
             app.shutdown().await;
@@ -113,7 +114,7 @@ impl Runtime {
     }
 
     async fn start_with(
-        functions: impl AllFunctions,
+        functions: Arc<dyn FunctionHost>,
         app: &Arc<App>,
         options: RuntimeOptions,
     ) -> Result<Self, StartError> {
@@ -121,15 +122,18 @@ impl Runtime {
             app.store.migrate().await?;
         }
         let trigger = match options.trigger {
-            Some(options) => Some(Trigger::start(options, functions.clone()).await?),
+            Some(options) => {
+                let functions = functions.clone();
+                Some(Trigger::start(options, move |event| functions.kafka(event)).await?)
+            }
             None => None,
         };
         let schedule = options.schedule.map(|interval| {
             let functions = functions.clone();
-            Schedule::start(interval, options.clock.clone(), move |event| functions.compensate(event))
+            Schedule::start(interval, options.clock.clone(), move |event| functions.schedule(event))
         });
         let behind = Behind {
-            functions: Arc::new(functions),
+            functions,
             auth: app.auth.clone(),
             clock: options.clock,
             health: health_of(app.clone(), trigger.as_ref().map(Trigger::health)),

@@ -8,11 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use hongyan::clock::Clock;
-use rand::Rng as _;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// How often the compensator runs (`docs/protocol.md`, R17).
 pub const INTERVAL: Duration = Duration::from_mins(1);
@@ -115,7 +115,7 @@ async fn fire<T: Send + 'static>(inner: &Arc<Inner<T>>) -> Result<T, RunError> {
 fn scheduled_event(now_ms: i64) -> EventBridgeEvent {
     let mut event = EventBridgeEvent::default();
     event.version = Some("0".to_owned());
-    event.id = Some(random_uuid());
+    event.id = Some(Uuid::new_v4().to_string());
     "Scheduled Event".clone_into(&mut event.detail_type);
     "aws.scheduler".clone_into(&mut event.source);
     event.account = Some("123456789012".to_owned());
@@ -126,14 +126,6 @@ fn scheduled_event(now_ms: i64) -> EventBridgeEvent {
         Some(vec!["arn:aws:scheduler:local:123456789012:schedule/default/hongyan-compensator".to_owned()]);
     event.detail = serde_json::json!({});
     event
-}
-
-/// A version 4 UUID.
-fn random_uuid() -> String {
-    let bits: u128 = rand::rng().random();
-    let bits = bits & !(0xf << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 #[cfg(test)]

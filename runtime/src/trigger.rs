@@ -8,7 +8,6 @@ mod commit;
 mod consumer;
 mod event;
 mod gate;
-mod invoke;
 mod lane;
 mod lanes;
 mod options;
@@ -26,6 +25,7 @@ use std::time::Duration;
 use hongyan::error::ServerError;
 use hongyan::queue::client::{ClientEvents, first_answer, refused};
 use hongyan::queue::error::{is_settling, kafka_error, transient};
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
@@ -34,13 +34,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use event::EventSource;
-pub use invoke::{Invoke, InvokeError};
 pub use options::TriggerOptions;
 
 use consumer::Consumer;
 use gate::Gate;
 use shared::Shared;
 use topic::Watched;
+
+use crate::host::InvokeError;
 
 /// The longest wait for one question to Kafka.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,13 +101,17 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Joins the group and begins to invoke. Fails when Kafka does not answer within ten seconds, has no such topic, or
+    /// Joins the group and begins to hand batches to `invoke`. Fails when Kafka does not answer within ten seconds, has no such topic, or
     /// has it with fewer partitions than configured. Must be called inside a tokio runtime.
-    pub async fn start(options: TriggerOptions, invoke: impl Invoke) -> Result<Self, TriggerError> {
+    pub async fn start<F, R>(options: TriggerOptions, invoke: F) -> Result<Self, TriggerError>
+    where
+        F: Fn(KafkaEvent) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send + 'static,
+    {
         let events = ClientEvents::new(&options.kafka)?;
         let shared = Arc::new(Shared {
             options,
-            invoke: Box::new(move |event| Box::pin(invoke.invoke(event))),
+            invoke: Box::new(move |event| Box::pin(invoke(event))),
             gate: Gate::default(),
             lanes: Mutex::default(),
             stopping: CancellationToken::new(),

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::cache::Cache;
-use crate::cache::worker::IdSource;
 use crate::clock::Clock;
 use crate::config::{Config, ImConfig};
 use crate::error::ServerError;
+use crate::ids::IdSource;
 use crate::push::Push;
 use crate::queue::Queue;
 use crate::store::{NameMemory, Store};

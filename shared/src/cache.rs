@@ -4,29 +4,33 @@
 //! connection is answered by trying once more. What is decided in Redis is decided in a Lua script on the single key
 //! `msg:detail:{id}` (`docs/protocol.md`, R1).
 
-pub mod client_message;
-mod cluster;
-pub mod conversation;
-pub mod deleted;
+pub mod accept;
+pub mod claim;
+pub mod compensate;
+pub mod connection;
+pub mod deletion;
 pub mod detail;
 pub mod epoch;
+pub mod generation;
+mod index;
 pub mod keys;
-pub mod passed;
-pub mod pending;
+pub mod page;
 pub mod persist;
-pub mod redis;
-mod refusal;
+pub mod recall;
+mod refill;
 pub mod scripts;
-mod single;
-pub mod unpersisted;
-pub mod unread;
-pub mod worker;
+pub mod settle;
+pub(crate) mod step;
+mod unread;
 
 use std::num::NonZeroU16;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use self::epoch::Generation;
-use self::redis::{Redis, Step};
+use parking_lot::Mutex;
+
+use self::connection::Redis;
+use self::generation::{Generation, Told};
+use self::step::Step;
 use crate::clock::{Clock, TimestampMs};
 use crate::config::{ImConfig, KafkaConfig, RedisConfig};
 use crate::error::ServerError;
@@ -42,7 +46,7 @@ pub struct Cache {
     /// Messages sent up to this time, ms since 1970 UTC, may have been accepted by Kafka alone.
     unremembered_until: Arc<Mutex<TimestampMs>>,
     /// What MySQL has been told of these messages.
-    told: Arc<tokio::sync::Mutex<epoch::Told>>,
+    told: Arc<tokio::sync::Mutex<Told>>,
     generation: Generation,
     clock: Clock,
 }
@@ -93,7 +97,7 @@ impl Cache {
         action: &'static str,
         first: Vec<Step>,
         rest: Vec<Step>,
-    ) -> Result<Vec<::redis::Value>, ServerError> {
+    ) -> Result<Vec<redis::Value>, ServerError> {
         if self.redis.is_cluster() {
             let mut values = self.redis.batch(action, first).await?;
             values.extend(self.redis.batch(action, rest).await?);
@@ -103,13 +107,3 @@ impl Cache {
         }
     }
 }
-
-/// `redis::cmd` with its arguments, as a step.
-macro_rules! step {
-    ($name:literal $(, $argument:expr)* $(,)?) => {{
-        let mut command = ::redis::cmd($name);
-        $(command.arg($argument);)*
-        $crate::cache::redis::Step::Command(command)
-    }};
-}
-pub(crate) use step;

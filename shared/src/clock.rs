@@ -32,7 +32,7 @@ impl Clock {
     }
 
     /// A clock that stands.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "kafka-tls"))]
     pub(crate) fn fixed(now: TimestampMs) -> Self {
         Self(Arc::new(move || now))
     }

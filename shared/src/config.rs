@@ -2,6 +2,7 @@
 //!
 //! Every fault is found in one go, each named by its variable with the form it wants; secrets cannot be printed.
 
+mod fault;
 mod reader;
 
 use std::num::NonZeroU16;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+pub use fault::ConfigError;
 use reader::Reader;
 
 /// All settings.
@@ -151,14 +153,6 @@ pub struct PushConfig {
     /// The base of the `@connections` interface, for functions that do not learn it from an event, e.g.
     /// `https://abc.execute-api.eu-west-1.amazonaws.com/prod`. Without it nothing is pushed.
     pub endpoint: Option<Url>,
-}
-
-/// Everything that is wrong with the settings, one line each.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", faults.join("\n"))]
-pub struct ConfigError {
-    /// One line for each fault; each begins with the name of its variable.
-    pub faults: Vec<String>,
 }
 
 impl Config {

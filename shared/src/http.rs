@@ -28,6 +28,16 @@ pub fn caller(request: &ApiGatewayV2httpRequest) -> Result<UserId, ApiError> {
     subject.parse().map_err(|_| ApiError::Unauthorized)
 }
 
+/// The key of the route that the request came by, e.g. `GET /unread`; empty when the event names none.
+pub fn route_key(request: &ApiGatewayV2httpRequest) -> &str {
+    request.request_context.route_key.as_deref().unwrap_or_default()
+}
+
+/// 404 for a request that reached a function by a route that the function does not serve.
+pub fn no_such_route<T>() -> Result<T, ApiError> {
+    Err(ApiError::NotFound("there is no such route"))
+}
+
 /// The JSON body as `T`.
 pub fn json_body<T: DeserializeOwned>(request: &ApiGatewayV2httpRequest) -> Result<T, ApiError> {
     let body = request.body.as_deref().unwrap_or_default();

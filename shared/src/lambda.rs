@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use lambda_runtime::tower::{Layer, Service};
-use lambda_runtime::{Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, layers, service_fn};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, Runtime, layers, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TrackedFuture;
 
 use crate::app::App;
 use crate::clock::Clock;
@@ -95,7 +96,7 @@ where
             .inspect_err(|error| tracing::error!(%error, "lambda.start: cannot start"))?,
     );
 
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::default();
     stop_on_signal(app.clone(), in_flight.clone(), metrics.clone()).await;
     let shared = concurrency() > 1;
     if shared {
@@ -152,19 +153,16 @@ async fn stop_on_signal(app: Arc<App>, in_flight: InFlight, metrics: Emf) {
     .await;
 }
 
-/// Counts invocations from their arrival until their answer is handed in.
-#[derive(Clone)]
-struct InFlight(watch::Sender<usize>);
+/// Counts invocations from their arrival until their answer is handed in, also those that are cancelled.
+#[derive(Clone, Default)]
+struct InFlight(TaskTracker);
 
 impl InFlight {
-    fn new() -> Self {
-        Self(watch::Sender::new(0))
-    }
-
-    /// Returns once nothing is under way.
+    /// Returns once no invocation is under way.
     async fn idle(&self) {
-        // The sender lives as long as `self`, so waiting cannot fail.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        // A closed tracker still counts the invocations that arrive later; only a closed one can be waited for.
+        self.0.close();
+        self.0.wait().await;
     }
 }
 
@@ -172,45 +170,55 @@ impl<S> Layer<S> for InFlight {
     type Service = Counted<S>;
 
     fn layer(&self, inner: S) -> Counted<S> {
-        Counted { inner, count: self.0.clone() }
+        Counted { inner, tracker: self.0.clone() }
     }
 }
 
 #[derive(Clone)]
 struct Counted<S> {
     inner: S,
-    count: watch::Sender<usize>,
+    tracker: TaskTracker,
 }
 
-/// Counts down when it goes, also when the invocation is cancelled.
-struct Mark(watch::Sender<usize>);
-
-impl Drop for Mark {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
-}
-
-impl<S> Service<LambdaInvocation> for Counted<S>
-where
-    S: Service<LambdaInvocation>,
-    S::Future: Send + 'static,
-{
+impl<S: Service<R>, R> Service<R> for Counted<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = TrackedFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
-        self.count.send_modify(|count| *count += 1);
-        let mark = Mark(self.count.clone());
-        let answered = self.inner.call(invocation);
-        Box::pin(async move {
-            let _mark = mark;
-            answered.await
-        })
+    fn call(&mut self, invocation: R) -> Self::Future {
+        self.tracker.track_future(self.inner.call(invocation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_waits_for_invocations_that_are_answered_and_for_those_that_are_cancelled() {
+        let in_flight = InFlight::default();
+        let mut service = in_flight.layer(service_fn(async |answer: oneshot::Receiver<u8>| {
+            Ok::<_, Infallible>(answer.await.unwrap())
+        }));
+        let (answer, waiting) = oneshot::channel();
+        let (_never, cancelled) = oneshot::channel();
+        let (answered, cancelled) = (service.call(waiting), service.call(cancelled));
+        let mut idle = Box::pin(in_flight.idle());
+
+        assert!(idle.as_mut().now_or_never().is_none());
+        drop(cancelled);
+        assert!(idle.as_mut().now_or_never().is_none());
+        answer.send(7).unwrap();
+        assert_eq!(answered.await.unwrap(), 7);
+
+        idle.await;
     }
 }

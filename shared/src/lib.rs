@@ -1,7 +1,7 @@
 //! What the functions of Hongyan have in common.
 //!
-//! The domain ([`id`], [`message`], [`event`], [`snowflake`]) is plain data and rules and does no I/O. The I/O modules
-//! know the domain: [`cache`] is Redis, [`queue`] is Kafka, [`store`] is MySQL, [`push`] reaches connected clients.
+//! The domain ([`id`], [`message`], [`event`]) is plain data and rules and does no I/O; [`ids`] makes message ids. The I/O
+//! modules know the domain: [`cache`] is Redis, [`queue`] is Kafka, [`store`] is MySQL, [`push`] reaches connected clients.
 //! [`app::App`] builds them once a cold start; every handler gets it by reference.
 
 pub mod app;
@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod http;
 pub mod id;
+pub mod ids;
 pub mod json;
 pub mod lambda;
 pub mod lookup;
@@ -22,6 +23,5 @@ pub mod push;
 pub mod queue;
 pub mod secret;
 mod signature;
-pub mod snowflake;
 pub mod store;
 pub mod telemetry;

@@ -5,8 +5,8 @@ use crate::cache::detail::{Detail, RecalledDetail};
 use crate::clock::TimestampMs;
 use crate::error::{ApiError, ServerError};
 use crate::id::{MessageId, UserId};
+use crate::ids::snowflake;
 use crate::message::Message;
-use crate::snowflake;
 
 /// For how long after its sending a message may be in Kafka only, and unknown to a Redis that has lost its memory.
 const ON_ITS_WAY_MS: TimestampMs = 10 * 60 * 1_000;

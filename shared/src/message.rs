@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::TimestampMs;
 use crate::id::{ConversationId, InvalidId, MessageId, UserId};
-use crate::snowflake;
+use crate::ids::snowflake;
 
 /// Whether a message can still be seen. `1` in JSON and MySQL, `0` once recalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

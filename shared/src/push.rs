@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::cache::redis::Redis;
+use crate::cache::connection::Redis;
 use crate::clock::{Clock, TimestampMs};
 use crate::config::PushConfig;
 use crate::error::ServerError;

@@ -21,6 +21,7 @@ mod replica;
 mod row;
 mod sends;
 mod unread;
+mod visible;
 
 use std::time::Duration;
 

@@ -148,7 +148,7 @@ impl Lambda {
         concurrency: u32,
     ) -> Vec<Environment> {
         let start = |function| self.environment(function, settings, concurrency);
-        functions::NAMES.into_iter().map(start).collect()
+        functions::FUNCTIONS.names().map(start).collect()
     }
 
     /// How many lines that the functions printed contain `text`.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test; the helpers beside it are part of it")]
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_lambda_events::apigw::{
     ApiGatewayProxyResponse, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
     ApiGatewayWebsocketProxyRequest,
@@ -9,6 +11,7 @@ use aws_lambda_events::apigw::{
 use aws_lambda_events::encodings::Body;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_runtime::dlq::{self, Filter};
+use hongyan_runtime::functions::{self, FUNCTIONS};
 use hongyan_testkit::TestApp;
 use rdkafka::message::{Headers as _, Message as _};
 use serde::de::DeserializeOwned;
@@ -240,16 +243,69 @@ async fn a_connection_from_its_beginning_to_its_end() {
     test.stop().await;
 }
 
+/// The samples of the HTTP API by file name: every event with a `routeKey` that is no WebSocket event.
+fn http_samples() -> BTreeMap<String, Value> {
+    samples().into_iter().filter(|(_, sample)| sample["routeKey"].is_string()).collect()
+}
+
+fn samples() -> BTreeMap<String, Value> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
+    let files =
+        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    files.map(|name| (name.clone(), event(&name))).collect()
+}
+
+#[test]
+fn every_route_has_a_sample_and_every_sample_of_the_http_api_a_route() {
+    let samples = http_samples();
+    let keys: BTreeSet<&str> = samples.values().filter_map(|sample| sample["routeKey"].as_str()).collect();
+    assert_eq!(keys, functions::routes().iter().map(|route| route.key).collect());
+    for (name, sample) in &samples {
+        assert_eq!(sample["requestContext"]["routeKey"], sample["routeKey"], "{name}");
+    }
+}
+
+/// Through the table of the functions, as the local runtime calls them. A sample that is to be refused says so in its name's row.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_of_the_http_api_is_answered_by_the_function_of_its_route() {
+    let test = at_the_time_of_the_events().await;
+    assert_eq!(consume(&test, "kafka-msk.json").await, KafkaBatchResponse::done());
+    let refused = BTreeMap::from([("send-not-json.json", 400), ("send-without-authorizer.json", 401)]);
+
+    for (name, sample) in http_samples() {
+        let route = functions::routes().iter().find(|route| sample["routeKey"] == route.key).unwrap();
+        let Ok(answer) = (route.function.handle)(test.app(), serde_json::from_value(sample).unwrap()).await;
+
+        let status = answer.status_code;
+        let expected = refused.get(name.as_str()).map_or(200..300, |refused| *refused..*refused + 1);
+        assert!(expected.contains(&status), "{name}: {status} {:?}", answer.body);
+    }
+    test.stop().await;
+}
+
+/// A function that gets a request by a route of another function's says that it has none such; it guesses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_of_several_routes_serves_no_other() {
+    let test = at_the_time_of_the_events().await;
+    for function in FUNCTIONS.http.iter().filter(|function| function.routes.len() > 1) {
+        for key in ["POST /messages", "DELETE /unread", "$default", ""] {
+            let mut sample: Value = event("send.json");
+            sample["requestContext"]["routeKey"] = key.into();
+            let Ok(answer) = (function.handle)(test.app(), serde_json::from_value(sample).unwrap()).await;
+            let (status, problem) = http(&answer);
+            assert_eq!((status, &problem["code"]), (404, &json!("not_found")), "{} by {key}", function.name);
+        }
+    }
+    test.stop().await;
+}
+
 /// A sample that nothing reads would rot.
 #[test]
 fn every_file_is_used() {
     let source = include_str!("events.rs");
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
-    let mut files = 0;
-    for file in std::fs::read_dir(folder).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
+    let http = http_samples();
+    let others = samples().into_keys().filter(|name| !http.contains_key(name));
+    for name in others {
         assert!(source.contains(&format!("\"{name}\"")), "no test uses events/{name}");
-        files += 1;
     }
-    assert!(files >= 23, "only {files} files");
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use hongyan::error::Retry;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, Progress, Queue};
-use hongyan_runtime::trigger::{InvokeError, Trigger, TriggerOptions};
+use hongyan_runtime::host::InvokeError;
+use hongyan_runtime::trigger::{Trigger, TriggerOptions};
 use hongyan_stack::{Kind, Stack, StackOptions};
 use hongyan_testkit::kafka::{own_topics, persist};
 use hongyan_testkit::servers::address_of;

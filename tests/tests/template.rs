@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use hongyan::config::Config;
 use hongyan::secret;
 use hongyan::telemetry::metric;
-use hongyan_runtime::gateway::ROUTES;
+use hongyan_runtime::functions;
 use hongyan_testkit::yaml;
 use serde_json::{Value, json};
 
@@ -89,10 +89,9 @@ fn the_http_api_has_the_routes_of_the_gateway_and_may_call_their_functions() {
             }
         }
     }
-    let routes = ROUTES.iter();
-    let wanted: BTreeSet<_> = routes
-        .map(|route| (route.method.to_string(), route.path.to_owned(), route.function.name()))
-        .collect();
+    let routes = functions::routes().iter();
+    let wanted: BTreeSet<_> =
+        routes.map(|route| (route.method.to_string(), route.path.to_owned(), route.function.name)).collect();
     assert_eq!(found, wanted);
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hongyan::config::KafkaConfig;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord, Queue};
-use hongyan_runtime::trigger::{InvokeError, Trigger, TriggerError, TriggerOptions};
+use hongyan_runtime::host::InvokeError;
+use hongyan_runtime::trigger::{Trigger, TriggerError, TriggerOptions};
 use tokio::time::timeout;
 
 use hongyan_testkit::app::eventually;
@@ -143,7 +144,7 @@ async fn a_handler_that_fails_or_panics_commits_nothing_and_gets_the_batch_again
             let panics = tries.fetch_add(1, Ordering::SeqCst) % 2 == 1;
             async move {
                 assert!(!panics, "a handler panics on purpose");
-                Err(InvokeError("the store is away".into()))
+                Err(InvokeError::new("kafka-consumer", "the store is away"))
             }
         }
     };

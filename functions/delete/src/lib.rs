@@ -1,15 +1,19 @@
 //! `DELETE /messages/{id}`: hides a message from the caller's own history. The other side still sees it.
 
+use std::convert::Infallible;
+
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, Reply};
 use hongyan::lookup;
-use lambda_runtime::Error;
 
 /// Answers one request; every failure is an answer too.
 #[tracing::instrument(name = "delete", skip_all)]
-pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+pub async fn handle(
+    app: &App,
+    event: ApiGatewayV2httpRequest,
+) -> Result<ApiGatewayV2httpResponse, Infallible> {
     Ok(http::respond(delete(app, &event).await))
 }
 

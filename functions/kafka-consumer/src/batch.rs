@@ -36,7 +36,7 @@ pub struct Batch {
 /// One record of the topic.
 #[derive(Debug)]
 pub struct Record {
-    /// The key of the event's `records`, `topic-partition`: what a failure is reported by.
+    /// The key of the event's `records`, `{topic}-{partition}`: a failure is reported by it.
     pub group: String,
     /// The topic.
     pub topic: String,
@@ -165,6 +165,16 @@ impl Batch {
         event: &MessageEvent,
     ) -> serde_json::Result<Self> {
         Ok(Self { records: vec![Record::refused_by_kafka(topic, partition, event)?] })
+    }
+
+    /// The recall events among the records, with their positions in the batch.
+    pub(crate) fn recalls(&self) -> Vec<(usize, Recall)> {
+        let recalls =
+            self.records.iter().enumerate().filter_map(|(position, record)| match &record.content {
+                Content::Recall(recall) => Some((position, *recall)),
+                _ => None,
+            });
+        recalls.collect()
     }
 
     /// Reports every record that is not finished. Lambda goes back to the lowest of each partition.

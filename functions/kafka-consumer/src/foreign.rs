@@ -8,14 +8,13 @@ use hongyan::error::ServerError;
 use hongyan::id::{ConversationId, MessageId};
 
 use crate::batch::{Batch, Content};
-use crate::recalls;
 
 /// Finds the RECALL records of this batch whose message is known to be of another conversation: in MySQL, in Redis, or
 /// in the batch itself. Each is broken. If a store is away, none of them is worked on now, and they come again.
 ///
 /// The record's key has no say. A message that nobody knows yet is left to the tombstone, which holds the conversation.
 pub(crate) async fn find(app: &App, batch: &mut Batch) {
-    let recalls = recalls(batch);
+    let recalls = batch.recalls();
     if recalls.is_empty() {
         return;
     }

@@ -18,7 +18,7 @@ use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan::telemetry::metric;
 use lambda_runtime::Error;
 
-use batch::{Batch, Content};
+use batch::Batch;
 
 /// Works on one batch and answers which records must come again. An event that is not one of Kafka is an error.
 #[tracing::instrument(name = "consume", skip_all, fields(records = tracing::field::Empty))]
@@ -53,13 +53,4 @@ async fn work_on(app: &App, batch: &mut Batch) {
     dead::park_broken(app, batch).await;
     let underway = persist::persist(app, batch).await;
     recall::recall(app, batch, underway).await;
-}
-
-/// The recall events among the records, with their positions in the batch.
-fn recalls(batch: &Batch) -> Vec<(usize, hongyan::event::Recall)> {
-    let recalls = batch.records.iter().enumerate().filter_map(|(position, record)| match &record.content {
-        Content::Recall(recall) => Some((position, *recall)),
-        _ => None,
-    });
-    recalls.collect()
 }

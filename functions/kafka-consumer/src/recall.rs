@@ -6,14 +6,14 @@ use hongyan::event::Recall;
 use hongyan::store::{TakeBack, TakenBack};
 
 use crate::batch::Batch;
+use crate::dead;
 use crate::persist::Underway;
-use crate::{dead, recalls};
 
 /// Takes back everything that this batch says is recalled. If a store is away, those records come again. A recall that names
 /// another conversation than its message's is a dead letter.
 pub(crate) async fn recall(app: &App, batch: &mut Batch, underway: Vec<Underway>) {
     let mut all: Vec<Underway> =
-        recalls(batch).into_iter().map(|(position, recall)| (position, recall.into())).collect();
+        batch.recalls().into_iter().map(|(position, recall)| (position, recall.into())).collect();
     all.extend(underway);
     if all.is_empty() {
         return;

@@ -13,10 +13,7 @@ use hongyan::id::{MessageId, UserId};
 use hongyan::store::{Change, ChangePage, What};
 use serde::Serialize;
 
-use crate::MAX_PAGE_BYTES;
-
-/// The route's key in the event.
-pub(crate) const ROUTE: &str = "GET /conversations/{peerId}/changes";
+use crate::page::MAX_PAGE_BYTES;
 
 /// Changes of a page where `limit` does not say.
 pub const DEFAULT_CHANGES: u32 = 100;

@@ -11,6 +11,7 @@ mod page;
 mod refill;
 mod visible;
 
+use std::convert::Infallible;
 use std::time::Instant;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -19,15 +20,11 @@ use hongyan::error::ApiError;
 use hongyan::http::{self, MessageView, Reply};
 use hongyan::message::Message;
 use hongyan::telemetry::metric;
-use lambda_runtime::Error;
 use serde::Serialize;
 
+use self::page::{Cursor, PageRequest};
+pub use self::page::{DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE_BYTES};
 pub use changes::{DEFAULT_CHANGES, MAX_CHANGES};
-use page::{Cursor, PageRequest};
-pub use page::{DEFAULT_LIMIT, MAX_LIMIT};
-
-/// The most bytes of JSON that the messages of one page take. Lambda refuses an answer of more than 6 MB.
-pub const MAX_PAGE_BYTES: usize = 5_000_000;
 
 /// One page.
 #[derive(Serialize)]
@@ -39,17 +36,26 @@ struct PageView {
 
 /// Answers one request; every failure is an answer too.
 #[tracing::instrument(name = "query", skip_all)]
-pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
-    if event.request_context.route_key.as_deref() == Some(changes::ROUTE) {
-        return Ok(http::respond(changes::list(app, &event).await));
-    }
-    let began = Instant::now();
-    let page = Box::pin(query(app, &event)).await;
-    metrics::histogram!(metric::HISTORY_SECONDS).record(began.elapsed().as_secs_f64());
-    Ok(http::respond(page))
+pub async fn handle(
+    app: &App,
+    event: ApiGatewayV2httpRequest,
+) -> Result<ApiGatewayV2httpResponse, Infallible> {
+    Ok(match http::route_key(&event) {
+        "GET /conversations/{peerId}/messages" => http::respond(history(app, &event).await),
+        "GET /conversations/{peerId}/changes" => http::respond(changes::list(app, &event).await),
+        _ => http::respond(http::no_such_route::<Reply<()>>()),
+    })
 }
 
-async fn query(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageView>, ApiError> {
+/// A page of history, and how long it took.
+async fn history(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageView>, ApiError> {
+    let began = Instant::now();
+    let page = Box::pin(page(app, event)).await;
+    metrics::histogram!(metric::HISTORY_SECONDS).record(began.elapsed().as_secs_f64());
+    page
+}
+
+async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageView>, ApiError> {
     let caller = http::caller(event)?;
     let conversation = http::path_conversation(event, caller)?;
     let request = PageRequest::parse(event)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hongyan::app::App;
-use hongyan::cache::conversation::{Part, Recent};
+use hongyan::cache::page::{Part, Recent};
 use hongyan::error::{ApiError, ServerError};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;

@@ -9,6 +9,8 @@ use hongyan::id::MessageId;
 pub const DEFAULT_LIMIT: usize = 20;
 /// The most messages of a page.
 pub const MAX_LIMIT: usize = 100;
+/// The most bytes of JSON that the messages of one page take. Lambda refuses an answer of more than 6 MB.
+pub const MAX_PAGE_BYTES: usize = 5_000_000;
 
 /// Where a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Brings back to Redis what MySQL has of a conversation. Nothing that fails here fails the page that was read.
 
 use hongyan::app::App;
-use hongyan::cache::conversation::{MOST_PENDING, Part, Recent};
 use hongyan::cache::epoch::Epoch;
+use hongyan::cache::page::{MOST_PENDING, Part, Recent};
 use hongyan::error::ServerError;
 use hongyan::id::{ConversationId, MessageId, UserId};
 

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use hongyan::app::App;
-use hongyan::cache::deleted::DeletedAmong;
-use hongyan::cache::detail::{Detail, Look};
+use hongyan::cache::deletion::DeletedAmong;
+use hongyan::cache::detail::Detail;
 use hongyan::cache::epoch::Epoch;
+use hongyan::cache::page::Look;
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
@@ -155,7 +156,7 @@ async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageI
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// Which of `ids` the caller has deleted: as Redis `knows` of it, or as MySQL does.
+/// The messages of `ids` that the caller has deleted: `known` to Redis, or else read from MySQL.
 async fn deleted_of(
     app: &App,
     caller: UserId,

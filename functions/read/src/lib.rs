@@ -5,13 +5,14 @@
 
 mod unread;
 
+use std::convert::Infallible;
+
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, Reply};
 use hongyan::id::MessageId;
 use hongyan::lookup;
-use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 
 /// The most ids that `GET /unread` lists.
@@ -35,10 +36,14 @@ enum View {
 
 /// Answers one request to either route; every failure is an answer too.
 #[tracing::instrument(name = "read", skip_all)]
-pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
-    let result = match event.request_context.http.method.as_str() {
-        "POST" => mark_read(app, &event).await,
-        _ => list_unread(app, &event).await,
+pub async fn handle(
+    app: &App,
+    event: ApiGatewayV2httpRequest,
+) -> Result<ApiGatewayV2httpResponse, Infallible> {
+    let result = match http::route_key(&event) {
+        "POST /conversations/{peerId}/read" => mark_read(app, &event).await,
+        "GET /unread" => list_unread(app, &event).await,
+        _ => http::no_such_route(),
     };
     Ok(http::respond(result))
 }

@@ -3,9 +3,11 @@
 //! Once this has answered 200, no read shows the content again, and MySQL ends without it (`docs/protocol.md`, P2,
 //! R7, R8).
 
+use std::convert::Infallible;
+
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use hongyan::app::App;
-use hongyan::cache::detail::RecallMark;
+use hongyan::cache::recall::RecallMark;
 use hongyan::clock::TimestampMs;
 use hongyan::error::ApiError;
 use hongyan::event::{MessageEvent, Recall};
@@ -16,7 +18,6 @@ use hongyan::message::{Message, Status};
 use hongyan::push::PushEvent;
 use hongyan::store::TakeBack;
 use hongyan::telemetry::metric;
-use lambda_runtime::Error;
 use serde::Serialize;
 
 /// The answer: what was taken back, and when.
@@ -42,7 +43,10 @@ impl From<Recall> for RecallView {
 
 /// Answers one request; every failure is an answer too.
 #[tracing::instrument(name = "recall", skip_all)]
-pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+pub async fn handle(
+    app: &App,
+    event: ApiGatewayV2httpRequest,
+) -> Result<ApiGatewayV2httpResponse, Infallible> {
     let recalled = recall(app, &event).await;
     let outcome = match &recalled {
         Ok(_) => "recalled",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hongyan::app::App;
 use hongyan::cache::detail::Detail;
-use hongyan::cache::pending::Pending;
 use hongyan::cache::persist::PersistMark;
+use hongyan::cache::settle::Pending;
 use hongyan::clock::TimestampMs;
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::{MessageEvent, Recall};
@@ -15,10 +15,13 @@ use hongyan::message::{Message, PersistStatus};
 use hongyan::store::TakeBack;
 
 use crate::passed::Passed;
-use crate::{MAX_RESENT, Run};
+use crate::run::Run;
 
 /// How many due messages of one partition a run looks at.
 const MAX_LOOKED_AT: usize = 1_000;
+
+/// The most messages that one run sends again.
+const MAX_RESENT: usize = 1_000;
 
 /// The name under which the compensator gives a lock back: it never holds one.
 const NO_HOLDER: &str = "compensator";

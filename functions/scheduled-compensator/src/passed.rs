@@ -2,7 +2,7 @@
 //! set, and one wrong clock would make a whole backlog count as lost (`docs/decisions/0039-lost-by-offsets.md`).
 
 use hongyan::app::App;
-use hongyan::cache::passed::SeenEnd;
+use hongyan::cache::compensate::SeenEnd;
 use hongyan::clock::TimestampMs;
 use hongyan::error::ServerError;
 use hongyan::queue::Progress;

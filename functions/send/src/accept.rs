@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use hongyan::app::App;
-use hongyan::cache::client_message::Claim;
-use hongyan::cache::detail::{self, Detail};
+use hongyan::cache::accept;
+use hongyan::cache::claim::Claim;
+use hongyan::cache::detail::Detail;
 use hongyan::error::{ApiError, ServerError};
 use hongyan::event::MessageEvent;
 use hongyan::http::MessageView;
@@ -86,8 +87,8 @@ async fn claim(
     Ok(app.store.message(first).await?.map_or(Claimed::Finish(first), Claimed::Done))
 }
 
-/// Recognises a name that Redis has forgotten by what MySQL `remembers`. If MySQL cannot be asked, the consumer recognises a
-/// retry when it writes the row.
+/// Recognises a name that Redis has forgotten by the sends that MySQL has `remembered`. If MySQL cannot be asked, the consumer
+/// recognises a retry when it writes the row.
 async fn recognise(
     app: &App,
     request: &SendRequest,
@@ -125,8 +126,8 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
     let accepted = timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, app.clock.now_ms())).await;
     match accepted {
         // An equal send was accepted first and is recalled: its words are pushed to nobody.
-        Ok(detail::Accepted::Recalled) => Ok(()),
-        Ok(detail::Accepted::Kept) => {
+        Ok(accept::Accepted::Recalled) => Ok(()),
+        Ok(accept::Accepted::Kept) => {
             let pushed = PushEvent::Message(Box::new(MessageView::of(message.clone(), message.to)));
             let (produced, ()) = tokio::join!(produce(app, &event), app.push.to_user(message.to, &pushed));
             if let Err(error) = produced {

@@ -6,6 +6,7 @@
 mod accept;
 mod request;
 
+use std::convert::Infallible;
 use std::time::Instant;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -13,14 +14,16 @@ use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, MessageView, Reply};
 use hongyan::telemetry::metric;
-use lambda_runtime::Error;
 
 use accept::Accepted;
 use request::SendRequest;
 
 /// Answers one request; every failure is an answer too.
 #[tracing::instrument(name = "send", skip_all)]
-pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+pub async fn handle(
+    app: &App,
+    event: ApiGatewayV2httpRequest,
+) -> Result<ApiGatewayV2httpResponse, Infallible> {
     let began = Instant::now();
     let sent = send(app, &event).await;
     let outcome = match &sent {

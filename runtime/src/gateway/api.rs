@@ -10,9 +10,9 @@ use hongyan::error::ApiError;
 use hongyan::telemetry::metric;
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use super::invoke::InvokeError;
 use super::routes::{self, Matched, NoRoute};
 use super::{Shared, event, response};
+use crate::host::InvokeError;
 
 /// Every path that is not the gateway's own.
 pub(super) async fn handle(
@@ -67,7 +67,7 @@ async fn answer(
     // In a task of its own: a caller that goes away does not stop a function half-way, as it does not in Lambda.
     let invoked = shared.tasks.spawn(shared.behind.functions.http(function, event)).await;
     let invoked = invoked
-        .map_err(|panic| InvokeError { function: function.name(), reason: panic.to_string() })
+        .map_err(|panic| InvokeError::new(function.name, panic))
         .and_then(|answer| answer)
         .map_err(|error| ApiError::Internal(Box::new(error)))?;
     response::from_function(invoked).map_err(|error| ApiError::Internal(Box::new(error)))

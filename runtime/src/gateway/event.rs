@@ -35,7 +35,7 @@ pub(super) fn build(
 ) -> ApiGatewayV2httpRequest {
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default();
-    let route_key = format!("{} {}", matched.route.method, matched.route.path);
+    let route_key = matched.route.key.to_owned();
     let host = text(&parts.headers, &header::HOST);
 
     let mut http = ApiGatewayV2httpRequestContextHttpDescription::default();

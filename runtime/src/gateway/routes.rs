@@ -1,39 +1,12 @@
-//! The routes of the HTTP API, in one table (`docs/contract.md`, "HTTP"; `template.yaml` has the same).
+//! From a method and a path to the route of the HTTP API ([`functions::routes`]).
 
 use std::collections::HashMap;
 
 use http::Method;
 
-use super::invoke::HttpFunction;
-
-/// One route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Its method.
-    pub method: Method,
-    /// Its path; `{name}` is a parameter, one segment that is not empty.
-    pub path: &'static str,
-    /// Who answers.
-    pub function: HttpFunction,
-}
-
-const fn route(method: Method, path: &'static str, function: HttpFunction) -> Route {
-    Route { method, path, function }
-}
-
-/// All of them.
-pub static ROUTES: [Route; 7] = [
-    route(Method::POST, "/messages", HttpFunction::Send),
-    route(Method::POST, "/messages/{id}/recall", HttpFunction::Recall),
-    route(Method::DELETE, "/messages/{id}", HttpFunction::Delete),
-    route(Method::GET, "/conversations/{peerId}/messages", HttpFunction::Query),
-    route(Method::GET, "/conversations/{peerId}/changes", HttpFunction::Query),
-    route(Method::POST, "/conversations/{peerId}/read", HttpFunction::Read),
-    route(Method::GET, "/unread", HttpFunction::Read),
-];
+use crate::functions::{self, Route};
 
 /// A route and the parameters in its path, percent-decoded.
-#[derive(Debug)]
 pub(super) struct Matched {
     pub(super) route: &'static Route,
     pub(super) parameters: HashMap<String, String>,
@@ -52,7 +25,7 @@ pub(super) enum NoRoute {
 pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
-    for route in &ROUTES {
+    for route in functions::routes() {
         let Some(parameters) = parameters(route.path, path) else {
             continue;
         };
@@ -92,7 +65,7 @@ mod tests {
     #[test]
     fn a_path_finds_its_function_and_parameters() {
         let found = find(&Method::POST, "/messages/12%2F3%20/recall").unwrap();
-        assert_eq!(found.route.function, HttpFunction::Recall);
+        assert_eq!(found.route.function.name, "recall");
         assert_eq!(found.parameters, HashMap::from([("id".to_owned(), "12/3 ".to_owned())]));
         for method in [Method::GET, Method::HEAD] {
             assert_eq!(find(&method, "/unread").unwrap().route.method, Method::GET);
@@ -104,11 +77,11 @@ mod tests {
         for path in
             ["", "/", "/messages/", "/messages//recall", "/messages/1/recall/", "/Unread", "/unread/x"]
         {
-            assert_eq!(find(&Method::POST, path).unwrap_err(), NoRoute::Path, "{path}");
+            assert_eq!(find(&Method::POST, path).err(), Some(NoRoute::Path), "{path}");
         }
-        assert_eq!(find(&Method::GET, "/messages").unwrap_err(), NoRoute::Method(vec![Method::POST]));
+        assert_eq!(find(&Method::GET, "/messages").err(), Some(NoRoute::Method(vec![Method::POST])));
         let allowed = vec![Method::GET, Method::HEAD];
-        assert_eq!(find(&Method::POST, "/unread").unwrap_err(), NoRoute::Method(allowed));
-        assert_eq!(find(&Method::HEAD, "/messages").unwrap_err(), NoRoute::Method(vec![Method::POST]));
+        assert_eq!(find(&Method::POST, "/unread").err(), Some(NoRoute::Method(allowed)));
+        assert_eq!(find(&Method::HEAD, "/messages").err(), Some(NoRoute::Method(vec![Method::POST])));
     }
 }

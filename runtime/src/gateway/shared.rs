@@ -13,12 +13,12 @@ use super::GatewayOptions;
 use super::body::Room;
 use super::connections::Connections;
 use super::health::{Checks, HealthCheck};
-use super::invoke::Functions;
+use crate::host::FunctionHost;
 
 /// What the gateway works with.
 pub struct Behind {
-    /// Who answers.
-    pub functions: Arc<dyn Functions>,
+    /// The host of the functions that answer.
+    pub functions: Arc<dyn FunctionHost>,
     /// The authorizer.
     pub auth: Auth,
     /// Where the times in the events come from.

@@ -22,9 +22,10 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 use super::connections::{Client, Closing, Connection, Place, TOKEN_ENDED};
-use super::invoke::InvokeError;
 use super::shared::Shared;
 use super::{event, response, socket_event};
+use crate::functions::FUNCTIONS;
+use crate::host::InvokeError;
 
 /// This side is stopping.
 pub(super) const GOING_AWAY: Closing =
@@ -142,11 +143,10 @@ impl Session {
         event: ApiGatewayWebsocketProxyRequest,
     ) -> Result<ApiGatewayProxyResponse, ApiError> {
         let invocation = self.shared.tasks.spawn(self.shared.behind.functions.websocket(event));
-        let failed =
-            |reason: String| ApiError::Internal(Box::new(InvokeError { function: "websocket", reason }));
         match timeout(self.shared.options.request_timeout, invocation).await {
-            Ok(Ok(answer)) => answer.map_err(|error| ApiError::Internal(Box::new(error))),
-            Ok(Err(panic)) => Err(failed(panic.to_string())),
+            Ok(answer) => answer
+                .unwrap_or_else(|panic| Err(InvokeError::new(FUNCTIONS.websocket.name, panic)))
+                .map_err(|error| ApiError::Internal(Box::new(error))),
             Err(_) => Err(ApiError::Unavailable(None)),
         }
     }

@@ -12,14 +12,16 @@ use aws_lambda_events::apigw::{
     ApiGatewayWebsocketProxyRequest,
 };
 use aws_lambda_events::encodings::Body as EventBody;
+use aws_lambda_events::eventbridge::EventBridgeEvent;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use hongyan::auth::Auth;
 use hongyan::clock::Clock;
 use hongyan::config::{AuthConfig, AuthKey};
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::id::UserId;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
+use hongyan_scheduled_compensator::Summary;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -28,11 +30,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::*;
+use crate::host::{FunctionHost, HttpFunction, Invocation};
 
 /// Answers every HTTP event with 201 and a small body, pings with PONG; remembers all events.
 #[derive(Default)]
 struct Recorder {
-    http: Mutex<Vec<(HttpFunction, ApiGatewayV2httpRequest)>>,
+    http: Mutex<Vec<(&'static str, ApiGatewayV2httpRequest)>>,
     websocket: Mutex<Vec<ApiGatewayWebsocketProxyRequest>>,
     /// What the next HTTP event is answered with, instead.
     answer: Mutex<Option<ApiGatewayV2httpResponse>>,
@@ -52,16 +55,16 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 struct Recorded(Arc<Recorder>);
 
-impl Functions for Recorded {
+impl FunctionHost for Recorded {
     fn http(
         &self,
-        function: HttpFunction,
+        function: &'static HttpFunction,
         event: ApiGatewayV2httpRequest,
-    ) -> BoxFuture<'static, Result<ApiGatewayV2httpResponse, InvokeError>> {
+    ) -> Invocation<ApiGatewayV2httpResponse> {
         let recorder = self.0.clone();
         async move {
             assert_ne!(event.body.as_deref(), Some("panic"), "asked to panic");
-            locked(&recorder.http).push((function, event));
+            locked(&recorder.http).push((function.name, event));
             recorder.arrived.send_modify(|count| *count += 1);
             let _ = recorder.held.subscribe().wait_for(|held| !held).await;
             Ok(locked(&recorder.answer).take().unwrap_or_else(|| {
@@ -74,10 +77,7 @@ impl Functions for Recorded {
         .boxed()
     }
 
-    fn websocket(
-        &self,
-        event: ApiGatewayWebsocketProxyRequest,
-    ) -> BoxFuture<'static, Result<ApiGatewayProxyResponse, InvokeError>> {
+    fn websocket(&self, event: ApiGatewayWebsocketProxyRequest) -> Invocation<ApiGatewayProxyResponse> {
         let recorder = self.0.clone();
         async move {
             let mut answer = ApiGatewayProxyResponse::default();
@@ -105,6 +105,14 @@ impl Functions for Recorded {
             Ok(answer)
         }
         .boxed()
+    }
+
+    fn kafka(&self, _: KafkaEvent) -> Invocation<KafkaBatchResponse> {
+        unreachable!("the gateway hands over no Kafka records")
+    }
+
+    fn schedule(&self, _: EventBridgeEvent) -> Invocation<Summary> {
+        unreachable!("the gateway hands over no event of the schedule")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use hongyan::queue::KafkaBatchResponse;
 
-use super::invoke::InvokeError;
+use crate::host::InvokeError;
 
 /// What becomes of a batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn an_error_fails_all_of_it() {
-        let error = InvokeError("boom".into());
+        let error = InvokeError::new("kafka-consumer", "boom");
         assert_eq!(index(&outcome("t-0", &[1], Err(error))), Some(0));
     }
 }

@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use hongyan::queue::KafkaEvent;
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::TriggerOptions;
 use super::consumer::Consumer;
 use super::gate::Gate;
-use super::invoke::Answer;
 use super::lane::Lane;
 use super::topic::Watched;
+use crate::host::Invocation;
 
 /// What the poller, the lanes and the handle share.
 pub(super) struct Shared {
     pub(super) options: TriggerOptions,
-    pub(super) invoke: Box<dyn Fn(KafkaEvent) -> Answer + Send + Sync>,
+    pub(super) invoke: Box<dyn Fn(KafkaEvent) -> Invocation<KafkaBatchResponse> + Send + Sync>,
     pub(super) gate: Gate,
     pub(super) lanes: Mutex<HashMap<i32, Arc<Lane>>>,
     pub(super) stopping: CancellationToken,

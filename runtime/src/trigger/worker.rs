@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::TriggerOptions;
 use super::event::{event, partition_key};
-use super::invoke::InvokeError;
 use super::lane::{Ended, Lane, size};
 use super::response::{Outcome, outcome};
 use super::shared::Shared;
+use crate::functions::FUNCTIONS;
+use crate::host::InvokeError;
 
 /// Lambda's payload ends at 6 MB; base64 makes three bytes four.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -49,7 +50,8 @@ pub(super) fn start(shared: &Arc<Shared>, partition: i32) -> Arc<Lane> {
 impl Worker {
     async fn run(mut self) {
         let lane = Arc::clone(&self.lane);
-        // Cancelling never interrupts a running batch: `one_batch` checks only between batches.
+        // Cancelling never interrupts a running invocation: `one_batch` looks at `cancel` only while it waits for records,
+        // for its turn or for the next try.
         while self.one_batch(&lane.cancel).await.is_some() {}
     }
 
@@ -148,7 +150,7 @@ impl Worker {
         // A task of its own, so that a panic in the handler fails a batch and not the lane.
         let answer = match tokio::spawn((self.shared.invoke)(event)).await {
             Ok(answer) => answer,
-            Err(error) => Err(InvokeError(Box::new(error))),
+            Err(panic) => Err(InvokeError::new(FUNCTIONS.kafka.name, panic)),
         };
         outcome(&self.key, &offsets, answer)
     }

@@ -20,7 +20,7 @@ fn functions_of(redis_url: &str) -> BTreeSet<&'static str> {
         let environment = std::fs::read(folder.join("environ")).ok()?;
         let name = folder.join("exe").read_link().ok()?.file_name()?.to_str()?.to_owned();
         let used = String::from_utf8_lossy(&environment).contains(&ours);
-        functions::NAMES.into_iter().find(|function| used && *function == name)
+        functions::FUNCTIONS.names().find(|function| used && *function == name)
     });
     processes.collect()
 }

@@ -4,12 +4,13 @@
 //! such tokens share, and one fetch a minute is the most that tokens can cause
 //! (`docs/decisions/0040-keys-are-fetched-beside-requests.md`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -137,7 +138,7 @@ impl Jwks {
 
     /// The newest set, unless it is older than `keep` and `grace` together.
     fn usable_set(&self) -> Option<Arc<KeySet>> {
-        let set = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let set = self.0.current.read().clone()?;
         (set.fetched.elapsed() < self.0.pauses.keep + self.0.pauses.grace).then_some(set)
     }
 
@@ -145,7 +146,7 @@ impl Jwks {
     fn fetch_if_due(&self) -> Option<watch::Receiver<()>> {
         let pause =
             if self.usable_set().is_some() { self.0.pauses.refetch } else { self.0.pauses.without_keys };
-        let mut fetches = self.0.fetches();
+        let mut fetches = self.0.fetches.lock();
         // A channel without its sender answers with an error: that fetch has ended.
         if let Some(running) = fetches.running.as_ref().filter(|running| running.has_changed().is_ok()) {
             return Some(running.clone());
@@ -172,10 +173,6 @@ async fn wait_for(mut fetch: watch::Receiver<()>) {
 }
 
 impl Inner {
-    fn fetches(&self) -> MutexGuard<'_, Fetches> {
-        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes the provider's set over. Without a set that is of use the keys known before stay: a provider that is away,
     /// or answers nonsense, must not lock everybody out.
     async fn refresh(&self) {
@@ -184,10 +181,10 @@ impl Inner {
             Ok(keys) => {
                 tracing::info!(url = %self.url, keys = keys.len(), "auth.jwks: keys fetched");
                 let set = Arc::new(KeySet { keys, fetched: Instant::now() });
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(set);
+                *self.current.write() = Some(set);
             }
             Err(error) => {
-                let mut fetches = self.fetches();
+                let mut fetches = self.fetches.lock();
                 if fetches.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
                     fetches.warned = Some(Instant::now());
                     tracing::warn!(url = %self.url, %error, "auth.jwks: JWT_JWKS_URL cannot be read; will try again");

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -218,7 +219,7 @@ impl Pair {
 /// An identity provider on a real socket: answers every request with the set it is given last, and counts them.
 struct Provider {
     url: url::Url,
-    set: Arc<std::sync::Mutex<String>>,
+    set: Arc<Mutex<String>>,
     requests: Arc<watch::Sender<usize>>,
     /// While it says so, no request is answered.
     held: Arc<watch::Sender<bool>>,
@@ -228,7 +229,7 @@ impl Provider {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
-        let set = Arc::new(std::sync::Mutex::new(String::new()));
+        let set = Arc::new(Mutex::new(String::new()));
         let requests = Arc::new(watch::Sender::new(0));
         let held = Arc::new(watch::Sender::new(false));
         let (answer, count, gate) = (set.clone(), requests.clone(), held.clone());
@@ -237,7 +238,7 @@ impl Provider {
                 let _ = stream.read(&mut [0; 4096]).await.unwrap();
                 count.send_modify(|count| *count += 1);
                 gate.subscribe().wait_for(|held| !held).await.unwrap();
-                let body = answer.lock().unwrap().clone();
+                let body = answer.lock().clone();
                 let status = if body.is_empty() { "503 No" } else { "200 OK" };
                 let status_and_headers = format!(
                     "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -255,7 +256,7 @@ impl Provider {
 
     /// Answers with `body` from now on; with 503 if it is empty.
     fn answer(&self, body: &str) {
-        body.clone_into(&mut self.set.lock().unwrap());
+        body.clone_into(&mut self.set.lock());
     }
 
     fn requests(&self) -> usize {

@@ -12,25 +12,19 @@
 //! - `msg:epoch` has an earlier tick than this process has seen: an older data set has been put into the same server; or
 //! - MySQL's generation is higher than that of the epoch: somebody has answered a recall that Redis could not take.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::{FromRedisValue, RedisError, Value};
 
-use super::redis::{Step, typed};
-use super::refusal::write_probe;
+use super::connection::typed;
+use super::generation::GENERATION_MAX_AGE;
+use super::step::{Step, write_probe};
 use super::{Cache, keys, scripts};
-use crate::clock::{Clock, TimestampMs};
+use crate::clock::TimestampMs;
 use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
-use crate::snowflake;
+use crate::ids::snowflake;
 use crate::store::Store;
-use crate::store::generation::CacheGeneration;
-
-/// How old a process's knowledge of MySQL's generation may be. A recall that Redis could not take waits as long before its
-/// answer, so that from then on no process believes Redis about it.
-pub const GENERATION_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Messages sent up to this long after an epoch was first seen may be older than the epoch: clocks differ.
 const CLOCKS_DIFFER_MS: TimestampMs = 10_000;
@@ -63,111 +57,6 @@ impl Epoch {
     }
 }
 
-/// MySQL's generation, as this process knows it. Clones share it.
-#[derive(Clone)]
-pub(super) struct Generation {
-    store: Option<Store>,
-    known: Arc<Mutex<Known>>,
-    /// The epoch that this process read last.
-    seen: Arc<Mutex<Seen>>,
-    /// Held while MySQL is asked, so that only one request does.
-    asking: Arc<tokio::sync::Mutex<()>>,
-    clock: Clock,
-}
-
-#[derive(Default)]
-struct Seen {
-    /// The name of the epoch.
-    name: String,
-    /// The latest tick, in seconds since 1970 UTC: a data set with an earlier one is older than what was seen.
-    tick: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Known {
-    value: CacheGeneration,
-    /// When MySQL was last asked, by both clocks: a frozen process may see only one of them go on.
-    asked: Option<(Instant, TimestampMs)>,
-    /// Whether MySQL did not answer then.
-    mysql_is_away: bool,
-}
-
-impl Generation {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { store: None, known: Arc::default(), seen: Arc::default(), asking: Arc::default(), clock }
-    }
-
-    /// The name of the epoch that this process read last.
-    pub(super) fn last_epoch(&self) -> String {
-        self.seen().name.clone()
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known(&self) -> Known {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_fresh(&self, known: Known) -> bool {
-        known.asked.is_some_and(|(instant, time)| {
-            let passed_ms = self.clock.now_ms().saturating_sub(time);
-            instant.elapsed() < GENERATION_MAX_AGE
-                && TimestampMs::try_from(GENERATION_MAX_AGE.as_millis()).is_ok_and(|most| passed_ms < most)
-        })
-    }
-
-    /// The generation, at most 1 s old; while MySQL does not answer, the last one known.
-    pub(super) async fn present(&self) -> u64 {
-        let known = self.known();
-        if self.is_fresh(known) || self.store.is_none() {
-            return known.value.generation;
-        }
-        if known.mysql_is_away {
-            // Nobody waits for a MySQL that is away; somebody goes on asking.
-            let this = self.clone();
-            tokio::spawn(async move { this.ask_if_stale().await });
-            return known.value.generation;
-        }
-        Box::pin(self.ask_if_stale()).await;
-        self.known().value.generation
-    }
-
-    async fn ask_if_stale(&self) {
-        let _one_at_a_time = self.asking.lock().await;
-        if !self.is_fresh(self.known()) {
-            self.ask().await;
-        }
-    }
-
-    async fn ask(&self) {
-        let Some(store) = &self.store else { return };
-        // The time before the question: the answer is at least as new.
-        let asked = Some((Instant::now(), self.clock.now_ms()));
-        let answer = tokio::time::timeout(GENERATION_MAX_AGE, store.cache_generation()).await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.asked = asked;
-        if let Ok(Ok(value)) = answer {
-            (known.value, known.mysql_is_away) = (value, false);
-        } else {
-            known.mysql_is_away = true;
-            tracing::warn!(
-                "cache.epoch: MySQL does not tell the generation of the cache; going on with the last one known"
-            );
-        }
-    }
-}
-
-/// What this process has told MySQL of messages that Redis lacks.
-#[derive(Default)]
-pub(super) struct Told {
-    /// MySQL knows that messages sent before this time may be unknown to Redis.
-    until: TimestampMs,
-    /// MySQL did not answer, and is not asked again before this time.
-    resting_until: Option<Instant>,
-}
-
 impl Cache {
     /// This cache, whose generation is MySQL's.
     #[must_use]
@@ -190,13 +79,12 @@ impl Cache {
         mut reads: Vec<Step>,
     ) -> Result<(Vec<Result<Value, ServerError>>, Epoch), ServerError> {
         let generation = self.generation.present().await;
-        reads.insert(0, write_probe(keys::WRITE_PROBE).into());
-        let mut answers = if let Some(cluster) = self.redis.cluster() {
-            let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-            let mut info = ::redis::cmd("INFO");
+        reads.insert(0, write_probe().into());
+        let mut answers = if self.redis.is_cluster() {
+            let mut info = redis::cmd("INFO");
             info.arg("replication");
             let (answers, infos) =
-                tokio::join!(self.redis.each(action, reads, false), cluster.route(info, masters));
+                tokio::join!(self.redis.each(action, reads, false), self.redis.ask_masters(info));
             let identity = identity_of_all(infos)?;
             let mut answers = answers?;
             answers.push(self.redis.run("cache.epoch", self.epoch_step(generation, identity)).await);
@@ -236,7 +124,7 @@ impl Cache {
     pub async fn note_unremembered(&self, sent: TimestampMs) {
         let until = sent.saturating_add(CLOCKS_DIFFER_MS);
         {
-            let mut own = self.unremembered_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut own = self.unremembered_until.lock();
             *own = (*own).max(until);
         }
         let Some(store) = &self.generation.store else { return };
@@ -257,7 +145,7 @@ impl Cache {
     }
 
     fn unremembered_until(&self) -> TimestampMs {
-        *self.unremembered_until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.unremembered_until.lock()
     }
 
     /// Ends the epoch for all processes, because MySQL has a recall that Redis could not take. Once this has returned,

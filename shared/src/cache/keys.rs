@@ -3,8 +3,8 @@
 //! each key has a slot of its own.
 
 use crate::id::{ConversationId, MessageId, UserId};
+use crate::ids::worker::WorkerNumber;
 use crate::message::ClientMessageId;
-use crate::snowflake::WorkerNumber;
 
 /// String, JSON: one message, the only copy that changes.
 pub fn detail(id: MessageId) -> String {

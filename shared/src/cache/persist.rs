@@ -1,9 +1,11 @@
 //! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
 //! (`docs/protocol.md`, R11, R12, R18).
 
-use super::detail::{RECALLED_HEAD, unexpected_answer};
-use super::redis::{Step, typed};
-use super::{Cache, keys, scripts, step, unpersisted};
+use super::connection::{typed, unexpected_answer};
+use super::detail::RECALLED_HEAD;
+use super::index::take_off_steps;
+use super::step::{Step, step};
+use super::{Cache, index, keys, scripts};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
@@ -62,7 +64,7 @@ impl Cache {
         const ACTION: &str = "cache.lock_and_check";
         let steps = records.iter().flat_map(|(id, receiver, holder)| {
             let lock = scripts::LOCK.on(keys::lock(*id), vec![holder.clone(), LOCK_MS.to_string()]);
-            let unread = step!("ZSCORE", keys::unread_pending(*receiver), unpersisted::member(*id));
+            let unread = step!("ZSCORE", keys::unread_pending(*receiver), index::member(*id));
             [lock, unread].into_iter().chain(check_steps(*id))
         });
         let values = self.redis.batch_that_frees(ACTION, steps.collect()).await?;
@@ -71,7 +73,7 @@ impl Cache {
             .map(|answers| match check(&answers[2], &answers[3])? {
                 Check::Clear { was_shown, .. } => {
                     let is_locked: bool = typed(ACTION, answers[0].clone())?;
-                    let is_unread = answers[1] != ::redis::Value::Nil;
+                    let is_unread = answers[1] != redis::Value::Nil;
                     Ok(if is_locked { Check::Clear { was_shown, is_unread } } else { Check::Taken })
                 }
                 found => Ok(found),
@@ -113,13 +115,21 @@ impl Cache {
             .collect();
         self.redis.batch_that_frees("cache.unlock", steps).await.map(drop)
     }
+
+    /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
+    pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
+        let mut steps = take_off_steps(message.conversation(), message.id);
+        steps.push(step!("DEL", keys::detail(message.id)));
+        self.redis.batch_that_frees("cache.forget", steps).await?;
+        self.remove_pending([(message.conversation(), message.id)]).await
+    }
 }
 
 fn check_steps(id: MessageId) -> [Step; 2] {
     [step!("GET", keys::cancel(id)), step!("GETRANGE", keys::detail(id), 0, RECALLED_HEAD.len() - 1)]
 }
 
-fn check(flag: &::redis::Value, head: &::redis::Value) -> Result<Check, ServerError> {
+fn check(flag: &redis::Value, head: &redis::Value) -> Result<Check, ServerError> {
     let flag: Option<String> = typed("cache.check", flag.clone())?;
     let head: String = typed("cache.check", head.clone())?;
     if head == RECALLED_HEAD {
@@ -130,7 +140,7 @@ fn check(flag: &::redis::Value, head: &::redis::Value) -> Result<Check, ServerEr
     Ok(flag.map_or(clear, |time| Check::RecallUnderway(time.parse().unwrap_or_default())))
 }
 
-fn persist_mark(value: ::redis::Value) -> Result<PersistMark, ServerError> {
+fn persist_mark(value: redis::Value) -> Result<PersistMark, ServerError> {
     let answer: Vec<String> = typed("cache.mark_persisted", value)?;
     match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["missing"] => Ok(PersistMark::Missing),

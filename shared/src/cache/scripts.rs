@@ -1,41 +1,13 @@
 //! All Lua scripts: one a file, each with what it takes, what it answers and a worked example at its head. They are
 //! tested on a real Redis, after SCRIPT FLUSH too.
 
-use std::sync::LazyLock;
-
-use super::redis::Step;
-
-/// One script. It touches `KEYS[1]` only.
-pub struct Script {
-    source: &'static str,
-    hash: LazyLock<String>,
-}
-
-impl Script {
-    /// The text, as EVAL takes it.
-    pub fn source(&self) -> &'static str {
-        self.source
-    }
-
-    /// The SHA-1 of the text in hex, as EVALSHA takes it.
-    pub fn hash(&self) -> &str {
-        &self.hash
-    }
-
-    /// This script on `key` with `arguments`.
-    pub fn on(&'static self, key: String, arguments: Vec<String>) -> Step {
-        Step::Script { script: self, key, arguments }
-    }
-}
+use super::step::Script;
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
         $(
             $(#[$doc])*
-            pub static $name: Script = Script {
-                source: include_str!(concat!("scripts/", $file)),
-                hash: LazyLock::new(|| ::redis::Script::new(include_str!(concat!("scripts/", $file))).get_hash().to_owned()),
-            };
+            pub static $name: Script = Script::new(include_str!(concat!("scripts/", $file)));
         )*
 
         /// Every script with the name of its file.

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 use url::Url;
 
-use super::ConfigError;
+use super::fault::ConfigError;
 
 /// Reads one variable after the other. A wrong one is noted and a stand-in returned, so that the rest is read as well;
 /// [`Reader::finish`] refuses the whole if anything was noted.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use redis::FromRedisValue as _;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::connection::Redis;
 use crate::cache::keys;
-use crate::cache::redis::Redis;
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::UserId;

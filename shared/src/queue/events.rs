@@ -1,10 +1,11 @@
 //! Where what librdkafka says of itself goes: its logs, its errors, its requests for a token.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -57,7 +58,7 @@ impl ClientEvents {
     pub fn answered(&self) {
         if self.0.troubled.load(Ordering::Relaxed) && self.0.troubled.swap(false, Ordering::Relaxed) {
             self.0.all_down.store(false, Ordering::Relaxed);
-            *self.refusal() = None;
+            *self.0.refusal.lock() = None;
             tracing::info!(server = "kafka", "Kafka answers again");
         }
     }
@@ -69,14 +70,14 @@ impl ClientEvents {
 
     /// Whether a broker has refused us for a reason that does not mend itself, and none has answered since.
     pub fn is_refused(&self) -> bool {
-        self.refusal().is_some_and(|refusal| refusal.certain)
+        self.0.refusal.lock().is_some_and(|refusal| refusal.certain)
     }
 
     /// The error of an action on Kafka; where a broker refuses us, it says so and what to do, since the client's own
     /// error is then mostly that nobody answered.
     pub fn explain(&self, action: &'static str, error: KafkaError) -> ServerError {
         let error = kafka_error(action, error);
-        match *self.refusal() {
+        match *self.0.refusal.lock() {
             Some(Refusal { advice, .. }) if error.retry == Retry::Transient => {
                 transient(action, format!("the broker refuses this client: {advice} ({})", error.source))
             }
@@ -99,7 +100,7 @@ impl ClientEvents {
     /// As [`Self::explain`], for an action that has waited in vain.
     pub(super) fn explain_silence(&self, action: &'static str, waited: Duration) -> ServerError {
         let waited = waited.as_millis();
-        match *self.refusal() {
+        match *self.0.refusal.lock() {
             Some(Refusal { advice, .. }) => transient(
                 action,
                 format!("the broker refuses this client: {advice} (not acknowledged within {waited} ms)"),
@@ -114,7 +115,7 @@ impl ClientEvents {
     /// Tells it once in a while, and keeps it for those whose question gets no answer.
     fn refused(&self, refusal: Refusal, reason: &str) {
         let advice = refusal.advice;
-        let mut known = self.refusal();
+        let mut known = self.0.refusal.lock();
         if refusal.certain || !known.is_some_and(|known| known.certain) {
             *known = Some(refusal);
         }
@@ -137,10 +138,6 @@ impl ClientEvents {
             );
         }
     }
-
-    fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
-        self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl ClientContext for ClientEvents {
@@ -156,7 +153,7 @@ impl ClientContext for ClientEvents {
             return;
         }
         if facility == "GETPID" {
-            let mut numbering = self.0.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut numbering = self.0.numbering.lock();
             if !numbering.lasts(Instant::now()) {
                 tracing::info!(
                     server = "kafka",
@@ -193,7 +190,7 @@ impl ClientContext for ClientEvents {
         match code {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 self.0.troubled.store(true, Ordering::Relaxed);
-                let refusal = *self.refusal();
+                let refusal = *self.0.refusal.lock();
                 // A refusal has been told already.
                 if !self.0.all_down.swap(true, Ordering::Relaxed) && refusal.is_none() {
                     tracing::warn!(
@@ -205,7 +202,7 @@ impl ClientContext for ClientEvents {
             Some(RDKafkaErrorCode::Fatal) => tracing::error!(server = "kafka", %error, "{reason}"),
             _ => {
                 // It was not a refusal but a broker on its way down.
-                self.refusal().take_if(|refusal| !refusal.certain);
+                self.0.refusal.lock().take_if(|refusal| !refusal.certain);
                 if let Some(left_out) = self.0.limiter.admit("error", Instant::now()) {
                     tracing::warn!(server = "kafka", %error, left_out, "{reason}");
                 }
@@ -258,7 +255,7 @@ impl Limiter {
 
     /// `Some` with how many of this kind were left out before, if the line may be written.
     fn admit(&self, kind: &str, now: Instant) -> Option<u64> {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.0.lock();
         match kinds.get_mut(kind) {
             Some((last, left_out)) if now.duration_since(*last) < Self::INTERVAL => {
                 *left_out += 1;

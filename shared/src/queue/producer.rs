@@ -1,8 +1,9 @@
 //! The producer: one a process, safe to retry, bounded in memory, and made anew should it ever break for good.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::ToBytes;
@@ -115,7 +116,7 @@ impl Producer {
         &self,
         broken: &Arc<FutureProducer<ClientEvents>>,
     ) -> KafkaResult<Arc<FutureProducer<ClientEvents>>> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         if !Arc::ptr_eq(&current, broken) {
             return Ok(Arc::clone(&current));
         }
@@ -148,6 +149,6 @@ impl Producer {
     }
 
     fn current(&self) -> Arc<FutureProducer<ClientEvents>> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 }

@@ -51,10 +51,11 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
-    use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
+    use parking_lot::Mutex;
     use rdkafka::ClientConfig;
     use rdkafka::client::ClientContext;
     use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
@@ -164,7 +165,7 @@ mod tests {
 
         fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
             let token = self.tokens.sign()?;
-            self.good_until.lock().unwrap().push(token.lifetime_ms);
+            self.good_until.lock().push(token.lifetime_ms);
             Ok(token)
         }
     }
@@ -187,7 +188,7 @@ mod tests {
             .set("sasl.mechanism", "OAUTHBEARER")
             .create_with_context(Noting { tokens, good_until: Mutex::default() })
             .unwrap();
-        let good_until = || producer.context().good_until.lock().unwrap().clone();
+        let good_until = || producer.context().good_until.lock().clone();
         let began = Instant::now();
         while good_until().len() < 2 && began.elapsed() < Duration::from_mins(1) {
             producer.poll(Duration::from_millis(50));

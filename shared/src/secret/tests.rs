@@ -1,6 +1,7 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -30,7 +31,7 @@ impl Manager {
                     request += std::str::from_utf8(&bytes[..read]).unwrap();
                 }
                 let count = {
-                    let mut kept = kept.lock().unwrap();
+                    let mut kept = kept.lock();
                     kept.push(request);
                     kept.len()
                 };
@@ -58,7 +59,7 @@ impl Manager {
     }
 
     fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().clone()
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, MySql, QueryBuilder};
 use super::Store;
 use super::pool::{Pool, scoped};
 use super::row::{COLUMNS, LONGEST_LIST, message_ids, message_of, push_ids};
-use super::unread::visible_to;
+use super::visible::{visible_range, visible_to};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::Message;
@@ -174,6 +174,34 @@ impl Store {
         self.page(page).await
     }
 
+    /// A page of the replica, if there is one that answers and its messages are exactly those that the writer shows now, which
+    /// the writer reads from an index alone. A replica that hangs gets half of the time, and is then left alone for [`super::replica::REST`].
+    async fn page_of_replica(&self, page: &Page) -> Result<Option<Vec<Message>>, ServerError> {
+        let Some(replica) = self.replica.as_ref().filter(|replica| !replica.rests()) else {
+            return Ok(None);
+        };
+        let (messages, outline) = tokio::join!(
+            page.read(&replica.pool, self.timeout / 2),
+            page.outline(&self.writer, self.timeout)
+        );
+        let outline = outline?;
+        match messages {
+            Ok(messages) => {
+                let same = messages.iter().map(|message| message.id).eq(outline);
+                // It lags: the writer has the page.
+                Ok(same.then_some(messages))
+            }
+            Err(error) if error.is_transient() => {
+                // Many calls may meet it at the same time.
+                if replica.rest() {
+                    tracing::warn!(%error, "the replica does not answer: history is read from the writer");
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn page(&self, page: Page) -> Result<Vec<Message>, ServerError> {
         match Box::pin(self.page_of_replica(&page)).await? {
             Some(messages) => Ok(messages),
@@ -219,13 +247,4 @@ impl Store {
             })
             .await
     }
-}
-
-/// One range of idx_visible: live messages of a conversation to one user, hidden in one way, between two ids. A statement joins
-/// several of them.
-pub(super) fn visible_range(order: &str) -> String {
-    format!(
-        "(SELECT id FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? AND to_id = ? AND status = 1 \
-         AND hidden_for = ? AND id > ? AND id <= ? ORDER BY id {order} LIMIT ?)"
-    )
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr as _;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult, WeakPool};
 use futures_util::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection};
@@ -85,11 +85,11 @@ struct Manager {
 
 impl Manager {
     fn distrust(&self) {
-        *self.distrusted_before.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.distrusted_before.lock() = Instant::now();
     }
 
     fn trusts(&self, connection: &Metrics) -> bool {
-        connection.created >= *self.distrusted_before.lock().unwrap_or_else(PoisonError::into_inner)
+        connection.created >= *self.distrusted_before.lock()
     }
 }
 

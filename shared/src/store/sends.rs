@@ -15,8 +15,8 @@ use super::row::{
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
+use crate::ids::snowflake;
 use crate::message::{ClientMessageId, Fingerprint, Message, MessageType, PersistStatus, Status};
-use crate::snowflake;
 
 /// What a sender's `clientMsgId` stands for already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::Store;
-use super::conversation::{self, hidden_bit, place};
-use super::history::visible_range;
+use super::conversation::{self, place};
 use super::pool::scoped;
 use super::row::{LONGEST_LIST, broken, filled, message_id, message_ids, push_ids, push_list};
+use super::visible::{visible_range, visible_to};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
@@ -233,11 +233,6 @@ async fn visible_between(
     .bind(up_to)
     .fetch_one(connection)
     .await
-}
-
-/// The two values of `hidden_for` with which `user` sees a message: hidden for nobody, or for the other one.
-pub(super) fn visible_to(conversation: ConversationId, user: UserId) -> [u8; 2] {
-    [0, 0b11 ^ hidden_bit(conversation, user)]
 }
 
 async fn unread_rows(

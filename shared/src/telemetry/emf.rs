@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SetRecorderError, SharedString,
     Unit,
 };
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use super::metric::{ALL, Kind, Metric};
@@ -48,16 +49,11 @@ struct Samples(Mutex<Vec<f64>>);
 
 impl HistogramFn for Samples {
     fn record(&self, value: f64) {
-        let mut samples = held(&self.0);
+        let mut samples = self.0.lock();
         if samples.len() < MOST_SAMPLES {
             samples.push(value);
         }
     }
-}
-
-/// A panic elsewhere does not make numbers unusable.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Emf {
@@ -85,7 +81,7 @@ impl Emf {
         let mut lines = Vec::new();
         // Metrics with the same labels share a line.
         let mut shared: BTreeMap<Labels, Vec<(String, Value)>> = BTreeMap::new();
-        for (key, cell) in held(&self.0.metrics).iter() {
+        for (key, cell) in self.0.metrics.lock().iter() {
             let mut labels: Labels =
                 key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
             labels.sort_unstable();
@@ -100,7 +96,7 @@ impl Emf {
                     shared.entry(labels).or_default().push((name, value.into()));
                 }
                 Cell::Histogram(samples) => {
-                    let samples = std::mem::take(&mut *held(&samples.0));
+                    let samples = std::mem::take(&mut *samples.0.lock());
                     for chunk in samples.chunks(SAMPLES_PER_LINE) {
                         lines.push(line(now, &labels, &[(name.clone(), chunk.into())]));
                     }
@@ -149,7 +145,7 @@ impl Recorder for Emf {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        let mut metrics = held(&self.0.metrics);
+        let mut metrics = self.0.metrics.lock();
         match metrics.entry(key.clone()).or_insert_with(|| Cell::Counter(Arc::default())) {
             Cell::Counter(count) => Counter::from_arc(count.clone()),
             _ => Counter::noop(),
@@ -157,7 +153,7 @@ impl Recorder for Emf {
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        let mut metrics = held(&self.0.metrics);
+        let mut metrics = self.0.metrics.lock();
         match metrics.entry(key.clone()).or_insert_with(|| Cell::Gauge(Arc::default())) {
             Cell::Gauge(value) => Gauge::from_arc(value.clone()),
             _ => Gauge::noop(),
@@ -165,7 +161,7 @@ impl Recorder for Emf {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        let mut metrics = held(&self.0.metrics);
+        let mut metrics = self.0.metrics.lock();
         match metrics.entry(key.clone()).or_insert_with(|| Cell::Histogram(Arc::default())) {
             Cell::Histogram(samples) => Histogram::from_arc(samples.clone()),
             _ => Histogram::noop(),

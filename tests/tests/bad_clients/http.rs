@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hongyan_runtime::gateway::ROUTES;
+use hongyan_runtime::functions;
 use hongyan_testkit::TestApp;
 use tokio::process::Command;
 
@@ -42,7 +42,7 @@ async fn what_the_description_says_is_so_and_nothing_else_is_taken() {
         let beginning = format!("hongyan_http_seconds_count{{route=\"{path}\",status=\"{class}");
         metrics.lines().any(|line| line.starts_with(&beginning))
     };
-    for route in &ROUTES {
+    for route in functions::routes() {
         assert!(answers(route.path, '2'), "{} has taken nothing", route.path);
         assert!(!answers(route.path, '5'), "{} has failed", route.path);
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future;
-use hongyan::cache::conversation::Part;
+use hongyan::cache::page::Part;
 use hongyan::error::ServerError;
 use hongyan_stack::Kind;
 use hongyan_testkit::TestApp;

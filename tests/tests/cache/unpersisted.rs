@@ -1,8 +1,8 @@
 //! Messages that are not rows yet, by conversation and by receiver.
 
 use hongyan::cache::Cache;
-use hongyan::cache::detail::Accepted;
-use hongyan::cache::pending::Pending;
+use hongyan::cache::accept::Accepted;
+use hongyan::cache::settle::Pending;
 use hongyan::id::MessageId;
 use redis::AsyncCommands as _;
 

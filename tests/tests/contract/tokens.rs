@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hongyan_runtime::gateway::ROUTES;
+use hongyan_runtime::functions;
 use hongyan_testkit::TestApp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ async fn no_route_takes_a_bad_token() {
     let id = alice.sent(2, "mine").await;
     for (kind, token) in bad_tokens(&test) {
         let nobody = alice.with_token(&token);
-        for route in &ROUTES {
+        for route in functions::routes() {
             let path = route.path.replace("{id}", &id).replace("{peerId}", "2");
             // A body that every route would take.
             let body = json!({"toId": "2", "content": "forged", "msgType": 1, "upTo": id}).to_string();

@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use hongyan::error::ApiError;
 use hongyan::message::{ClientMessageId, MessageType};
-use hongyan_runtime::gateway::{GatewayOptions, ROUTES};
+use hongyan_runtime::functions;
+use hongyan_runtime::gateway::GatewayOptions;
 use hongyan_testkit::yaml;
 use serde_json::{Value, json};
 
 static DESCRIPTION: LazyLock<Value> =
     LazyLock::new(|| yaml::read(include_str!("../../../docs/openapi.yaml")));
 
-/// What only the local runtime serves.
+/// The routes that only the local runtime serves.
 const LOCAL: [&str; 3] = ["GET /ws", "GET /health", "GET /metrics"];
 
 /// Each operation as `METHOD path`.
-fn operations() -> BTreeMap<String, &'static Value> {
+pub(crate) fn operations() -> BTreeMap<String, &'static Value> {
     let mut operations = BTreeMap::new();
     for (path, item) in DESCRIPTION["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")
@@ -72,7 +73,8 @@ fn resolved(node: &'static Value) -> &'static Value {
 fn every_route_is_described_and_wants_a_token() {
     let operations = operations();
     let described: BTreeSet<&str> = operations.keys().map(String::as_str).collect();
-    let routes: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    let routes: Vec<String> =
+        functions::routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     let served: BTreeSet<&str> = routes.iter().map(String::as_str).chain(LOCAL).collect();
     assert_eq!(described, served);
     assert_eq!(DESCRIPTION["security"], json!([{"token": []}]));

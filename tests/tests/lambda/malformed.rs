@@ -1,7 +1,7 @@
 //! Events that are none, or another service's: an error that says so, and the process goes on.
 
 use hongyan_runtime::dlq::{self, Filter};
-use hongyan_runtime::functions::NAMES;
+use hongyan_runtime::functions::FUNCTIONS;
 use hongyan_testkit::lambda::{Environment, stop_all};
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ fn complaint(status: u16, answer: &Value) -> String {
 async fn what_is_no_event_is_an_error_that_says_so_and_the_process_goes_on() {
     let house = House::open().await;
     let mut environments = house.lambda.every_function(&house.settings([]), 1);
-    for function in NAMES {
+    for function in FUNCTIONS.names() {
         for (event, says) in of_no_service() {
             let (status, answer) = house.lambda.invoke(function, event).await;
             let text = complaint(status, &answer);

@@ -1,9 +1,9 @@
 //! `msg:client:{userId}:{clientMsgId}`: what a sender's own name for a message stands for, for 30 minutes. For good it
 //! is a unique key in MySQL (`docs/protocol.md`, R5).
 
-use super::detail::unless_full;
-use super::redis::typed;
-use super::{Cache, keys, step};
+use super::connection::{typed, unless_full};
+use super::step::step;
+use super::{Cache, keys};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 use crate::message::{ClientMessageId, Fingerprint};

@@ -1,15 +1,16 @@
 //! Who may make ids with which worker number: a lease in Redis (`docs/protocol.md`, R3, R6).
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rand::Rng;
 
-use super::{Cache, keys, scripts};
+use super::snowflake::Snowflake;
+use super::worker::WorkerNumber;
+use crate::cache::{Cache, keys, scripts};
 use crate::clock::{Clock, TimestampMs};
 use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
-use crate::snowflake::{Snowflake, WorkerNumber};
 
 /// How long the number stays out of others' reach after the holder stops using it: more than clocks differ.
 const GRACE: Duration = Duration::from_mins(1);
@@ -91,18 +92,18 @@ impl IdSource {
 
     /// Gives the worker number back, on a clean stop.
     pub async fn give_back(&self) -> Result<(), ServerError> {
-        let Some(lease) = self.lock().lease.take() else {
+        let Some(lease) = self.state.lock().lease.take() else {
             return Ok(());
         };
         let release = scripts::RELEASE
             .on(keys::worker(lease.worker), vec![self.holder.clone(), GRACE.as_millis().to_string()]);
-        self.cache.redis.run::<i64>("cache.give_back_worker", release).await.map(drop)
+        self.cache.redis().run::<i64>("cache.give_back_worker", release).await.map(drop)
     }
 
     /// An id under the present lease, if it has not ended, and whether it is time to renew.
     fn next_leased(&self) -> Result<(Option<MessageId>, bool), ServerError> {
         let now = (Instant::now(), self.clock.now_ms());
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(lease) = &mut state.lease else {
             return Ok((None, false));
         };
@@ -121,15 +122,15 @@ impl IdSource {
     async fn lease(&self) -> Result<(), ServerError> {
         // No id is older than the epoch, unless Redis is another one later.
         self.cache.epoch().await?;
-        let present = self.lock().lease.as_ref().map(|lease| lease.worker);
+        let present = self.state.lock().lease.as_ref().map(|lease| lease.worker);
         let random = || WorkerNumber::new(rand::rng().random_range(0..WorkerNumber::COUNT));
         for worker in present.into_iter().chain(std::iter::from_fn(random).take(TRIES)) {
             // From before the request: the lease must not outlast what Redis counts.
             let asked = (Instant::now(), self.clock.now_ms());
             let duration_ms = (self.duration + GRACE).as_millis().to_string();
             let lease = scripts::LEASE.on(keys::worker(worker), vec![self.holder.clone(), duration_ms]);
-            if self.cache.redis.run("cache.lease_worker", lease).await? {
-                let mut state = self.lock();
+            if self.cache.redis().run("cache.lease_worker", lease).await? {
+                let mut state = self.state.lock();
                 let after = |duration: Duration| {
                     let ms = TimestampMs::try_from(duration.as_millis()).unwrap_or(TimestampMs::MAX);
                     (asked.0 + duration, asked.1.saturating_add(ms))
@@ -146,10 +147,6 @@ impl IdSource {
             }
         }
         Err(failed(Retry::Transient, "no free worker number was found"))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

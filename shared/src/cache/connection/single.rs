@@ -1,14 +1,14 @@
 //! The connection to one Redis server.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisResult, TlsCertificates, Value};
 
-use super::keys;
-use super::redis::{Answer, Step};
-use super::refusal::{Refusal, cannot_write, write_probe};
+use super::breaker::{Refusal, cannot_write};
+use crate::cache::step::{Answer, Step, write_probe};
 
 /// How long after a failed probe the next one is sent.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ impl Single {
     /// Runs the steps in this order, in one round trip. Steps that free memory are let through to a server that is full.
     pub(super) async fn send(&self, steps: &[Step], by_hash: bool, frees: bool) -> RedisResult<Vec<Answer>> {
         let (mut connection, answers) = {
-            let current = self.lock();
+            let current = self.current.lock();
             match &current.open {
                 None => {}
                 Some(Refusal::Full) if frees => {}
@@ -77,7 +77,7 @@ impl Single {
                 return Err(failure);
             }
         };
-        self.lock().answers += 1;
+        self.current.lock().answers += 1;
         let answers: Vec<Answer> = values.into_iter().map(Value::extract_error).collect();
         if let Some(refusal) = answers.iter().find_map(|answer| answer.as_ref().err().and_then(Refusal::of)) {
             self.open(refusal);
@@ -87,14 +87,14 @@ impl Single {
 
     /// A command timed out that was sent after so many answers. If any other was answered meanwhile, Redis is only slow.
     fn suspect(&self, answers: u64) {
-        if self.lock().answers == answers {
+        if self.current.lock().answers == answers {
             self.open(Refusal::Silent);
         }
     }
 
     /// Opens the circuit breaker, unless it is open, until a probe succeeds.
     fn open(&self, refusal: Refusal) {
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if current.open.is_some() {
             return;
         }
@@ -114,7 +114,7 @@ impl Single {
         loop {
             match self.probe_anew().await {
                 Ok(connection) => {
-                    let mut current = self.lock();
+                    let mut current = self.current.lock();
                     // One answer more, so that a command sent before and timing out only now raises no suspicion.
                     *current = Current { connection, answers: current.answers + 1, open: None };
                     tracing::info!(
@@ -125,7 +125,7 @@ impl Single {
                 Err(failure) => {
                     // Another reason than at first changes what may pass.
                     if let Some(refusal) = Refusal::of(&failure) {
-                        self.lock().open = Some(refusal);
+                        self.current.lock().open = Some(refusal);
                     }
                 }
             }
@@ -137,14 +137,10 @@ impl Single {
     /// any: a missing right is for the callers to see.
     async fn probe_anew(&self) -> RedisResult<ConnectionManager> {
         let mut connection = connect(&self.client, self.timeout)?;
-        match connection.req_packed_command(&write_probe(keys::WRITE_PROBE)).await {
+        match connection.req_packed_command(&write_probe()).await {
             Err(failure) if failure.is_io_error() || cannot_write(&failure) => Err(failure),
             _ => Ok(connection),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::HashSet;
 
 use redis::Value;
 
+use super::connection::typed;
 use super::epoch::Epoch;
-use super::redis::{Step, typed};
-use super::{Cache, keys, step, unpersisted};
+use super::step::{Step, step};
+use super::{Cache, index, keys};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 
@@ -30,7 +31,7 @@ fn complete_in(epoch: &str) -> String {
 
 /// The command that asks which of `ids` a user deleted, and whether the set was complete in `epoch`.
 pub(super) fn among_step(user: UserId, ids: &[MessageId], epoch: &str) -> Step {
-    let mut members = ::redis::cmd("SMISMEMBER");
+    let mut members = redis::cmd("SMISMEMBER");
     members.arg(keys::deleted(user)).arg(complete_in(epoch));
     for id in ids {
         members.arg(id.get()).arg(-id.get());
@@ -71,7 +72,7 @@ impl Cache {
             step!("SREM", keys::deleted(user), -id.get()),
             step!("PEXPIRE", keys::deleted(user), self.expiry_ms),
             step!("SREM", keys::unread(user), id.get()),
-            step!("ZREM", keys::unread_pending(user), unpersisted::member(id)),
+            step!("ZREM", keys::unread_pending(user), index::member(id)),
         ];
         self.in_order("cache.note_deleted", noted, rest).await.map(drop)
     }
@@ -83,7 +84,7 @@ impl Cache {
         all: &[MessageId],
         epoch: &Epoch,
     ) -> Result<(), ServerError> {
-        let mut command = ::redis::cmd("SADD");
+        let mut command = redis::cmd("SADD");
         command.arg(keys::deleted(user)).arg(complete_in(epoch.name()));
         for id in all {
             command.arg(id.get());

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::redis::{Step, typed};
-use super::{Cache, keys, scripts, step, unpersisted};
-use crate::clock::TimestampMs;
+use super::step::{Step, step};
+use super::{Cache, index, keys, scripts};
 use crate::error::ServerError;
 use crate::event::Recall;
 use crate::id::{ConversationId, MessageId};
@@ -46,7 +45,7 @@ impl Cache {
     ) -> Result<(), ServerError> {
         let entries = Vec::from_iter(entries);
         let mut steps = self.settle_steps(&entries);
-        steps.extend(unpersisted::remove_steps(
+        steps.extend(index::remove_steps(
             entries.iter().map(|(conversation, entry)| (*conversation, entry.id)),
         ));
         steps
@@ -95,51 +94,8 @@ impl Cache {
         self.redis.batch_that_frees("cache.remove_pending", steps).await.map(drop)
     }
 
-    /// How many messages are unconfirmed, in all.
-    pub async fn pending_count(&self) -> Result<u64, ServerError> {
-        let counts =
-            (0..self.partitions.get()).map(|partition| step!("ZCARD", keys::pending(partition))).collect();
-        let counts = self.redis.batch_that_frees("cache.pending_count", counts).await?;
-        counts.into_iter().try_fold(0, |sum, count| Ok(sum + typed::<u64>("cache.pending_count", count)?))
-    }
-
-    /// The oldest `limit` entries of a partition whose time is `until` or before.
-    pub async fn pending_until(
-        &self,
-        partition: u16,
-        until: TimestampMs,
-        limit: usize,
-    ) -> Result<Vec<Pending>, ServerError> {
-        let range =
-            step!("ZRANGEBYSCORE", keys::pending(partition), "-inf", until, "WITHSCORES", "LIMIT", 0, limit);
-        let due = self.redis.batch_that_frees("cache.pending_until", vec![range]).await?.swap_remove(0);
-        let due: Vec<(i64, f64)> = typed("cache.pending_until", due)?;
-        let due =
-            due.into_iter().filter_map(|(id, score)| Some(Pending { id: MessageId::new(id).ok()?, score }));
-        Ok(due.collect())
-    }
-
-    /// When each of these messages was last sent again, if it was: ms since 1970 UTC.
-    pub async fn resent_at(&self, ids: &[MessageId]) -> Result<Vec<Option<TimestampMs>>, ServerError> {
-        let gets: Vec<Step> = ids.iter().map(|&id| step!("GET", keys::resent(id))).collect();
-        let times = self.redis.batch_that_frees("cache.resent_at", gets).await?;
-        times.into_iter().map(|time| typed("cache.resent_at", time)).collect()
-    }
-
-    /// Notes that a message is sent again now: before it is, so that a run that dies sends none twice.
-    pub async fn note_resent(&self, id: MessageId, now: TimestampMs) -> Result<(), ServerError> {
-        let remember = scripts::REMEMBER.on(keys::resent(id), vec![now.to_string()]);
-        self.redis.batch_that_frees("cache.note_resent", vec![remember]).await.map(drop)
-    }
-
-    /// The message was not sent again after all: it may be at the next run.
-    pub async fn forget_resent(&self, id: MessageId) -> Result<(), ServerError> {
-        let steps = self.forget_resent_steps(&[id]);
-        self.redis.batch_that_frees("cache.forget_resent", steps).await.map(drop)
-    }
-
     /// The commands that forget when these messages were sent again: one on a single server, where few are remembered.
-    fn forget_resent_steps(&self, ids: &[MessageId]) -> Vec<Step> {
+    pub(super) fn forget_resent_steps(&self, ids: &[MessageId]) -> Vec<Step> {
         let keys: Vec<String> = ids.iter().map(|&id| keys::resent(id)).collect();
         if self.redis.is_cluster() {
             keys.into_iter().map(|key| step!("UNLINK", key)).collect()
@@ -148,21 +104,5 @@ impl Cache {
         } else {
             vec![step!("UNLINK", keys)]
         }
-    }
-
-    /// Begins a run of the compensator for `holder`, if none is under way. It ends by [`Self::end_compensation`], or by
-    /// itself after `ttl_ms`.
-    pub async fn begin_compensation(&self, holder: &str, ttl_ms: u64) -> Result<bool, ServerError> {
-        const ACTION: &str = "cache.begin_compensation";
-        let lease =
-            scripts::LEASE.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), ttl_ms.to_string()]);
-        typed(ACTION, self.redis.batch_that_frees(ACTION, vec![lease]).await?.swap_remove(0))
-    }
-
-    /// Ends the run.
-    pub async fn end_compensation(&self, holder: &str) -> Result<(), ServerError> {
-        let release =
-            scripts::RELEASE.on(keys::COMPENSATOR.to_owned(), vec![holder.to_owned(), "0".to_owned()]);
-        self.redis.batch_that_frees("cache.end_compensation", vec![release]).await.map(drop)
     }
 }

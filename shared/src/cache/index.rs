@@ -7,13 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::redis::Step;
-use super::{Cache, keys, step};
-use crate::error::ServerError;
-use crate::id::{ConversationId, MessageId, UserId};
-
-/// The most unpersisted unread ids that are read of one user.
-const MOST_UNREAD: i64 = 10_000;
+use super::step::{Step, step};
+use super::{Cache, keys, scripts};
+use crate::id::{ConversationId, MessageId};
 
 /// An id as a member: of 19 digits, as the greatest id has, so that members sort by number.
 pub(super) fn member(id: MessageId) -> String {
@@ -59,24 +55,36 @@ pub(super) fn range_step(
     }
 }
 
-impl Cache {
-    /// The ids of this conversation that were accepted and are not rows yet, between two exclusive bounds, at most
-    /// `limit`.
-    pub async fn pending_in(
-        &self,
-        conversation: ConversationId,
-        above: Option<MessageId>,
-        below: Option<MessageId>,
-        newest_first: bool,
-        limit: usize,
-    ) -> Result<Vec<MessageId>, ServerError> {
-        let range = range_step(conversation, above, below, newest_first, limit);
-        Ok(ids(self.redis.run("cache.pending_in", range).await?))
-    }
+/// Takes a message off the list and the pending index that pages are read from.
+pub(super) fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [Step; 2] {
+    [
+        scripts::CONVERSATION_REMOVE.on(keys::conversation(conversation), vec![id.to_string()]),
+        step!("ZREM", keys::conversation_pending(conversation), member(id)),
+    ]
+}
 
-    /// The unread ids sent to this user that are not rows yet, newest first; at most 10,000.
-    pub async fn unread_pending(&self, user: UserId) -> Result<Vec<MessageId>, ServerError> {
-        let newest = step!("ZREVRANGE", keys::unread_pending(user), 0, MOST_UNREAD - 1);
-        Ok(ids(self.redis.run("cache.unread_pending", newest).await?))
+/// Takes a recalled or forgotten message off everything that leads to it: the pages of its conversation, and the unread of
+/// both users (own messages never count, so which of the two is the receiver need not be known).
+pub(super) fn take_off_steps(conversation: ConversationId, id: MessageId) -> Vec<Step> {
+    let mut steps = Vec::from(off_pages_steps(conversation, id));
+    for user in conversation.users() {
+        steps.push(step!("SREM", keys::unread(user), id.get()));
+        steps.push(step!("ZREM", keys::unread_pending(user), member(id)));
+    }
+    steps
+}
+
+impl Cache {
+    /// The script that puts `id` in its place in the recent list.
+    pub(super) fn insert_step(&self, conversation: ConversationId, id: MessageId, mode: &str) -> Step {
+        scripts::CONVERSATION_INSERT.on(
+            keys::conversation(conversation),
+            vec![
+                id.to_string(),
+                self.conversation_size.to_string(),
+                self.expiry_ms.to_string(),
+                mode.to_owned(),
+            ],
+        )
     }
 }

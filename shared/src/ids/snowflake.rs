@@ -1,37 +1,18 @@
 //! Message ids: 41 bits of ms since 2024-01-01 UTC, 13 bits worker, 9 bits sequence (`docs/protocol.md`, R6).
 //!
 //! Only the arithmetic is here. Who may use which worker number, and until when, is a lease in Redis
-//! ([`crate::cache::worker`]).
+//! ([`super::source`]).
 
 use crate::clock::TimestampMs;
 use crate::id::MessageId;
+use crate::ids::worker::{WORKER_BITS, WorkerNumber};
 
 /// 2024-01-01T00:00:00Z in ms since 1970: the zero of the 41 bits of time, which last until 2093.
 pub const EPOCH_MS: TimestampMs = 1_704_067_200_000;
 
-const WORKER_BITS: u32 = 13;
 const SEQUENCE_BITS: u32 = 9;
 const MAX_SEQUENCE: i64 = (1 << SEQUENCE_BITS) - 1;
 const MAX_ELAPSED_MS: i64 = (1 << 41) - 1;
-
-/// A worker number, 0 to 8191: no two processes may make ids with the same one at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorkerNumber(u16);
-
-impl WorkerNumber {
-    /// How many there are.
-    pub const COUNT: u16 = 1 << WORKER_BITS;
-
-    /// Takes a number below [`Self::COUNT`].
-    pub fn new(number: u16) -> Option<Self> {
-        (number < Self::COUNT).then_some(Self(number))
-    }
-
-    /// The number, 0 to 8191.
-    pub fn get(self) -> u16 {
-        self.0
-    }
-}
 
 /// The clock stands before 2024 or after 2093: no id can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! A Redis that answers and refuses is away (`docs/protocol.md`, R21).
 
-use redis::{Cmd, RedisError};
+use redis::RedisError;
 
 /// Why the circuit breaker of a connection is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +56,4 @@ const NO_WRITES: [&str; 3] = ["READONLY", "NOREPLICAS", "MISCONF"];
 /// Whether `error` answers a probe in a way that says: no writes yet.
 pub(super) fn cannot_write(error: &RedisError) -> bool {
     Refusal::of(error).is_some() || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "BUSY"))
-}
-
-/// A write that changes nothing, of a key that does not exist or is a string: the server takes it, or refuses it as it
-/// refuses every write. Nothing goes to its file or its replicas.
-pub(super) fn write_probe(key: &str) -> Cmd {
-    let mut probe = ::redis::cmd("SETRANGE");
-    probe.arg(key).arg(0).arg("");
-    probe
 }

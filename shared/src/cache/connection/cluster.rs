@@ -1,16 +1,17 @@
 //! The connection to a Redis Cluster.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
+use parking_lot::Mutex;
 use redis::aio::ConnectionLike as _;
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::RoutingInfo;
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value};
+use redis::{Cmd, RedisResult, TlsCertificates, Value};
 
-use super::redis::{Answer, Step};
+use crate::cache::step::{Answer, Step, is_unknown_script};
 
 /// How many commands of one batch are under way at once: each goes to its own node.
 const FAN_OUT: usize = 128;
@@ -82,7 +83,7 @@ impl Cluster {
         work: impl AsyncFnOnce(ClusterConnection) -> RedisResult<T>,
     ) -> RedisResult<T> {
         let (connection, number) = {
-            let current = self.lock();
+            let current = self.current.lock();
             (current.connection.clone(), current.number)
         };
         if let Ok(done) = tokio::time::timeout(self.timeout, work(connection.clone())).await {
@@ -94,10 +95,10 @@ impl Cluster {
 
     async fn replace_if_dead(self, mut connection: ClusterConnection, number: u64) {
         for _ in 0..PROBES {
-            if self.lock().number != number {
+            if self.current.lock().number != number {
                 return;
             }
-            let probe = ::redis::cmd("PING");
+            let probe = redis::cmd("PING");
             // Whatever the answer, it is one.
             if tokio::time::timeout(self.timeout / PROBES, connection.req_packed_command(&probe))
                 .await
@@ -106,17 +107,13 @@ impl Cluster {
                 return;
             }
         }
-        let mut current = self.lock();
+        let mut current = self.current.lock();
         if current.number == number {
             *current = Current { connection: connect(&self.client, self.timeout), number: number + 1 };
             tracing::warn!(
                 "cache.connection: the client of the Redis Cluster stopped answering; made a new one"
             );
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,13 +127,9 @@ async fn send_one(mut connection: ClusterConnection, step: &Step, by_hash: bool)
     // A refusal may come as an error or as a value.
     let answer = connection.req_packed_command(&step.command(by_hash)).await;
     match answer.and_then(Value::extract_error) {
-        Err(refusal) if is_no_script(&refusal) => {
+        Err(refusal) if is_unknown_script(&refusal) => {
             connection.req_packed_command(&step.command(false)).await.and_then(Value::extract_error)
         }
         answer => answer,
     }
-}
-
-fn is_no_script(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }

@@ -1,13 +1,20 @@
 //! The connection to Redis: one for the whole process, shared by all requests, single server or cluster alike.
 
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, TlsCertificates, Value};
+mod breaker;
+mod cluster;
+mod single;
+
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
+};
 use secrecy::ExposeSecret;
 
-use super::cluster::Cluster;
-use super::keys;
-use super::refusal::Refusal;
-use super::scripts::{self, Script};
-use super::single::Single;
+use self::breaker::Refusal;
+use self::cluster::Cluster;
+use self::single::Single;
+use super::step::{Answer, Step, is_unknown_script};
+use super::{keys, scripts};
 use crate::config::RedisConfig;
 use crate::error::{Retry, Server, ServerError};
 
@@ -21,58 +28,6 @@ pub struct Redis {
 enum Connection {
     Single(Box<Single>),
     Cluster(Box<Cluster>),
-}
-
-/// What one step answered: a value, or why it failed alone.
-pub(super) type Answer = Result<Value, RedisError>;
-
-/// One command, or one script on one key.
-#[derive(Clone)]
-pub enum Step {
-    /// A plain command.
-    Command(Cmd),
-    /// A script of [`super::scripts`]: run by its hash, sent whole only to a server that does not know it.
-    Script {
-        /// Which script.
-        script: &'static Script,
-        /// `KEYS[1]`.
-        key: String,
-        /// `ARGV`.
-        arguments: Vec<String>,
-    },
-}
-
-impl From<Cmd> for Step {
-    fn from(command: Cmd) -> Self {
-        Self::Command(command)
-    }
-}
-
-impl Step {
-    /// The key that the step is about: the first argument of all commands that this service sends to a key.
-    fn key(&self) -> Option<String> {
-        match self {
-            Self::Script { key, .. } => Some(key.clone()),
-            Self::Command(command) => match command.args_iter().nth(1) {
-                Some(::redis::Arg::Simple(key)) => String::from_utf8(key.to_vec()).ok(),
-                _ => None,
-            },
-        }
-    }
-
-    pub(super) fn command(&self, by_hash: bool) -> Cmd {
-        match self {
-            Self::Command(command) => command.clone(),
-            Self::Script { script, key, arguments } => {
-                let mut command = ::redis::cmd(if by_hash { "EVALSHA" } else { "EVAL" });
-                command.arg(if by_hash { script.hash() } else { script.source() }).arg(1).arg(key);
-                for argument in arguments {
-                    command.arg(argument);
-                }
-                command
-            }
-        }
-    }
 }
 
 impl Redis {
@@ -184,7 +139,7 @@ impl Redis {
     ) -> Result<Vec<Result<Value, ServerError>>, ServerError> {
         let mut values = self.attempt(steps, true, frees).await.map_err(|source| error(action, source))?;
         let unknown: Vec<usize> =
-            (0..values.len()).filter(|&index| is_unknown_script(&values[index])).collect();
+            (0..values.len()).filter(|&index| values[index].as_ref().is_err_and(is_unknown_script)).collect();
         if !unknown.is_empty() {
             let again: Vec<Step> = unknown.iter().map(|&index| steps[index].clone()).collect();
             let answers = self.attempt(&again, false, frees).await.map_err(|source| error(action, source))?;
@@ -197,7 +152,7 @@ impl Redis {
 
     /// Whether Redis answers.
     pub async fn ping(&self) -> Result<(), ServerError> {
-        self.run("cache.ping", ::redis::cmd("PING")).await
+        self.run("cache.ping", redis::cmd("PING")).await
     }
 
     /// Whether commands go to several nodes, in no order.
@@ -205,11 +160,14 @@ impl Redis {
         matches!(self.connection, Connection::Cluster(_))
     }
 
-    /// The cluster connection, for what concerns each node.
-    pub(super) fn cluster(&self) -> Option<&Cluster> {
+    /// Runs one command on every master of a cluster, or on the single server.
+    pub(super) async fn ask_masters(&self, command: Cmd) -> RedisResult<Value> {
         match &self.connection {
-            Connection::Single(_) => None,
-            Connection::Cluster(cluster) => Some(cluster),
+            Connection::Single(single) => single.send(&[command.into()], true, false).await?.swap_remove(0),
+            Connection::Cluster(cluster) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                cluster.route(command, masters).await
+            }
         }
     }
 
@@ -258,10 +216,6 @@ pub(super) fn is_full(error: &ServerError) -> bool {
     error.server == Server::Redis && source.is_some_and(|source| Refusal::of(source) == Some(Refusal::Full))
 }
 
-fn is_unknown_script(answer: &Answer) -> bool {
-    answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
-}
-
 /// Reads `value` as `T`.
 pub(super) fn typed<T: FromRedisValue>(action: &'static str, value: Value) -> Result<T, ServerError> {
     T::from_redis_value(value).map_err(|source| ServerError {
@@ -283,4 +237,20 @@ fn error(action: &'static str, source: RedisError) -> ServerError {
         _ => Retry::Transient,
     };
     ServerError { server: Server::Redis, action, retry, source: Box::new(source) }
+}
+
+/// A Redis that is full is not given what MySQL has as well: that is no failure of the work that would have given it.
+pub(super) fn unless_full<T>(given: Result<T, ServerError>) -> Result<(), ServerError> {
+    match given {
+        Err(error) if is_full(&error) => {
+            tracing::debug!(%error, "Redis is full; MySQL answers for what it lacks");
+            Ok(())
+        }
+        given => given.map(drop),
+    }
+}
+
+pub(super) fn unexpected_answer(action: &'static str, answer: &[String]) -> ServerError {
+    let source = format!("the script answered {answer:?}").into();
+    ServerError { server: Server::Redis, action, retry: Retry::Permanent, source }
 }

@@ -1,0 +1,120 @@
+//! MySQL's generation of the cache, as this process knows it, and what this process has told MySQL
+//! (`docs/decisions/0033-epochs.md`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::clock::{Clock, TimestampMs};
+use crate::store::Store;
+use crate::store::generation::CacheGeneration;
+
+/// How old a process's knowledge of MySQL's generation may be. A recall that Redis could not take waits as long before its
+/// answer, so that from then on no process believes Redis about it.
+pub const GENERATION_MAX_AGE: Duration = Duration::from_secs(1);
+
+/// MySQL's generation, as this process knows it. Clones share it.
+#[derive(Clone)]
+pub(super) struct Generation {
+    pub(super) store: Option<Store>,
+    known: Arc<Mutex<Known>>,
+    /// The epoch that this process read last.
+    seen: Arc<Mutex<Seen>>,
+    /// Held while MySQL is asked, so that only one request does.
+    asking: Arc<tokio::sync::Mutex<()>>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+pub(super) struct Seen {
+    /// The name of the epoch.
+    pub(super) name: String,
+    /// The latest tick, in seconds since 1970 UTC: a data set with an earlier one is older than what was seen.
+    pub(super) tick: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Known {
+    pub(super) value: CacheGeneration,
+    /// When MySQL was last asked, by both clocks: a frozen process may see only one of them go on.
+    asked: Option<(Instant, TimestampMs)>,
+    /// Whether MySQL did not answer then.
+    mysql_is_away: bool,
+}
+
+impl Generation {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { store: None, known: Arc::default(), seen: Arc::default(), asking: Arc::default(), clock }
+    }
+
+    /// The name of the epoch that this process read last.
+    pub(super) fn last_epoch(&self) -> String {
+        self.seen().name.clone()
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock()
+    }
+
+    pub(super) fn known(&self) -> Known {
+        *self.known.lock()
+    }
+
+    fn is_fresh(&self, known: Known) -> bool {
+        known.asked.is_some_and(|(instant, time)| {
+            let passed_ms = self.clock.now_ms().saturating_sub(time);
+            instant.elapsed() < GENERATION_MAX_AGE
+                && TimestampMs::try_from(GENERATION_MAX_AGE.as_millis()).is_ok_and(|most| passed_ms < most)
+        })
+    }
+
+    /// The generation, at most 1 s old; while MySQL does not answer, the last one known.
+    pub(super) async fn present(&self) -> u64 {
+        let known = self.known();
+        if self.is_fresh(known) || self.store.is_none() {
+            return known.value.generation;
+        }
+        if known.mysql_is_away {
+            // Nobody waits for a MySQL that is away; somebody goes on asking.
+            let this = self.clone();
+            tokio::spawn(async move { this.ask_if_stale().await });
+            return known.value.generation;
+        }
+        Box::pin(self.ask_if_stale()).await;
+        self.known().value.generation
+    }
+
+    async fn ask_if_stale(&self) {
+        let _one_at_a_time = self.asking.lock().await;
+        if !self.is_fresh(self.known()) {
+            self.ask().await;
+        }
+    }
+
+    pub(super) async fn ask(&self) {
+        let Some(store) = &self.store else { return };
+        // The time before the question: the answer is at least as new.
+        let asked = Some((Instant::now(), self.clock.now_ms()));
+        let answer = tokio::time::timeout(GENERATION_MAX_AGE, store.cache_generation()).await;
+        let mut known = self.known.lock();
+        known.asked = asked;
+        if let Ok(Ok(value)) = answer {
+            (known.value, known.mysql_is_away) = (value, false);
+        } else {
+            known.mysql_is_away = true;
+            tracing::warn!(
+                "cache.epoch: MySQL does not tell the generation of the cache; going on with the last one known"
+            );
+        }
+    }
+}
+
+/// What this process has told MySQL of messages that Redis lacks.
+#[derive(Default)]
+pub(super) struct Told {
+    /// MySQL knows that messages sent before this time may be unknown to Redis.
+    pub(super) until: TimestampMs,
+    /// MySQL did not answer, and is not asked again before this time.
+    pub(super) resting_until: Option<Instant>,
+}

@@ -1,0 +1,87 @@
+//! Bringing ids and details from MySQL back to Redis (`docs/protocol.md`, R18).
+
+use super::connection::unless_full;
+use super::detail::to_json;
+use super::epoch::Epoch;
+use super::page::Recent;
+use super::step::{Step, step};
+use super::{Cache, keys, scripts};
+use crate::error::ServerError;
+use crate::id::{ConversationId, MessageId};
+use crate::message::Message;
+
+/// How long a list lives that was refilled and not yet checked: should the one who checks die, it goes by itself.
+const UNCHECKED_MS: u64 = 10_000;
+
+impl Cache {
+    /// Puts back details that are missing, of messages read from MySQL; what is there, above all a recall, stays.
+    pub async fn restore<'a>(
+        &self,
+        messages: impl IntoIterator<Item = &'a Message>,
+    ) -> Result<(), ServerError> {
+        let sets = messages
+            .into_iter()
+            .map(|message| {
+                Ok(step!("SET", keys::detail(message.id), to_json(message)?, "NX", "PX", self.expiry_ms))
+            })
+            .collect::<Result<Vec<_>, ServerError>>()?;
+        unless_full(self.redis.batch("cache.restore", sets).await)
+    }
+
+    /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:
+    /// there was no list). The list then lives for 10 s, until [`Self::keep_conversation`]. False if the list has changed at
+    /// its end meanwhile: nothing is done.
+    pub async fn append(
+        &self,
+        conversation: ConversationId,
+        last: Option<MessageId>,
+        ids: &[MessageId],
+    ) -> Result<bool, ServerError> {
+        let mut arguments = vec![
+            last.map(|id| id.to_string()).unwrap_or_default(),
+            self.conversation_size.to_string(),
+            UNCHECKED_MS.to_string(),
+        ];
+        arguments.extend(ids.iter().map(ToString::to_string));
+        let append = scripts::CONVERSATION_APPEND.on(keys::conversation(conversation), arguments);
+        self.redis.run("cache.append", append).await
+    }
+
+    /// Replaces the list that was `seen` and is not believed by these ids, newest first, which MySQL has. It then lives for
+    /// 10 s, until [`Self::keep_conversation`]. False if the list has changed meanwhile: nothing is done.
+    pub async fn replace(
+        &self,
+        conversation: ConversationId,
+        seen: &Recent,
+        ids: &[MessageId],
+    ) -> Result<bool, ServerError> {
+        let head = seen.listed.first().map(ToString::to_string).unwrap_or_default();
+        let mut arguments = vec![head, seen.length.to_string(), UNCHECKED_MS.to_string()];
+        arguments.extend(ids.iter().take(self.conversation_size).map(ToString::to_string));
+        let replace = scripts::CONVERSATION_REPLACE.on(keys::conversation(conversation), arguments);
+        self.redis.run("cache.replace", replace).await
+    }
+
+    /// The list down to `oldest` (`None`: the conversation has no rows) is gapless, as was checked after `epoch` was read: it may
+    /// live its full time, and is believed in that epoch while `oldest` is its end.
+    pub async fn keep_conversation(
+        &self,
+        conversation: ConversationId,
+        oldest: Option<MessageId>,
+        epoch: &Epoch,
+    ) -> Result<(), ServerError> {
+        let mark = format!("{} {}", epoch.name(), oldest.map(|id| id.to_string()).unwrap_or_default());
+        let steps = vec![
+            step!("PEXPIRE", keys::conversation(conversation), self.expiry_ms),
+            step!("SET", keys::conversation_epoch(conversation), mark, "PX", self.expiry_ms),
+        ];
+        self.redis.batch("cache.keep_conversation", steps).await.map(drop)
+    }
+
+    /// Drops the list: what is not known to be gapless must not be.
+    pub async fn drop_conversation(&self, conversation: ConversationId) -> Result<(), ServerError> {
+        let gone = [keys::conversation(conversation), keys::conversation_epoch(conversation)];
+        let steps = gone.into_iter().map(|key| step!("UNLINK", key)).collect();
+        self.redis.batch::<Step>("cache.drop_conversation", steps).await.map(drop)
+    }
+}

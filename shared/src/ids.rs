@@ -1,0 +1,7 @@
+//! Making message ids (`docs/protocol.md`, R3, R6). The types of ids are in [`crate::id`].
+
+pub mod snowflake;
+pub mod source;
+pub mod worker;
+
+pub use source::IdSource;
