@@ -11,10 +11,10 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, write_private};
-use super::kind::Kind;
 use super::options::{StackOptions, TopicSpec};
 use super::probe;
 use super::process::Launch;
+use super::server_kind::ServerKind;
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../servers/kafka.properties");
@@ -103,7 +103,7 @@ pub(super) async fn prepare(
     }
     arguments.push("kafka.Kafka".into());
     arguments.push(settings.into());
-    Ok(Launch { kind: Kind::Kafka, folder, program: java, arguments })
+    Ok(Launch { kind: ServerKind::Kafka, folder, program: java, arguments })
 }
 
 /// The settings of a listener whose clients are sent on to a proxy: a listener advertises one address to all of its own.

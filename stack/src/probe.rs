@@ -20,7 +20,7 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     Redis { url: String, cluster: bool },
-    Mysql { url: String },
+    MySql { url: String },
     Kafka { bootstrap: String },
 }
 
@@ -39,7 +39,7 @@ impl Target {
         let attempt = async {
             match self {
                 Self::Redis { url, cluster } => ask_redis(url, *cluster).await,
-                Self::Mysql { url } => ask_mysql(url).await,
+                Self::MySql { url } => ask_mysql(url).await,
                 Self::Kafka { bootstrap } => ask_kafka(bootstrap).await,
             }
         };
@@ -74,7 +74,7 @@ impl Target {
     /// Host and port, without a password.
     pub(super) fn address(&self) -> String {
         match self {
-            Self::Redis { url, .. } | Self::Mysql { url } => {
+            Self::Redis { url, .. } | Self::MySql { url } => {
                 let rest = url.rsplit_once('@').map_or(url.as_str(), |(_, rest)| rest);
                 rest.split('/').next().unwrap_or(rest).to_owned()
             }
@@ -88,7 +88,7 @@ impl Target {
             Self::Redis { url, cluster } => {
                 redis_version(url, *cluster).await.map_err(|error| error.to_string())
             }
-            Self::Mysql { url } => mysql_version(url).await.map_err(|error| error.to_string()),
+            Self::MySql { url } => mysql_version(url).await.map_err(|error| error.to_string()),
             // Kafka's protocol has no question for it.
             Self::Kafka { .. } => Ok("Kafka".to_owned()),
         }

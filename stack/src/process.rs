@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use super::error::{Doing as _, StackError};
 use super::files::last_lines;
-use super::kind::Kind;
+use super::server_kind::ServerKind;
 
 /// How often a condition is looked at again.
 pub(super) const POLL: Duration = Duration::from_millis(20);
@@ -24,7 +24,7 @@ pub(super) const POLL: Duration = Duration::from_millis(20);
 /// What is run, and where its pid and log are kept.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
-    pub(super) kind: Kind,
+    pub(super) kind: ServerKind,
     /// The server's own folder; it stands on the command line, so a process can be told by it.
     pub(super) folder: PathBuf,
     pub(super) program: PathBuf,

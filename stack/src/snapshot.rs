@@ -8,10 +8,10 @@ use nix::sys::signal::Signal;
 
 use super::error::{Doing as _, StackError};
 use super::files::{free_port, make_folder};
-use super::kind::Kind;
 use super::probe::Target;
 use super::redis;
 use super::server::Node;
+use super::server_kind::ServerKind;
 use super::stack::Stack;
 
 /// The folder with the append-only file, and the snapshot beside it.
@@ -33,7 +33,7 @@ pub struct RedisSnapshot {
 impl Stack {
     /// True if an older state can be put back: Redis is one server, and a process of this machine.
     pub fn has_redis_snapshots(&self) -> bool {
-        self.compose.is_none() && !self.options.is_given(Kind::Redis) && !self.state.redis_cluster
+        self.compose.is_none() && !self.options.is_given(ServerKind::Redis) && !self.state.redis_cluster
     }
 
     /// Copies the files of the Redis that runs, as of now.
@@ -55,7 +55,7 @@ impl Stack {
 
     /// Kills Redis and starts it with an older state, as after a restore from a backup.
     pub async fn restart_redis_with(&self, older: RedisSnapshot) -> Result<(), StackError> {
-        let server = self.server(Kind::Redis);
+        let server = self.server(ServerKind::Redis);
         server.kill().await?;
         let folder = self.folder.join("redis");
         replace_data(&older.folder, &folder)
