@@ -25,6 +25,7 @@ mod server_kind;
 mod snapshot;
 mod stack;
 mod targets;
+mod wait;
 
 pub use background::{ServerStatus, down, installed_versions, saved_env, status};
 pub use error::StackError;

@@ -1,6 +1,6 @@
 //! Asks a server something only a working one can answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -11,7 +11,7 @@ use redis::{ErrorKind, RedisError};
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{Connection as _, MySqlConnection};
 
-use super::process::POLL;
+use super::wait;
 
 /// One question, so that a server that hangs does not hang the asking.
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -54,21 +54,18 @@ impl Target {
         limit: Duration,
         mut ended: impl FnMut() -> Option<String>,
     ) -> Result<(), WaitError> {
-        let start = Instant::now();
-        loop {
-            let reason = match self.ask().await {
-                Ok(()) => return Ok(()),
-                Err(NotReady::Ever(reason)) => return Err(WaitError::Refused(reason)),
-                Err(NotReady::Yet(reason)) => reason,
-            };
-            if let Some(status) = ended() {
-                return Err(WaitError::Ended(status));
+        let asked = wait::until(limit, || {
+            let ended = ended();
+            async move {
+                match (self.ask().await, ended) {
+                    (Ok(()), _) => Ok(Ok(())),
+                    (Err(NotReady::Ever(reason)), _) => Err(WaitError::Refused(reason)),
+                    (Err(NotReady::Yet(_)), Some(status)) => Err(WaitError::Ended(status)),
+                    (Err(NotReady::Yet(reason)), None) => Ok(Err(reason)),
+                }
             }
-            if start.elapsed() > limit {
-                return Err(WaitError::Silent(reason));
-            }
-            tokio::time::sleep(POLL).await;
-        }
+        });
+        asked.await?.map_err(WaitError::Silent)
     }
 
     /// Host and port, without a password.
