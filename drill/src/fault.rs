@@ -10,6 +10,7 @@ use redis::AsyncCommands as _;
 
 use crate::ledger::Ledger;
 use crate::metadata_lock::MetadataLock;
+use crate::pace::Pace;
 use crate::process::RuntimeProcess;
 use crate::refused;
 use crate::site::Site;
@@ -338,12 +339,12 @@ impl Fault {
     }
 
     /// How long it lasts at least, whatever the pace.
-    pub(crate) fn lasts_at_least(self) -> Duration {
+    fn lasts_at_least(self) -> Duration {
         if self.0 == What::Zombie { BEYOND_SESSION } else { Duration::ZERO }
     }
 
     /// Whether somebody is not answered by it: then it lasts longer than any time-out.
-    pub(crate) fn is_freeze(self) -> bool {
+    fn is_freeze(self) -> bool {
         matches!(self.0, What::Freeze(_) | What::PauseWrites | What::LockMetadata)
     }
 
@@ -485,6 +486,15 @@ impl Faults {
         let mut faults = self.0.clone();
         faults.sort_by_key(|fault| fault.ends_last());
         faults
+    }
+
+    /// How long these faults last together at a pace.
+    pub(crate) fn hold(&self, pace: &Pace) -> Duration {
+        let holds = self.0.iter().map(|fault| {
+            let hold = if fault.is_freeze() { pace.freeze } else { pace.hold };
+            hold.max(fault.lasts_at_least())
+        });
+        holds.max().unwrap_or_default()
     }
 
     /// The one fault, if it is one.

@@ -6,8 +6,9 @@ use std::process::Command;
 use super::docker::Compose;
 use super::error::StackError;
 use super::files::{self, State, find_program, run_tool};
+use super::kind::Kind;
 use super::probe::{NotReady, Target};
-use super::{Kind, kafka, native};
+use super::{kafka, native};
 
 /// One line of `./dev stack status`.
 #[derive(Debug, Clone, PartialEq, Eq)]

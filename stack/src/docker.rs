@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::error::StackError;
 use super::files::{State, find_program, run_tool, short_name};
+use super::kind::Kind;
+use super::options::StackOptions;
 use super::probe::WaitError;
-use super::{Kind, StackOptions};
 
 /// One Docker project: `compose.yaml` with this folder's ports and passwords.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Kind;
+use super::kind::Kind;
 
 /// Why a server, or the whole stack, is not there. The first line names the server or the setting.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,10 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, write_private};
+use super::kind::Kind;
+use super::options::{StackOptions, TopicSpec};
+use super::probe;
 use super::process::Launch;
-use super::{Kind, StackOptions, TopicSpec, probe};
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../servers/kafka.properties");

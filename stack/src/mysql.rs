@@ -8,9 +8,9 @@ use std::process::Command;
 
 use sqlx::mysql::MySqlConnectOptions;
 
-use super::Kind;
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, short_name, write_private};
+use super::kind::Kind;
 use super::options::StackOptions;
 use super::process::Launch;
 

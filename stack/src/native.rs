@@ -7,12 +7,13 @@ use super::docker::Compose;
 use super::error::StackError;
 use super::files::{State, port_is_free, settle_port};
 use super::guard::Guard;
+use super::kind::Kind;
+use super::options::StackOptions;
 use super::probe::Target;
 use super::process::{Launch, Process};
-use super::server::{Node, Runs, Server};
-use super::{
-    Kind, StackOptions, Started, ensure_topics, given_targets, kafka, mysql, own_target, redis, snapshot,
-};
+use super::server::{Node, Runs, Server, Started};
+use super::targets::{ensure_topics, given_targets, own_target};
+use super::{kafka, mysql, redis};
 
 /// Tries at a port: between the moment it is found free and the server's start somebody else may take it.
 const PORT_TRIES: usize = 3;
@@ -61,7 +62,7 @@ impl Plan {
 fn folders(stack: &Path) -> Vec<PathBuf> {
     // In the order in which they are stopped: what is filled by others goes last.
     let cluster = (1..=redis::CLUSTER_NODES).map(|node| format!("redis-cluster-{node}"));
-    ["kafka", "mysql", snapshot::SERVER, "redis"]
+    ["kafka", "mysql", redis::OLDER, "redis"]
         .map(str::to_owned)
         .into_iter()
         .chain(cluster)

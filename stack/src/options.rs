@@ -6,7 +6,17 @@ use std::path::{Path, PathBuf};
 
 use super::error::StackError;
 use super::files::{random_text, write_private};
-use super::{Kind, Place, SecureKafka};
+use super::kind::Kind;
+use super::secure_kafka::SecureKafka;
+
+/// Where the servers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// As processes of this machine.
+    Native,
+    /// In Docker, by `compose.yaml`.
+    Docker,
+}
 
 /// A topic that must be there before the stack counts as started.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Kind;
 use super::error::{Doing as _, StackError};
 use super::files::last_lines;
+use super::kind::Kind;
 
 /// How often a condition is looked at again.
 pub(super) const POLL: Duration = Duration::from_millis(20);

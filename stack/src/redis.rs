@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Kind;
 use super::error::StackError;
 use super::files::{State, find_program, make_folder, settle_port, write_private};
+use super::kind::Kind;
 use super::options::{ServerCertificate, StackOptions};
 use super::process::Launch;
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../servers/redis.conf");
+
+/// The folder of the server that hands an older state to the stack's Redis.
+pub(super) const OLDER: &str = "redis-older";
 
 /// Nodes of a cluster: the fewest that Redis takes.
 pub(super) const CLUSTER_NODES: usize = 3;

@@ -11,9 +11,10 @@ use super::docker::Compose;
 use super::error::StackError;
 use super::files::{State, port_is_free};
 use super::guard::Guard;
+use super::kind::Kind;
 use super::probe::{NotReady, Target, WaitError};
 use super::process::{Launch, Process};
-use super::{Kind, redis};
+use super::redis;
 
 /// How long a server may take to answer after its start. MySQL may have to replay its log, Redis to load its file.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -29,6 +30,9 @@ pub struct Server {
     /// What each node must answer to; one but for a Redis Cluster.
     targets: Vec<Target>,
 }
+
+/// Redis, MySQL and Kafka once they run, with what ends them.
+pub(super) type Started = ([Server; 3], Option<Arc<Guard>>, Option<Arc<Compose>>);
 
 #[derive(Debug)]
 pub(super) enum Runs {

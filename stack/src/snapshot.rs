@@ -8,12 +8,11 @@ use nix::sys::signal::Signal;
 
 use super::error::{Doing as _, StackError};
 use super::files::{free_port, make_folder};
+use super::kind::Kind;
 use super::probe::Target;
+use super::redis;
 use super::server::Node;
-use super::{Kind, Stack, redis};
-
-/// The folder of the server that hands an older state to the stack's Redis.
-pub(super) const SERVER: &str = "redis-older";
+use super::stack::Stack;
 
 /// The folder with the append-only file, and the snapshot beside it.
 const APPEND_ONLY: &str = "appendonlydir";
@@ -68,7 +67,7 @@ impl Stack {
     /// holds that state, and then a master again, as after a failover behind one address.
     pub async fn load_into_redis(&self, older: RedisSnapshot) -> Result<(), StackError> {
         self.refuse_unless_snapshots()?;
-        let folder = self.folder.join(SERVER);
+        let folder = self.folder.join(redis::OLDER);
         make_folder(&folder)?;
         replace_data(&older.folder, &folder)
             .doing(|| format!("putting Redis' files into {}", folder.display()))?;

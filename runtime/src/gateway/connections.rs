@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hongyan::clock::TimestampMs;
 use hongyan::telemetry::metric;
 use rand::Rng as _;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::GatewayOptions;
@@ -30,6 +30,16 @@ pub(super) const TOKEN_ENDED: Closing =
     Closing { code: 4401, reason: "the token has ended; connect again with a new one" };
 /// Closed by `DELETE /@connections/{id}`.
 const DELETED: Closing = Closing { code: 1000, reason: "closed by the server" };
+
+/// One of [`GatewayOptions::max_connections`]. A connection's place is given back when its last part ends, a WebSocket's too.
+#[derive(Clone)]
+pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+impl Place {
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(permit))
+    }
+}
 
 /// One WebSocket.
 pub(super) struct Connection {

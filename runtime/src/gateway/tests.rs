@@ -15,6 +15,8 @@ use aws_lambda_events::encodings::Body as EventBody;
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use bytes::Bytes;
 use futures_util::FutureExt;
+use hongyan::auth::Auth;
+use hongyan::clock::Clock;
 use hongyan::config::{AuthConfig, AuthKey};
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::id::UserId;
@@ -28,7 +30,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::*;
-use crate::host::{HttpFunction, Invocation};
+use crate::host::{FunctionHost, HttpFunction, Invocation};
 
 /// Answers every HTTP event with 201 and a small body, pings with PONG; remembers all events.
 #[derive(Default)]

@@ -7,9 +7,9 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::Shared;
 use super::consumer::Consumer;
 use super::lane::Lane;
+use super::shared::Shared;
 
 /// After how long a commit that failed is repeated.
 const REPEAT: Duration = Duration::from_secs(1);

@@ -32,9 +32,7 @@ const FOREIGN: [(&str, &[&str]); 8] = [
             "lychee",
             "metrics_cloudwatch_embedded",
             "mysql_async",
-            "proc-macro2",
             "rskafka",
-            "syn",
         ],
     ),
     (
