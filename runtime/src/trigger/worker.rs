@@ -50,7 +50,8 @@ pub(super) fn start(shared: &Arc<Shared>, partition: i32) -> Arc<Lane> {
 impl Worker {
     async fn run(mut self) {
         let lane = Arc::clone(&self.lane);
-        // Cancelling never interrupts a running batch: `one_batch` checks only between batches.
+        // Cancelling never interrupts a running invocation: `one_batch` looks at `cancel` only while it waits for records,
+        // for its turn or for the next try.
         while self.one_batch(&lane.cancel).await.is_some() {}
     }
 
