@@ -11,7 +11,7 @@ use crate::error::ServerError;
 use crate::ids::IdSource;
 use crate::push::Push;
 use crate::queue::Queue;
-use crate::store::{NameMemory, Store};
+use crate::store::{NameLookup, Store};
 
 /// How long a clean stop waits for Kafka to acknowledge what was produced.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub struct App {
     /// MySQL.
     pub store: Store,
     /// What senders' names for messages stand for, for good.
-    pub names: NameMemory,
+    pub names: NameLookup,
     /// Connected clients.
     pub push: Push,
     /// Who a token speaks for.
@@ -55,7 +55,7 @@ impl App {
             kafka_delivery_timeout: config.kafka.delivery_timeout,
             ids: Arc::new(IdSource::new(cache.clone(), clock.clone(), config.im.worker_lease)),
             queue: Queue::new(&config.kafka)?,
-            names: NameMemory::new(store.clone(), config.kafka.wait),
+            names: NameLookup::new(store.clone(), config.kafka.wait),
             store,
             push: Push::new(&config.push, cache.redis().clone(), clock.clone()),
             auth: Auth::new(&config.auth, clock.clone()),

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::connection::Redis;
-use self::generation::{Generation, Told};
+use self::generation::{Generation, Reported};
 use self::step::Step;
 use crate::clock::{Clock, TimestampMs};
 use crate::config::{ImConfig, KafkaConfig, RedisConfig};
@@ -44,9 +44,9 @@ pub struct Cache {
     conversation_size: usize,
     expiry_ms: u64,
     /// Messages sent up to this time, ms since 1970 UTC, may have been accepted by Kafka alone.
-    unremembered_until: Arc<Mutex<TimestampMs>>,
+    kafka_only_until: Arc<Mutex<TimestampMs>>,
     /// What MySQL has been told of these messages.
-    told: Arc<tokio::sync::Mutex<Told>>,
+    reported: Arc<tokio::sync::Mutex<Reported>>,
     generation: Generation,
     clock: Clock,
 }
@@ -64,8 +64,8 @@ impl Cache {
             partitions: kafka.partitions,
             conversation_size: im.conversation_cache_size,
             expiry_ms: u64::try_from(im.cache_expiry.as_millis()).unwrap_or(u64::MAX),
-            unremembered_until: Arc::default(),
-            told: Arc::default(),
+            kafka_only_until: Arc::default(),
+            reported: Arc::default(),
             generation: Generation::new(clock.clone()),
             clock,
         })

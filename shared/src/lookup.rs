@@ -71,5 +71,5 @@ async fn may_be_on_its_way(app: &App, id: MessageId) -> Result<bool, ServerError
     if sent > now.saturating_add(CLOCKS_DIFFER_MS) || now.saturating_sub(sent) > ON_ITS_WAY_MS {
         return Ok(false);
     }
-    Ok(sent < app.cache.memory_since().await?)
+    Ok(sent < app.cache.complete_since().await?)
 }

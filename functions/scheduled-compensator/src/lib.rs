@@ -79,7 +79,7 @@ async fn compensate_all(run: &mut Run<'_>) -> Result<(), ServerError> {
     // Before the details are read: what is still pending then, and was passed here, is not merely on its way.
     let progress = app.queue.progress().await;
     let passed = match &progress {
-        Ok(progress) => passed::look(app, progress, now).await?,
+        Ok(progress) => passed::compare(app, progress, now).await?,
         Err(_) => Vec::new(),
     };
     for (partition, ids) in due {

@@ -70,8 +70,8 @@ impl Cache {
 
     /// Notes that a message is sent again now: before it is, so that a run that dies sends none twice.
     pub async fn note_resent(&self, id: MessageId, now: TimestampMs) -> Result<(), ServerError> {
-        let remember = scripts::REMEMBER.on(keys::resent(id), vec![now.to_string()]);
-        self.redis.batch_that_frees("cache.note_resent", vec![remember]).await.map(drop)
+        let note = scripts::NOTE_RESENT.on(keys::resent(id), vec![now.to_string()]);
+        self.redis.batch_that_frees("cache.note_resent", vec![note]).await.map(drop)
     }
 
     /// The message was not sent again after all: it may be at the next run.

@@ -108,23 +108,23 @@ impl Redis {
             return Ok(Vec::new());
         }
         let mut answers = self.once(action, &steps, frees).await?;
-        let odd: Vec<usize> = (0..answers.len())
+        let of_wrong_type: Vec<usize> = (0..answers.len())
             .filter(|&index| answers[index].as_ref().is_err_and(is_wrong_type))
             .filter(|&index| steps[index].key().is_some_and(|key| keys::type_of(&key).is_some()))
             .collect();
-        if odd.is_empty() {
+        if of_wrong_type.is_empty() {
             return Ok(answers);
         }
-        let mut mended = Vec::with_capacity(2 * odd.len());
-        for &index in &odd {
+        let mut removals = Vec::with_capacity(of_wrong_type.len());
+        for &index in &of_wrong_type {
             let key = steps[index].key().unwrap_or_default();
             let wanted = keys::type_of(&key).unwrap_or_default();
             tracing::error!(key, wanted, action, "cache.odd_key: the key is of another type; removed");
-            mended.push(scripts::REMOVE_ODD.on(key, vec![wanted.to_owned()]));
+            removals.push(scripts::REMOVE_ODD.on(key, vec![wanted.to_owned()]));
         }
-        self.once(action, &mended, frees).await?;
-        let again: Vec<Step> = odd.iter().map(|&index| steps[index].clone()).collect();
-        for (index, answer) in odd.into_iter().zip(self.once(action, &again, frees).await?) {
+        self.once(action, &removals, frees).await?;
+        let again: Vec<Step> = of_wrong_type.iter().map(|&index| steps[index].clone()).collect();
+        for (index, answer) in of_wrong_type.into_iter().zip(self.once(action, &again, frees).await?) {
             answers[index] = answer;
         }
         Ok(answers)

@@ -19,7 +19,7 @@ pub struct DeletedAmong {
     /// Those of the ids that are certainly deleted.
     pub deleted: HashSet<MessageId>,
     /// Those whose deletion was begun: MySQL knows how it ended.
-    pub in_doubt: Vec<MessageId>,
+    pub begun: Vec<MessageId>,
     /// Whether all others are certainly not.
     pub complete: bool,
 }
@@ -43,12 +43,12 @@ pub(super) fn among_step(user: UserId, ids: &[MessageId], epoch: &str) -> Step {
 pub(super) fn among(ids: &[MessageId], answer: Value) -> Result<DeletedAmong, ServerError> {
     let members: Vec<bool> = typed("cache.deleted_among", answer)?;
     let (complete, members) = members.split_first().map_or((false, &[][..]), |(first, rest)| (*first, rest));
-    let mut among = DeletedAmong { deleted: HashSet::new(), in_doubt: Vec::new(), complete };
+    let mut among = DeletedAmong { deleted: HashSet::new(), begun: Vec::new(), complete };
     for (id, members) in ids.iter().zip(members.chunks_exact(2)) {
         if members[0] {
             among.deleted.insert(*id);
         } else if members[1] {
-            among.in_doubt.push(*id);
+            among.begun.push(*id);
         }
     }
     Ok(among)

@@ -105,7 +105,7 @@ impl Cache {
                 None => Detail::Missing,
                 Some(Ok(detail)) => detail,
                 Some(Err(_)) => {
-                    self.mend(id).await?;
+                    self.repair(id).await?;
                     Detail::Missing
                 }
             };
@@ -116,35 +116,35 @@ impl Cache {
 
     /// Brings a detail into the form that the scripts know: a message whose fields another writer has put in another order
     /// is written anew, anything else is removed. Only if the detail is still what was read.
-    async fn mend(&self, id: MessageId) -> Result<(), ServerError> {
-        const ACTION: &str = "cache.mend";
+    async fn repair(&self, id: MessageId) -> Result<(), ServerError> {
+        const ACTION: &str = "cache.repair";
         let key = keys::detail(id);
         let Some(found) = self.redis.run::<Option<Vec<u8>>>(ACTION, step!("GET", &key)).await? else {
             return Ok(());
         };
-        let mended = match Detail::parse(&found) {
+        let repaired = match Detail::parse(&found) {
             Ok(
                 Detail::Message(message) | Detail::Recalled(RecalledDetail { message: Some(message), .. }),
             ) => {
                 tracing::warn!(
                     key,
-                    "cache.mend: the detail has another form than this service's; written anew"
+                    "cache.repair: the detail has another form than this service's; written anew"
                 );
                 to_json(&message)?
             }
             Ok(_) => return Ok(()),
             Err(error) => {
-                tracing::error!(key, %error, "cache.mend: the detail is not a message; removed, MySQL and Kafka have it");
+                tracing::error!(key, %error, "cache.repair: the detail is not a message; removed, MySQL and Kafka have it");
                 String::new()
             }
         };
         let mut exchange = redis::cmd("EVAL");
-        exchange.arg(scripts::EXCHANGE.source()).arg(1).arg(&key).arg(found).arg(mended);
+        exchange.arg(scripts::EXCHANGE.source()).arg(1).arg(&key).arg(found).arg(repaired);
         self.redis.run::<i64>(ACTION, exchange).await.map(drop)
     }
 
     /// Runs steps of which some are scripts on details, `(position, id)`. Where a script does not know the form of a
-    /// detail, the detail is mended and the script run once more.
+    /// detail, the detail is repaired and the script run once more.
     pub(super) async fn on_details(
         &self,
         action: &'static str,
@@ -154,7 +154,7 @@ impl Cache {
         let mut answers = self.redis.each(action, steps.clone(), true).await?;
         for &(position, id) in scripts {
             if answers[position].is_err() {
-                self.mend(id).await?;
+                self.repair(id).await?;
                 let again = vec![steps[position].clone()];
                 answers[position] = Ok(self.redis.batch_that_frees(action, again).await?.swap_remove(0));
             }

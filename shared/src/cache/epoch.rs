@@ -78,7 +78,7 @@ impl Cache {
         action: &'static str,
         mut reads: Vec<Step>,
     ) -> Result<(Vec<Result<Value, ServerError>>, Epoch), ServerError> {
-        let generation = self.generation.present().await;
+        let generation = self.generation.current().await;
         reads.insert(0, write_probe().into());
         let mut answers = if self.redis.is_cluster() {
             let mut info = redis::cmd("INFO");
@@ -111,41 +111,41 @@ impl Cache {
 
     /// Since when Redis remembers every message, ms since 1970 UTC: one sent before may be unknown to it and exist all
     /// the same. Fails if Redis refuses writes, since it may then lack what was just sent.
-    pub async fn memory_since(&self) -> Result<TimestampMs, ServerError> {
+    pub async fn complete_since(&self) -> Result<TimestampMs, ServerError> {
         let epoch = self.epoch().await?;
         // Asked anew: an answer that is a second old may lack the very message in question.
-        Box::pin(self.generation.ask()).await;
+        Box::pin(self.generation.refresh()).await;
         let elsewhere = self.generation.known().value.unremembered_until;
-        Ok(epoch.since.max(elsewhere).max(self.unremembered_until()))
+        Ok(epoch.since.max(elsewhere).max(self.kafka_only_until()))
     }
 
     /// Notes that a message sent at `sent` was accepted by Kafka alone: Redis does not know it, though it exists. All
     /// processes learn of it by MySQL; while that is away, this one remembers.
-    pub async fn note_unremembered(&self, sent: TimestampMs) {
+    pub async fn note_kafka_only(&self, sent: TimestampMs) {
         let until = sent.saturating_add(CLOCKS_DIFFER_MS);
         {
-            let mut own = self.unremembered_until.lock();
+            let mut own = self.kafka_only_until.lock();
             *own = (*own).max(until);
         }
         let Some(store) = &self.generation.store else { return };
         // Held while MySQL is told: the next send must not be answered before MySQL knows.
-        let mut told = self.told.lock().await;
-        if told.until > sent || told.resting_until.is_some_and(|until| Instant::now() < until) {
+        let mut reported = self.reported.lock().await;
+        if reported.until > sent || reported.silent_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
         let noted = Box::pin(tokio::time::timeout(GENERATION_MAX_AGE, store.note_unremembered(until))).await;
         if matches!(noted, Ok(Ok(()))) {
-            told.until = until;
+            reported.until = until;
         } else {
-            told.resting_until = Some(Instant::now() + GENERATION_MAX_AGE);
+            reported.silent_until = Some(Instant::now() + GENERATION_MAX_AGE);
             tracing::warn!(
                 "cache.epoch: MySQL could not be told that Redis lacks a message; only this process knows"
             );
         }
     }
 
-    fn unremembered_until(&self) -> TimestampMs {
-        *self.unremembered_until.lock()
+    fn kafka_only_until(&self) -> TimestampMs {
+        *self.kafka_only_until.lock()
     }
 
     /// Ends the epoch for all processes, because MySQL has a recall that Redis could not take. Once this has returned,
@@ -153,7 +153,7 @@ impl Cache {
     pub async fn end_epoch(&self) -> Result<(), ServerError> {
         let Some(store) = &self.generation.store else { return Ok(()) };
         Box::pin(store.raise_cache_generation()).await?;
-        Box::pin(self.generation.ask()).await;
+        Box::pin(self.generation.refresh()).await;
         // The knowledge of other processes is at most this old.
         tokio::time::sleep(GENERATION_MAX_AGE).await;
         Ok(())

@@ -22,7 +22,7 @@ pub(super) struct Generation {
     /// The epoch that this process read last.
     seen: Arc<Mutex<Seen>>,
     /// Held while MySQL is asked, so that only one request does.
-    asking: Arc<tokio::sync::Mutex<()>>,
+    refreshing: Arc<tokio::sync::Mutex<()>>,
     clock: Clock,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Known {
 
 impl Generation {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { store: None, known: Arc::default(), seen: Arc::default(), asking: Arc::default(), clock }
+        Self { store: None, known: Arc::default(), seen: Arc::default(), refreshing: Arc::default(), clock }
     }
 
     /// The name of the epoch that this process read last.
@@ -70,29 +70,29 @@ impl Generation {
     }
 
     /// The generation, at most 1 s old; while MySQL does not answer, the last one known.
-    pub(super) async fn present(&self) -> u64 {
+    pub(super) async fn current(&self) -> u64 {
         let known = self.known();
         if self.is_fresh(known) || self.store.is_none() {
             return known.value.generation;
         }
         if known.mysql_is_away {
-            // Nobody waits for a MySQL that is away; somebody goes on asking.
+            // Nobody waits for a MySQL that is away; somebody goes on refreshing.
             let this = self.clone();
-            tokio::spawn(async move { this.ask_if_stale().await });
+            tokio::spawn(async move { this.refresh_if_stale().await });
             return known.value.generation;
         }
-        Box::pin(self.ask_if_stale()).await;
+        Box::pin(self.refresh_if_stale()).await;
         self.known().value.generation
     }
 
-    async fn ask_if_stale(&self) {
-        let _one_at_a_time = self.asking.lock().await;
+    async fn refresh_if_stale(&self) {
+        let _one_at_a_time = self.refreshing.lock().await;
         if !self.is_fresh(self.known()) {
-            self.ask().await;
+            self.refresh().await;
         }
     }
 
-    pub(super) async fn ask(&self) {
+    pub(super) async fn refresh(&self) {
         let Some(store) = &self.store else { return };
         // The time before the question: the answer is at least as new.
         let asked = Some((Instant::now(), self.clock.now_ms()));
@@ -112,9 +112,9 @@ impl Generation {
 
 /// What this process has told MySQL of messages that Redis lacks.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Reported {
     /// MySQL knows that messages sent before this time may be unknown to Redis.
     pub(super) until: TimestampMs,
     /// MySQL did not answer, and is not asked again before this time.
-    pub(super) resting_until: Option<Instant>,
+    pub(super) silent_until: Option<Instant>,
 }

@@ -45,7 +45,7 @@ pub struct Recent {
 
 /// What Redis knows of some messages at one moment.
 #[derive(Debug)]
-pub struct Look {
+pub struct Lookup {
     /// The messages, in the order of their ids.
     pub details: Vec<Detail>,
     /// Which of them the user has deleted.
@@ -56,7 +56,7 @@ pub struct Look {
 
 impl Recent {
     /// Whether list and pending ids may be believed, with the details that they lead to.
-    pub fn is_of(&self, epoch: &Epoch) -> bool {
+    pub fn is_believed_in(&self, epoch: &Epoch) -> bool {
         let mark = self.mark.as_deref().and_then(|mark| mark.rsplit_once(' '));
         let Some((name, marked)) = mark.filter(|_| self.oldest[0] == self.oldest[1]) else { return false };
         let marked = marked.parse::<MessageId>().ok();
@@ -102,7 +102,7 @@ impl Cache {
             step!("LINDEX", &list, -1),
         ];
         // The epoch follows: MySQL tells the generation meanwhile, if that is due.
-        let (answers, _) = tokio::join!(self.redis.batch(ACTION, reads), self.generation.present());
+        let (answers, _) = tokio::join!(self.redis.batch(ACTION, reads), self.generation.current());
         let mut answers = answers?.into_iter();
         let mut next = || answers.next().unwrap_or(redis::Value::Nil);
         let (pending, mark): (Vec<String>, Option<String>) = (typed(ACTION, next())?, typed(ACTION, next())?);
@@ -121,9 +121,9 @@ impl Cache {
 
     /// What Redis knows of each of these messages, which of them `user` has deleted, and the epoch that all of it is of.
     /// One round trip.
-    #[tracing::instrument(name = "cache.look", skip_all, fields(messages = ids.len()))]
-    pub async fn look(&self, user: UserId, ids: &[MessageId]) -> Result<Look, ServerError> {
-        const ACTION: &str = "cache.look";
+    #[tracing::instrument(name = "cache.look_up", skip_all, fields(messages = ids.len()))]
+    pub async fn look_up(&self, user: UserId, ids: &[MessageId]) -> Result<Lookup, ServerError> {
+        const ACTION: &str = "cache.look_up";
         let mut reads: Vec<Step> = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
         let assumed = self.generation.last_epoch();
         reads.push(deletion::among_step(user, ids, &assumed));
@@ -131,7 +131,7 @@ impl Cache {
         let mut answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut deleted = deletion::among(ids, answers.pop().unwrap_or(redis::Value::Nil))?;
         deleted.complete &= assumed == epoch.name();
-        Ok(Look { details: self.read_details(ids, answers).await?, deleted, epoch })
+        Ok(Lookup { details: self.read_details(ids, answers).await?, deleted, epoch })
     }
 
     /// The most ids that a list keeps.

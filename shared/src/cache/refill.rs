@@ -29,9 +29,9 @@ impl Cache {
     }
 
     /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:
-    /// there was no list). The list then lives for 10 s, until [`Self::keep_conversation`]. False if the list has changed at
+    /// there was no list). The list then lives for 10 s, until [`Self::mark_gapless`]. False if the list has changed at
     /// its end meanwhile: nothing is done.
-    pub async fn append(
+    pub async fn append_to_list(
         &self,
         conversation: ConversationId,
         last: Option<MessageId>,
@@ -44,12 +44,12 @@ impl Cache {
         ];
         arguments.extend(ids.iter().map(ToString::to_string));
         let append = scripts::CONVERSATION_APPEND.on(keys::conversation(conversation), arguments);
-        self.redis.run("cache.append", append).await
+        self.redis.run("cache.append_to_list", append).await
     }
 
     /// Replaces the list that was `seen` and is not believed by these ids, newest first, which MySQL has. It then lives for
-    /// 10 s, until [`Self::keep_conversation`]. False if the list has changed meanwhile: nothing is done.
-    pub async fn replace(
+    /// 10 s, until [`Self::mark_gapless`]. False if the list has changed meanwhile: nothing is done.
+    pub async fn replace_list(
         &self,
         conversation: ConversationId,
         seen: &Recent,
@@ -59,12 +59,12 @@ impl Cache {
         let mut arguments = vec![head, seen.length.to_string(), UNCHECKED_MS.to_string()];
         arguments.extend(ids.iter().take(self.conversation_size).map(ToString::to_string));
         let replace = scripts::CONVERSATION_REPLACE.on(keys::conversation(conversation), arguments);
-        self.redis.run("cache.replace", replace).await
+        self.redis.run("cache.replace_list", replace).await
     }
 
     /// The list down to `oldest` (`None`: the conversation has no rows) is gapless, as was checked after `epoch` was read: it may
     /// live its full time, and is believed in that epoch while `oldest` is its end.
-    pub async fn keep_conversation(
+    pub async fn mark_gapless(
         &self,
         conversation: ConversationId,
         oldest: Option<MessageId>,
@@ -75,13 +75,13 @@ impl Cache {
             step!("PEXPIRE", keys::conversation(conversation), self.expiry_ms),
             step!("SET", keys::conversation_epoch(conversation), mark, "PX", self.expiry_ms),
         ];
-        self.redis.batch("cache.keep_conversation", steps).await.map(drop)
+        self.redis.batch("cache.mark_gapless", steps).await.map(drop)
     }
 
     /// Drops the list: what is not known to be gapless must not be.
-    pub async fn drop_conversation(&self, conversation: ConversationId) -> Result<(), ServerError> {
+    pub async fn drop_list(&self, conversation: ConversationId) -> Result<(), ServerError> {
         let gone = [keys::conversation(conversation), keys::conversation_epoch(conversation)];
         let steps = gone.into_iter().map(|key| step!("UNLINK", key)).collect();
-        self.redis.batch::<Step>("cache.drop_conversation", steps).await.map(drop)
+        self.redis.batch::<Step>("cache.drop_list", steps).await.map(drop)
     }
 }

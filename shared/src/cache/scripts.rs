@@ -43,7 +43,7 @@ scripts! {
     /// Gives a lease back, if it is still this holder's.
     RELEASE = "release.lua";
     /// Notes what must neither be evicted nor be refused by a Redis that is full.
-    REMEMBER = "remember.lua";
+    NOTE_RESENT = "note_resent.lua";
     /// Exchanges a value for another, if it is still what was read.
     EXCHANGE = "exchange.lua";
     /// Removes a key of the wrong type.

@@ -55,9 +55,13 @@ impl Cache {
 
     /// Takes a message off the compensator's set that is a dead letter now, and leaves it to a person: it is no row, so
     /// pages go on showing it from Redis.
-    pub async fn set_aside(&self, conversation: ConversationId, entry: Pending) -> Result<(), ServerError> {
+    pub async fn settle_dead_letter(
+        &self,
+        conversation: ConversationId,
+        entry: Pending,
+    ) -> Result<(), ServerError> {
         self.redis
-            .batch_that_frees("cache.set_aside", self.settle_steps(&[(conversation, entry)]))
+            .batch_that_frees("cache.settle_dead_letter", self.settle_steps(&[(conversation, entry)]))
             .await
             .map(drop)
     }

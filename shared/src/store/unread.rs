@@ -256,7 +256,7 @@ async fn unread_rows(
         if !chunk.is_empty() {
             push_waiting(&mut query, user, chunk);
         }
-        let (mut total, mut gone, mut positions) = (0_i64, HashSet::new(), HashMap::new());
+        let (mut total, mut excluded, mut positions) = (0_i64, HashSet::new(), HashMap::new());
         for row in query.build().fetch_all(&mut *connection).await? {
             let (what, value): (String, i64) = (row.try_get("what")?, row.try_get("value")?);
             if what == "total" {
@@ -265,14 +265,14 @@ async fn unread_rows(
                 let conversation: String = row.try_get("conv_id")?;
                 positions.insert(conversation.parse::<ConversationId>().map_err(broken)?, value);
             } else {
-                gone.insert(message_id(value)?);
+                excluded.insert(message_id(value)?);
             }
         }
         // Each statement sees the total of its own moment; the last one counts.
         unread.total = u64::try_from(total).unwrap_or_default();
         unread.waiting.extend(chunk.iter().filter_map(|(id, conversation)| {
             let is_read = positions.get(conversation).is_some_and(|position| id.get() <= *position);
-            (!is_read && !gone.contains(id)).then_some(*id)
+            (!is_read && !excluded.contains(id)).then_some(*id)
         }));
     }
     Ok(unread)
@@ -281,11 +281,11 @@ async fn unread_rows(
 /// Asks which of these messages are rows, recalled or hidden, and how far the user has read their conversations.
 fn push_waiting(query: &mut QueryBuilder<MySql>, user: UserId, waiting: &[(MessageId, ConversationId)]) {
     let ids: Vec<MessageId> = waiting.iter().map(|(id, _)| *id).collect();
-    query.push(" UNION ALL SELECT 'gone', '', id FROM message FORCE INDEX (uk_message_id) WHERE id IN ");
+    query.push(" UNION ALL SELECT 'excluded', '', id FROM message FORCE INDEX (uk_message_id) WHERE id IN ");
     push_ids(query, &ids);
-    query.push(" UNION ALL SELECT 'gone', '', message_id FROM message_recall WHERE message_id IN ");
+    query.push(" UNION ALL SELECT 'excluded', '', message_id FROM message_recall WHERE message_id IN ");
     push_ids(query, &ids);
-    query.push(" UNION ALL SELECT 'gone', '', message_id FROM message_delete WHERE user_id = ");
+    query.push(" UNION ALL SELECT 'excluded', '', message_id FROM message_delete WHERE user_id = ");
     query.push_bind(user.get()).push(" AND message_id IN ");
     push_ids(query, &ids);
     query.push(" UNION ALL SELECT 'read', conv_id, IF(user_low = ");

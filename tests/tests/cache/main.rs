@@ -301,21 +301,21 @@ async fn older_ids_are_appended_only_behind_the_end_that_was_seen() {
     }
     forget_scripts(&mut redis).await;
     let older = [id(50), id(30)];
-    assert!(!cache.append(conversation(), None, &older).await.unwrap(), "there is a list by now");
-    assert!(!cache.append(conversation(), Some(id(90)), &older).await.unwrap(), "its end is another");
+    assert!(!cache.append_to_list(conversation(), None, &older).await.unwrap(), "there is a list by now");
+    assert!(!cache.append_to_list(conversation(), Some(id(90)), &older).await.unwrap(), "its end is another");
     assert_eq!(list(cache).await, [90, 70]);
-    assert!(cache.append(conversation(), Some(id(70)), &older).await.unwrap());
+    assert!(cache.append_to_list(conversation(), Some(id(70)), &older).await.unwrap());
     assert_eq!(list(cache).await, [90, 70, 50, 30]);
-    assert!(!cache.append(conversation(), Some(id(70)), &older).await.unwrap(), "twice");
+    assert!(!cache.append_to_list(conversation(), Some(id(70)), &older).await.unwrap(), "twice");
     let left: i64 = redis.pttl("msg:conv:1_2").await.unwrap();
     assert!((1..=10_000).contains(&left), "until it is checked: {left}");
     let epoch = cache.epoch().await.unwrap();
-    cache.keep_conversation(conversation(), Some(id(30)), &epoch).await.unwrap();
+    cache.mark_gapless(conversation(), Some(id(30)), &epoch).await.unwrap();
     assert!(redis.pttl::<_, i64>("msg:conv:1_2").await.unwrap() > 10_000);
-    assert!(cache.append(conversation(), Some(id(30)), &[id(20), id(10), id(5)]).await.unwrap());
+    assert!(cache.append_to_list(conversation(), Some(id(30)), &[id(20), id(10), id(5)]).await.unwrap());
     assert_eq!(list(cache).await, [90, 70, 50, 30, 20, 10], "six at most");
-    cache.drop_conversation(conversation()).await.unwrap();
-    assert!(cache.append(conversation(), None, &older).await.unwrap());
+    cache.drop_list(conversation()).await.unwrap();
+    assert!(cache.append_to_list(conversation(), None, &older).await.unwrap());
     assert_eq!(list(cache).await, [50, 30]);
     test.stop().await;
 }
