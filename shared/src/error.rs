@@ -108,51 +108,35 @@ impl ApiError {
         Self::NotFound("there is no such message in your conversations")
     }
 
+    /// The table of all errors: status, code, title.
+    fn row(&self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::InvalidRequest(_) => (400, "invalid_request", "Invalid request"),
+            Self::Unauthorized => (401, "unauthorized", "Unauthorized"),
+            Self::NotSender => (403, "not_sender", "Not the sender"),
+            Self::NotFound(_) => (404, "not_found", "Not found"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "Method not allowed"),
+            Self::RecallWindowClosed(_) => (409, "recall_window_closed", "Recall window closed"),
+            Self::ClientMsgIdConflict => (409, "client_msg_id_conflict", "clientMsgId conflict"),
+            Self::ContentTooLarge { .. } => (413, "content_too_large", "Content too large"),
+            Self::Internal(_) => (500, "internal", "Internal error"),
+            Self::Unavailable(_) => (503, "unavailable", "Unavailable"),
+        }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
-        match self {
-            Self::InvalidRequest(_) => 400,
-            Self::Unauthorized => 401,
-            Self::NotSender => 403,
-            Self::NotFound(_) => 404,
-            Self::MethodNotAllowed => 405,
-            Self::RecallWindowClosed(_) | Self::ClientMsgIdConflict => 409,
-            Self::ContentTooLarge { .. } => 413,
-            Self::Internal(_) => 500,
-            Self::Unavailable(_) => 503,
-        }
+        self.row().0
     }
 
     /// The stable code that a client may branch on.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::Unauthorized => "unauthorized",
-            Self::NotSender => "not_sender",
-            Self::NotFound(_) => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::RecallWindowClosed(_) => "recall_window_closed",
-            Self::ClientMsgIdConflict => "client_msg_id_conflict",
-            Self::ContentTooLarge { .. } => "content_too_large",
-            Self::Internal(_) => "internal",
-            Self::Unavailable(_) => "unavailable",
-        }
+        self.row().1
     }
 
     /// A short title, the same for every error of this code.
     pub fn title(&self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "Invalid request",
-            Self::Unauthorized => "Unauthorized",
-            Self::NotSender => "Not the sender",
-            Self::NotFound(_) => "Not found",
-            Self::MethodNotAllowed => "Method not allowed",
-            Self::RecallWindowClosed(_) => "Recall window closed",
-            Self::ClientMsgIdConflict => "clientMsgId conflict",
-            Self::ContentTooLarge { .. } => "Content too large",
-            Self::Internal(_) => "Internal error",
-            Self::Unavailable(_) => "Unavailable",
-        }
+        self.row().2
     }
 }
 

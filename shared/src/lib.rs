@@ -21,6 +21,7 @@ pub mod message;
 mod outbound;
 pub mod push;
 pub mod queue;
+pub mod random;
 pub mod secret;
 mod signature;
 pub mod store;

@@ -24,6 +24,7 @@ use crate::clock::TimestampMs;
 use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
 use crate::ids::snowflake;
+use crate::random;
 use crate::store::Store;
 
 /// Messages sent up to this long after an epoch was first seen may be older than the epoch: clocks differ.
@@ -103,7 +104,7 @@ impl Cache {
     }
 
     fn epoch_step(&self, generation: u64, identity: String) -> Step {
-        let word = format!("{:016x}", rand::random::<u64>());
+        let word = random::hex_64();
         let now = self.clock.now_ms().to_string();
         let tick = self.generation.seen().tick.to_string();
         scripts::EPOCH.on(keys::EPOCH.to_owned(), vec![generation.to_string(), now, word, identity, tick])

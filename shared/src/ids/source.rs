@@ -11,6 +11,7 @@ use crate::cache::{Cache, keys, scripts};
 use crate::clock::{Clock, TimestampMs};
 use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
+use crate::random;
 
 /// How long the number stays out of others' reach after the holder stops using it: more than clocks differ.
 const GRACE: Duration = Duration::from_mins(1);
@@ -55,12 +56,11 @@ impl Lease {
 impl IdSource {
     /// Takes no number yet: that is done when the first id is needed. `lease` is how long ids go on without Redis.
     pub fn new(cache: Cache, clock: Clock, lease: Duration) -> Self {
-        let holder = format!("{:032x}", rand::rng().random::<u128>());
         Self {
             cache,
             clock,
             duration: lease,
-            holder,
+            holder: random::hex_128(),
             state: Mutex::default(),
             leasing: tokio::sync::Mutex::new(()),
         }
