@@ -21,7 +21,7 @@ use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::ids::IdSource;
 use hongyan::message::{ClientMessageId, Message, MessageType};
-use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_stack::{ServerKind, Stack, StackOptions};
 use hongyan_testkit::TestApp;
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::redis::RedisConnection;
@@ -461,7 +461,7 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     let lost = &newest_first[2];
     test.redis().await.lrem::<_, _, ()>("msg:conv:1_2", 0, lost).await.unwrap();
     assert_eq!(bob.history(1, "").await.ids().len(), 4, "the same Redis is believed");
-    stack.server(Kind::Redis).restart().await.unwrap();
+    stack.server(ServerKind::Redis).restart().await.unwrap();
     assert_eq!(
         test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(),
         4,
@@ -477,7 +477,7 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     test.redis().await.sadd::<_, _, ()>("msg:unread:2", &newest_first[1]).await.unwrap();
     assert_eq!(bob.history(1, "").await.ids().len(), 5, "the same Redis is believed");
     assert_eq!(bob.unread().await.body["total"], 1, "MySQL counts");
-    stack.server(Kind::Redis).restart().await.unwrap();
+    stack.server(ServerKind::Redis).restart().await.unwrap();
     assert_eq!(bob.unread().await.body["total"], 1);
     assert_eq!(bob.history(1, "").await.ids().len(), 4);
     assert_eq!(alice.history(2, "").await.ids(), newest_first, "and refills the list");
@@ -488,12 +488,12 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     assert_eq!(test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(), 5);
 
     // Without Redis ids go on until the lease ends.
-    stack.server(Kind::Redis).stop().await.unwrap();
+    stack.server(ServerKind::Redis).stop().await.unwrap();
     let first = test.app().ids.next().await.unwrap();
     assert!(test.app().ids.next().await.unwrap() > first);
     test.pass_ms(11 * 60_000);
     assert!(test.app().ids.next().await.unwrap_err().is_transient());
-    stack.server(Kind::Redis).start().await.unwrap();
+    stack.server(ServerKind::Redis).start().await.unwrap();
     let again = tokio::time::timeout(Duration::from_secs(5), test.app().ids.next()).await.unwrap().unwrap();
     assert!(again > first);
     test.stop().await;
