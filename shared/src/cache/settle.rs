@@ -98,9 +98,13 @@ impl Cache {
         self.redis.batch_that_frees("cache.remove_pending", steps).await.map(drop)
     }
 
-    /// The commands that forget when these messages were sent again: one on a single server, where few are remembered.
+    /// The commands that forget when these messages were sent again.
     pub(super) fn forget_resent_steps(&self, ids: &[MessageId]) -> Vec<Step> {
-        let keys: Vec<String> = ids.iter().map(|&id| keys::resent(id)).collect();
+        self.unlink_steps(ids.iter().map(|&id| keys::resent(id)).collect())
+    }
+
+    /// The commands that remove these keys: one on a single server, one a key on a cluster.
+    pub(super) fn unlink_steps(&self, keys: Vec<String>) -> Vec<Step> {
         if self.redis.is_cluster() {
             keys.into_iter().map(|key| step!("UNLINK", key)).collect()
         } else if keys.is_empty() {
