@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use hongyan::config::{Config, KafkaConfig};
+use hongyan::config::{Config, KafkaConfig, minimal};
 use hongyan::event::MessageEvent;
 use hongyan::id::{MessageId, UserId};
 use hongyan::message::{Message, MessageType};
@@ -42,9 +42,6 @@ pub fn own_config(bootstrap_servers: &str, partitions: u16) -> KafkaConfig {
 pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str)]) -> KafkaConfig {
     let name = unique_name();
     let settings = HashMap::from([
-        ("REDIS_URL", "redis://127.0.0.1:1/1".to_owned()),
-        ("MYSQL_URL", "mysql://a:b@127.0.0.1:1/a".to_owned()),
-        ("JWT_SECRET", "0123456789abcdef0123456789abcdef".to_owned()),
         ("KAFKA_BOOTSTRAP_SERVERS", bootstrap_servers.to_owned()),
         ("KAFKA_TOPIC", name.clone()),
         ("KAFKA_PARTITIONS", NonZeroU16::new(partitions).unwrap().to_string()),
@@ -52,7 +49,10 @@ pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str
         ("KAFKA_DEAD_LETTER_TOPIC", format!("{name}-dead")),
     ]);
     let more: HashMap<_, _> = more.iter().copied().collect();
-    let lookup = |name: &str| more.get(name).map(|value| (*value).to_owned()).or(settings.get(name).cloned());
+    let lookup = |name: &str| {
+        let given = more.get(name).map(|value| (*value).to_owned()).or_else(|| settings.get(name).cloned());
+        given.or_else(|| minimal(name))
+    };
     Config::from_lookup(lookup).unwrap().kafka
 }
 

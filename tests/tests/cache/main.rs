@@ -75,7 +75,7 @@ async fn accept_late(cache: &Cache, message: &Message) {
 }
 
 async fn mark(cache: &Cache, message: &Message) -> PersistMark {
-    cache.mark_persisted(&[(message, "t/0/0".to_owned())]).await.unwrap()[0]
+    cache.mark_persisted(&[message]).await.unwrap()[0]
 }
 
 /// An application whose Redis is all that is looked at.
@@ -152,8 +152,7 @@ async fn mark_persisted_says_missing_recalled_or_done() {
     cache.mark_recalled(&recall_of(&recalled, 99), recalled.to).await.unwrap();
     for _ in 0..2 {
         forget_scripts(&mut redis).await;
-        let all = [&kept, &recalled, &missing].map(|message| (message, "t/0/0".to_owned()));
-        let marks = cache.mark_persisted(&all).await.unwrap();
+        let marks = cache.mark_persisted(&[&kept, &recalled, &missing]).await.unwrap();
         assert_eq!(marks, [PersistMark::Done, PersistMark::Recalled(99), PersistMark::Missing]);
         let persisted = r#"{"status":1,"persistStatus":"PERSISTED","recallTime":null,"id":7,"conversationId":"1_2","fromUserId":1,"toId":2,"msgType":1,"chatType":1,"sendTime":1704067200000,"content":"message 7"}"#;
         assert_eq!(raw(&mut redis, &kept).await.as_deref(), Some(persisted));
@@ -342,6 +341,50 @@ async fn settling_takes_off_what_is_still_the_same_entry() {
     assert_eq!(cache.pending_until(partition, recalled.send_time, 10).await.unwrap(), []);
     cache.settle_in(partition, due[0]).await.unwrap();
     assert_eq!(cache.pending_count().await.unwrap(), 0);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_needs_no_lock() {
+    let (test, cache, mut redis) = prepared().await;
+    let kept = message(7);
+    accept(&cache, &kept).await;
+    let another = vec![(kept.id, kept.to, "t/0/9".to_owned())];
+    assert!(matches!(cache.lock_and_check(&another).await.unwrap()[..], [Check::Clear { .. }]));
+
+    assert_eq!(mark(&cache, &kept).await, PersistMark::Done);
+
+    assert!(!redis.exists::<_, bool>("msg:lock:7").await.unwrap());
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marking_puts_an_id_into_its_place_wherever_it_is_missing() {
+    let (test, cache, mut redis) = prepared().await;
+    let ids = async |redis: &mut RedisConnection| -> Vec<i64> {
+        redis.lrange("msg:conv:1_2", 0, -1).await.unwrap()
+    };
+    // The list is longer than what is looked at first.
+    for id in 100..180 {
+        accept(&cache, &message(id)).await;
+    }
+    let whole = ids(&mut redis).await;
+    assert_eq!(whole, (100..180).rev().collect::<Vec<_>>());
+
+    for missing in [179, 140, 101] {
+        let _: i64 = redis.lrem("msg:conv:1_2", 1, missing).await.unwrap();
+        assert_eq!(mark(&cache, &message(missing)).await, PersistMark::Done);
+        assert_eq!(ids(&mut redis).await, whole, "{missing}");
+    }
+    // There already, also further down than what is looked at first: nothing changes.
+    for there in [179, 101] {
+        mark(&cache, &message(there)).await;
+        assert_eq!(ids(&mut redis).await, whole, "{there}");
+    }
+    // No list is begun, and an id older than the whole list has no place.
+    let _: i64 = redis.del("msg:conv:1_2").await.unwrap();
+    mark(&cache, &message(150)).await;
+    assert_eq!(ids(&mut redis).await, Vec::<i64>::new());
     test.stop().await;
 }
 
