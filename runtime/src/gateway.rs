@@ -10,7 +10,6 @@ mod callback;
 mod connections;
 mod event;
 mod health;
-mod log_limiter;
 mod monitoring;
 mod options;
 mod response;

@@ -4,18 +4,18 @@
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use hongyan::error::ApiError;
+use hongyan::telemetry::limiter::Limiter;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::GatewayOptions;
-use super::log_limiter::LogLimiter;
+use super::options::{GatewayOptions, LOG_REFUSALS_EVERY};
 
 /// The memory for the bodies of all requests under way.
 pub(super) struct Room {
     /// One permit for each byte.
     bytes: Semaphore,
-    refused: LogLimiter,
+    log: Limiter,
 }
 
 /// A body and its share of the memory, which is freed when the body is dropped.
@@ -27,7 +27,7 @@ pub(super) struct Held<'a> {
 impl Room {
     pub(super) fn new(options: &GatewayOptions) -> Self {
         let bytes = Semaphore::new(options.max_bodies_bytes.min(Semaphore::MAX_PERMITS));
-        Self { bytes, refused: LogLimiter::default() }
+        Self { bytes, log: Limiter::new(LOG_REFUSALS_EVERY) }
     }
 
     /// Reads a body. Answers 413 above the limit of one body, 400 if the body breaks off or takes too long, and 503
@@ -69,9 +69,9 @@ impl Room {
     fn part(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ApiError> {
         let part = u32::try_from(bytes).ok().and_then(|bytes| self.bytes.try_acquire_many(bytes).ok());
         part.ok_or_else(|| {
-            if let Some(refused) = self.refused.note() {
+            if let Some(left_out) = self.log.admit("bodies") {
                 tracing::warn!(
-                    refused,
+                    refused = left_out + 1,
                     "gateway.body: the bodies of all requests take up all the room; some were refused"
                 );
             }

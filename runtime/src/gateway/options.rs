@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The shortest time between two lines of the log about the same kind of refusal: any client can cause a thousand a second.
+pub(super) const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
+
 /// The limits of the gateway. The default stands in parentheses.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {

@@ -3,29 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use hongyan::config::{Config, ConfigError};
+use hongyan::config::{Config, ConfigError, minimal};
 
 use crate::cli::settings::variable;
-
-/// Values in place of the settings that only a running stack can give.
-const STAND_IN: [(&str, &str); 4] = [
-    ("REDIS_URL", "redis://127.0.0.1/1"),
-    ("MYSQL_URL", "mysql://127.0.0.1/hongyan"),
-    ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-    ("JWT_SECRET", "a stand-in of thirty-two characters"),
-];
 
 /// Reports faults in the environment's settings before any server is started.
 pub(super) fn check() -> Result<(), ConfigError> {
     let jwks = variable("JWT_JWKS_URL").is_some();
-    Config::from_lookup(|name| {
-        variable(name).or_else(|| {
-            let (_, value) =
-                STAND_IN.into_iter().find(|(key, _)| *key == name && !(jwks && name == "JWT_SECRET"))?;
-            Some(value.to_owned())
-        })
-    })
-    .map(drop)
+    // The minimal settings stand in for those that only a running stack can give.
+    let stand_in = |name: &str| minimal(name).filter(|_| !(jwks && name == "JWT_SECRET"));
+    Config::from_lookup(|name| variable(name).or_else(|| stand_in(name))).map(drop)
 }
 
 /// The variables that functions in processes of their own need besides the environment of this process: the servers
