@@ -1,5 +1,5 @@
-//! The load generator (`./dev bench`) against the whole runtime: it does what it says, and its report adds up. How fast
-//! anything is, is not tested here.
+//! The load generator (`./dev bench`) against the whole runtime: it sends the requests, and its report adds up. Speed
+//! is not tested here.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -44,13 +44,13 @@ async fn every_request_is_counted_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_when_the_figures_are_not_those_of_the_service() {
     let test = TestApp::builder().start().await;
-    // One connection cannot carry so much.
+    // One connection cannot carry so many requests.
     let overload = ["send", "--rate", "1500", "--seconds", "1", "--warm-up", "0", "--connections", "1"];
     let report = bench(&test, &overload).await;
     assert!(report.warnings.iter().any(|text| text.contains("all 1 connections were busy")), "{report}");
     assert!(report.warnings.iter().any(|text| text.contains("not the 1500 that were asked for")), "{report}");
     assert!(report.connection_wait_ms.p99 > 2.0 && report.reached < 1_500.0, "{report}");
-    // A token of another key: each request is counted as what it was answered.
+    // A token signed with another key: each request counts as an error with the code of its answer.
     let mut options = Options::parse_from(["bench", "--seconds", "1", "--warm-up", "0", "--rate", "10"]);
     options.target = Some(format!("http://{}", test.runtime().addr()).parse().unwrap());
     options.secret = Some("x".repeat(32));
