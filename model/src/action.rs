@@ -1,13 +1,13 @@
-//! The steps that anybody may take.
+//! The atomic steps of senders, recallers, the consumer, the compensator, queries, clients and the servers.
 
 use crate::state::{Asking, Compensator, Phase, QueryPhase};
 
 /// How Redis answers a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedisAnswer {
-    /// All written.
+    /// Everything was written.
     Ok,
-    /// An error, nothing written.
+    /// An error, and nothing was written.
     Refused,
     /// An error, but detail, sorted set and unread entry were written; the list and the index were not.
     HalfWritten,
@@ -16,11 +16,11 @@ pub enum RedisAnswer {
 /// How Kafka answers a produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KafkaAnswer {
-    /// Acknowledged.
+    /// The record was acknowledged.
     Ok,
     /// An error, and the record is gone.
     Refused,
-    /// An error, but the record still arrives some time.
+    /// An error, but the record may still arrive.
     Late,
 }
 

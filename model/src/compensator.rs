@@ -1,4 +1,4 @@
-//! The compensator: what is still unconfirmed is looked at, and what is lost is sent again.
+//! The compensator: it looks at each message that is not confirmed, and sends lost ones again.
 
 use crate::conversation::{Owner, commit_recall, open_recall};
 use crate::redis::{confirm, heal_list};
@@ -17,7 +17,7 @@ pub(crate) fn pick(s: &mut State, m: usize) {
     };
 }
 
-/// Its next step. `false`: it has to wait for the conversation's lock.
+/// Takes the compensator's next step. `false`: the step must wait for the conversation's lock.
 pub(crate) fn step(s: &mut State, rules: &Rules) -> bool {
     s.comp = match s.comp {
         Compensator::Idle => return false,
@@ -36,7 +36,7 @@ pub(crate) fn step(s: &mut State, rules: &Rules) -> bool {
             commit_recall(s, usize::from(c), hit, base, rules);
             Compensator::Confirm(c)
         }
-        // The rest writes to Redis. If Redis refuses, the run ends.
+        // The remaining steps write to Redis. If Redis refuses, the run ends.
         _ if s.refuses => Compensator::Idle,
         Compensator::Lost(c) => {
             s.append(Record::Resent(c));

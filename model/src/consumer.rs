@@ -1,4 +1,4 @@
-//! The consumer, one input or output a step. A step returns `false` when it has to wait for a lock of MySQL.
+//! The consumer, one input or output in each step. A step returns `false` if it must wait for a lock of MySQL.
 
 use crate::conversation::{Owner, commit_recall, commit_row, must_wait};
 use crate::redis::{confirm, heal_list, put_back};
@@ -103,7 +103,7 @@ fn commit_rows(s: &mut State, i: usize, rules: &Rules) {
     s.inst[i].phase = after_persist(s, i);
 }
 
-/// The instance's transaction is over.
+/// Ends the instance's transaction.
 fn close(s: &mut State, i: usize) {
     s.inst[i].hit = [false; 2];
     s.inst[i].late = [false; 2];
@@ -154,7 +154,7 @@ fn mark(s: &mut State, i: usize, rules: &Rules) {
             }
             Work::Recall | Work::Forward | Work::Undone => {
                 confirm(s, m, rules);
-                // From here on it only has to be taken out of the sorted set.
+                // From here on the message only has to be removed from the sorted set.
                 s.inst[i].work[k] = Work::Undone;
             }
             _ => {}
@@ -193,7 +193,7 @@ fn heal(s: &mut State, i: usize, rules: &Rules) {
     s.inst[i].phase = Phase::ToCommit;
 }
 
-/// Redis refuses what instance `i` was about to write: these records come again.
+/// Redis refuses the writes of instance `i`: its records are delivered again.
 fn redis_refuses(s: &mut State, i: usize) {
     let locking = s.inst[i].phase == Phase::Checked;
     for w in &mut s.inst[i].work {
@@ -218,7 +218,7 @@ fn commit_offset(s: &mut State, i: usize, rules: &Rules) {
     s.inst[i] = IDLE;
 }
 
-/// The next step of instance `i`, which has a batch in hand. `false`: it has to wait.
+/// Takes the next step of instance `i`, which has a batch in hand. `false`: the step must wait.
 pub(crate) fn step(s: &mut State, i: usize, rules: &Rules) -> bool {
     const RECALLS: [Work; 2] = [Work::Recall, Work::Forward];
     match s.inst[i].phase {
@@ -249,7 +249,7 @@ pub(crate) fn step(s: &mut State, i: usize, rules: &Rules) -> bool {
     true
 }
 
-/// MySQL does not answer instance `i`: what it was about to write has failed.
+/// MySQL does not answer instance `i`: the write under way has failed.
 pub(crate) fn mysql_refuses(s: &mut State, i: usize) {
     let phase = s.inst[i].phase;
     for w in &mut s.inst[i].work {

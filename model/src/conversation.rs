@@ -15,15 +15,15 @@ fn instance_open(phase: Phase) -> bool {
     matches!(phase, Phase::Inserted | Phase::RecallOpen | Phase::UndoOpen)
 }
 
-/// A transaction other than that of `me` is open; `None`: any.
+/// True if a transaction other than that of `me` is open; with `None`, any.
 pub(crate) fn open_beside(s: &State, me: Option<Owner>) -> bool {
     (0..2).any(|i| me != Some(Owner::Instance(i)) && instance_open(s.inst[i].phase))
         || (0..2).any(|m| me != Some(Owner::Recaller(m)) && matches!(s.msgs[m].recaller, Recaller::Open(..)))
         || (me != Some(Owner::Compensator) && matches!(s.comp, Compensator::Open(..)))
 }
 
-/// Another open transaction has inserted or changed the row of `m`. Only the mutant without the conversation's lock
-/// gets as far as the locks of single rows.
+/// True if another open transaction has inserted or changed the row of `m`. Only the mutant without the
+/// conversation's lock depends on locks of single rows.
 fn row_held(s: &State, m: usize, me: Owner) -> bool {
     (0..2).any(|i| {
         me != Owner::Instance(i)
@@ -41,7 +41,7 @@ fn row_held(s: &State, m: usize, me: Owner) -> bool {
             && matches!(s.comp, Compensator::Open(c, true, _) if usize::from(c) == m))
 }
 
-/// The transaction that `me` opens on `messages` has to wait for the lock of another one.
+/// True if the transaction that `me` opens on `messages` must wait for the lock of another one.
 pub(crate) fn must_wait(s: &State, me: Owner, messages: &[usize], rules: &Rules) -> bool {
     if rules.conversation_locked {
         open_beside(s, Some(me))
@@ -62,7 +62,7 @@ enum Change {
     Recall,
 }
 
-/// Gives the next number after `last` to a change, unless the change has one already. Answers the last number given.
+/// Gives a change the next number after `last`, unless the change has one. Returns the last number given.
 fn number(s: &mut State, m: usize, change: Change, last: u8, rules: &Rules) -> u8 {
     let msg = &mut s.msgs[m];
     let seq = if change == Change::Row { &mut msg.seq } else { &mut msg.recall_seq };
@@ -76,7 +76,7 @@ fn number(s: &mut State, m: usize, change: Change, last: u8, rules: &Rules) -> u
     last + 1
 }
 
-/// Commits a recall: tombstone, row emptied. Answers the last number given.
+/// Commits a recall: the tombstone, and the emptied row. Returns the last number given.
 pub(crate) fn commit_recall(s: &mut State, m: usize, hit: bool, last: u8, rules: &Rules) -> u8 {
     if hit {
         s.msgs[m].row = Row::Recalled;
@@ -88,8 +88,8 @@ pub(crate) fn commit_recall(s: &mut State, m: usize, hit: bool, last: u8, rules:
     number(s, m, Change::Recall, last, rules)
 }
 
-/// Commits the row of a PERSIST record, empty if its tombstone was found; `late`: the receiver was not shown it before.
-/// Answers the last number given.
+/// Commits the row of a PERSIST record, empty if its tombstone was found. `late`: the receiver was not shown the
+/// message before. Returns the last number given.
 pub(crate) fn commit_row(s: &mut State, m: usize, recalled: bool, late: bool, last: u8, rules: &Rules) -> u8 {
     let position = s.position;
     let msg = &mut s.msgs[m];

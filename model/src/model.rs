@@ -107,7 +107,7 @@ impl Protocol {
             Recaller::MySqlNext => out.push(Action::RecallOpensTransaction(m)),
             Recaller::Open(..) => out.push(Action::RecallCommits(m)),
             Recaller::RaiseNext => out.push(Action::RecallRaisesGeneration(m)),
-            // The second that the recaller waits outlasts everybody who holds an older row (an assumption).
+            // The second that the recaller waits is longer than any process holds an older row (an assumption).
             Recaller::WaitNext if self.bounds.holders_outlive_stubs || !s.held(m) => {
                 out.push(Action::RecallHasWaited(m));
             }
@@ -294,7 +294,7 @@ impl Model for Protocol {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut next = last.clone();
         let s = &mut next;
-        // A step that has to wait for a lock is no step.
+        // A step that must wait for a lock is not possible.
         let done = match action {
             Action::RecallSetsFlag(_)
             | Action::RecallMarks(_)

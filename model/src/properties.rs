@@ -29,7 +29,7 @@ pub const TRUE_VIEW: &str = "a client of changes ends with the true view";
 pub const ON_EVERY_PAGE: &str = "an accepted message is on every page";
 /// A message that was not visible whenever the read position passed its id counts as unread.
 pub const UNREAD: &str = "what was never shown is unread";
-/// Everybody who is not finished has a next step.
+/// Every unfinished actor has a next step.
 pub const NEVER_STUCK: &str = "never stuck";
 
 pub(crate) fn all() -> Vec<Property<Protocol>> {
@@ -101,7 +101,7 @@ fn stores_agree(p: &Protocol, s: &State) -> bool {
         })
 }
 
-/// The recaller was told 503, or died: what it left half-done in Redis goes with the detail's TTL.
+/// The recaller was told 503, or died. Its half-done work in Redis expires with the detail's TTL.
 fn unanswered(m: &Message) -> bool {
     matches!(m.recaller, Recaller::Unavailable | Recaller::Dead)
 }
@@ -148,7 +148,7 @@ fn no_backlog(_: &Protocol, s: &State) -> bool {
 }
 
 fn never_stuck(p: &Protocol, s: &State) -> bool {
-    // Most states show at a glance somebody whose next step never waits.
+    // In most states one actor is easily found whose next step never waits.
     let unread = s.committed < s.len && s.inst[usize::from(s.owner)].phase == Phase::Idle;
     let sending = s.msgs.iter().any(|m| m.late || matches!(m.sender, Sender::Wrote(_)));
     if unread || sending || Protocol::at_rest(s) || usize::from(s.len) == LOG {

@@ -13,7 +13,7 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// Nobody has anything left to do, and the client of changes has caught up.
+    /// No actor has anything left to do, and the client of changes has caught up.
     #[must_use]
     pub fn at_rest(s: &State) -> bool {
         s.committed == s.len

@@ -27,7 +27,7 @@ pub(crate) fn begin(s: &mut State, process: usize, p: &Protocol) {
     if p.rules.index_before_list {
         read_index(s);
     }
-    // Where nothing can come between that matters, it is one step.
+    // If nothing that matters can happen in between, this is one step.
     if !p.redis_may_refuse() && p.bounds.list_evictions == 0 {
         read_redis(s, &p.rules);
     }
@@ -102,7 +102,7 @@ fn read_rows(s: &mut State, rules: &Rules) {
     s.query.phase = QueryPhase::ReadRows;
 }
 
-/// The row of `m` can be shown: nothing in Redis says that the message is recalled.
+/// The row of `m` can be shown: Redis does not say that the message is recalled.
 fn row_shows(s: &State, m: usize) -> bool {
     let q = &s.query;
     q.rows[m] && (q.away || (q.seen[m] != Seen::Recalled && !detail(s, m).recalled()))

@@ -1,4 +1,5 @@
-//! A recaller: flag and mark in Redis, RECALL to Kafka, tombstone to MySQL; past Redis the generation as well.
+//! A recaller: the flag and the mark in Redis, RECALL to Kafka, the tombstone to MySQL. Past Redis, also the
+//! generation.
 
 use crate::action::{Action, KafkaAnswer};
 use crate::conversation::{Owner, commit_recall, excuse_recalls_without_tombstone, open_recall};
@@ -6,7 +7,7 @@ use crate::redis::confirm;
 use crate::rules::Rules;
 use crate::state::{Detail, Recaller, Record, State, Unconfirmed, small};
 
-/// A recaller's step. `false`: it has to wait.
+/// Takes the recaller's next step. `false`: the step must wait.
 pub(crate) fn step(s: &mut State, action: Action, rules: &Rules) -> bool {
     match action {
         Action::RecallSetsFlag(m) => {
@@ -91,7 +92,7 @@ fn redis_away(s: &mut State, m: usize, rules: &Rules) {
         s.budget.redis_refusals -= 1;
     }
     match s.msgs[m].recaller {
-        // Kafka refused the event: nobody would tell Redis.
+        // Kafka refused the event, so no other process would tell Redis.
         Recaller::MarkNext if rules.away_needs_event => s.msgs[m].recaller = Recaller::Unavailable,
         Recaller::MarkNext => answer(s, m, true, rules),
         _ => s.msgs[m].recaller = Recaller::Marked,
@@ -112,10 +113,10 @@ fn produce(s: &mut State, m: usize, answered: KafkaAnswer, rules: &Rules) {
     }
 }
 
-/// The recaller has tried all it could; `stored`: its tombstone is committed.
+/// The recaller has tried all steps. `stored`: its tombstone is committed.
 fn answer(s: &mut State, m: usize, stored: bool, rules: &Rules) {
     let msg = &mut s.msgs[m];
-    // Leaving it to the sorted set alone is right only when Kafka and MySQL were asked as well.
+    // The sorted set alone may take over only if Kafka and MySQL were asked as well.
     let all_asked = rules.recall_writes_tombstone && rules.recall_event_when_pending;
     msg.deferred = !msg.event && !stored && all_asked;
     msg.recaller = if stored && !msg.marked && rules.generation_raised {
@@ -123,7 +124,7 @@ fn answer(s: &mut State, m: usize, stored: bool, rules: &Rules) {
     } else if !stored && !msg.marked {
         Recaller::Unavailable
     } else if msg.deferred && !msg.detail.recalled() {
-        // Redis took it, Kafka and MySQL refused it, and Redis has lost it since: two faults at once.
+        // Redis took the recall, Kafka and MySQL refused it, and Redis has lost it since: two faults at once.
         Recaller::Dead
     } else {
         Recaller::Ok

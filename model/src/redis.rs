@@ -3,7 +3,7 @@
 use crate::rules::{Bounds, Rules};
 use crate::state::{Blind, Detail, Must, Recaller, Sender, State, Unconfirmed};
 
-/// *Mark recalled* by somebody who knows that MySQL has the recall.
+/// *Mark recalled* by a process that knows that MySQL has the recall.
 pub(crate) fn confirm(s: &mut State, m: usize, rules: &Rules) {
     let msg = &mut s.msgs[m];
     if msg.detail != Detail::Missing || rules.recall_stub {
@@ -49,7 +49,7 @@ pub(crate) fn heal_list(s: &mut State, m: usize, rules: &Rules) {
     s.msgs[m].indexed = false;
 }
 
-/// Redis loses all it has.
+/// Redis loses all its data.
 pub(crate) fn loses_all(s: &mut State, bounds: &Bounds) {
     s.budget.redis_losses -= 1;
     for m in 0..2 {

@@ -1,4 +1,4 @@
-//! The switches: which rules of the protocol are in force, and how much trouble the world may make.
+//! The switches: the rules of the protocol that are in force, and the number of faults that may happen.
 
 /// One switch a rule of the protocol. [`Rules::default`] is the protocol; a mutant turns one switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Rules {
     pub unique_id: bool,
     /// A recall writes its tombstone to MySQL itself, beside its event.
     pub recall_writes_tombstone: bool,
-    /// The consumer and the compensator remove a pending entry only if it is still the send's; off: whatever it is.
+    /// The consumer and the compensator remove a pending entry only if it is still the send's; off: any entry.
     pub guarded_pending_removal: bool,
     /// When Kafka refuses the event and the recaller cannot mark Redis after its tombstone, the answer is 503; off: 200.
     pub away_needs_event: bool,
@@ -120,7 +120,7 @@ impl Default for Rules {
     }
 }
 
-/// How much may happen in one exploration. Each number is a budget for the whole run.
+/// The bounds of one exploration. Each number is a budget for the whole run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each kind of trouble is on or off by itself")]
 pub struct Bounds {

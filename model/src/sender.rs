@@ -35,14 +35,14 @@ pub(crate) fn send_to_kafka(s: &mut State, m: usize, answer: KafkaAnswer) {
         let msg = &mut s.msgs[m];
         msg.late = answer == KafkaAnswer::Late;
         msg.only_redis = in_redis;
-        // Redis lost it between its two steps, Kafka refused it: both places the sender could name are gone.
+        // Redis lost the message between the sender's two steps, and Kafka refused it: both of its places are gone.
         msg.lost_by_redis = in_redis && msg.detail == Detail::Missing;
     }
     let accepted = in_redis || answer == KafkaAnswer::Ok;
     s.msgs[m].sender = if accepted { Sender::Accepted } else { Sender::Refused };
 }
 
-/// A produce that was refused arrives after all.
+/// A refused produce arrives after all.
 pub(crate) fn late_record_arrives(s: &mut State, m: usize) {
     s.msgs[m].late = false;
     s.msgs[m].only_redis = false;

@@ -1,4 +1,4 @@
-//! The state of the three servers, and of everybody who talks to them, at one moment.
+//! The state of the three servers and of all actors at one moment.
 
 /// The longest log an exploration can hold; an append beyond it breaks `NO_BACKLOG`.
 pub const LOG: usize = 10;
@@ -24,14 +24,14 @@ impl Detail {
     pub fn live(self) -> bool {
         matches!(self, Self::Pending | Self::Persisted)
     }
-    /// It says that the message was recalled.
+    /// The detail says that the message was recalled.
     #[must_use]
     pub fn recalled(self) -> bool {
         matches!(self, Self::Recalled | Self::Confirmed)
     }
 }
 
-/// The entry in the sorted set of what is unconfirmed.
+/// The entry in the sorted set of unconfirmed messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unconfirmed {
     /// No entry.
@@ -149,7 +149,7 @@ pub enum View {
     Recalled,
 }
 
-/// All that concerns one message.
+/// The state of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "facts about a message, independent of each other")]
 pub struct Message {
@@ -448,7 +448,7 @@ pub struct Client {
     pub highest: u8,
 }
 
-/// The trouble that may still come.
+/// The faults that may still happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "named as in Bounds")]
 pub struct Budget {
@@ -466,7 +466,7 @@ pub struct Budget {
     pub reads: u8,
 }
 
-/// The whole world.
+/// The state of the whole world.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "facts about the world, independent of each other")]
 pub struct State {
@@ -512,7 +512,7 @@ pub struct State {
     pub renumbered: bool,
     /// An append did not fit the log.
     pub overflow: bool,
-    /// The trouble that may still come.
+    /// The faults that may still happen.
     pub budget: Budget,
 }
 
@@ -556,13 +556,13 @@ impl State {
             })
         })
     }
-    /// Somebody read the row of `m` and may still write Redis from it.
+    /// True if an actor has read the row of `m` and may still write to Redis from it.
     #[must_use]
     pub fn held(&self, m: usize) -> bool {
         (matches!(self.query.phase, QueryPhase::ReadRows | QueryPhase::Answered) && self.query.rows[m])
             || self.held_by_consumer(m)
     }
-    /// Some query process cannot write to the Redis it reads from.
+    /// True if a query process cannot write to the Redis it reads from.
     #[must_use]
     pub fn redis_refuses_somebody(&self) -> bool {
         self.refuses || self.demoted.is_some()
