@@ -129,7 +129,7 @@ impl Push {
         }
         // A Redis that takes no writes is no reason to refuse the client: its next ping renews the registration.
         if let Err(error) = self.registry.renew(registration.user, connection).await {
-            tracing::debug!(%connection, %error, "push.renew: not renewed");
+            tracing::debug!(%connection, %error, "push.renew: the registration is not renewed");
         }
         Ok(Standing::Registered)
     }
@@ -157,7 +157,7 @@ impl Push {
         if tokio::time::timeout(TIME_LIMIT, self.tell_all(endpoint, user, event)).await.is_err() {
             metrics::counter!(metric::PUSHES, "outcome" => "late").increment(1);
             tracing::warn!(
-                "push.to_user: not all connections were reached within 1 s; they catch up from the history"
+                "push.to_user: not all connections were reached within 1 s; they catch up from the changes"
             );
         }
     }
@@ -167,7 +167,7 @@ impl Push {
             Ok(connections) => connections,
             Err(error) => {
                 metrics::counter!(metric::PUSHES, "outcome" => "failed").increment(1);
-                tracing::warn!(%error, "push.to_user: connections are not known; the user catches up from the history");
+                tracing::warn!(%error, "push.to_user: connections are not known; the user catches up from the changes");
                 return;
             }
         };
@@ -270,7 +270,7 @@ impl Push {
                 // itself does not.
                 Ok(Delivery::Gone) if registration.endpoint.is_none() && self.is_young(registration) => {
                     let Some(&pause) = pauses.next() else {
-                        tracing::debug!(%connection, "push.tell: gone so soon? The next push will tell");
+                        tracing::debug!(%connection, "push.tell: 410 right after the registration; the connection stays registered, and the next push decides");
                         return "failed";
                     };
                     tokio::time::sleep(pause).await;
@@ -281,12 +281,12 @@ impl Push {
                 }
                 // No gateway listens there: that runtime has ended, and its registrations expire by themselves.
                 Err(failure) if registration.endpoint.is_some() && failure.is_connect() => {
-                    tracing::debug!(%connection, error = %failure, "push.tell: its gateway is not there");
+                    tracing::debug!(%connection, error = %failure, "push.tell: its gateway does not listen any more");
                     return "failed";
                 }
                 Err(failure) => {
                     tracing::warn!(%connection, status = failure.status(), error = %failure,
-                        "push.tell: not delivered; the user catches up from the history");
+                        "push.tell: not delivered; the user catches up from the changes");
                     return "failed";
                 }
             }
@@ -299,7 +299,7 @@ impl Push {
 
     async fn forget(&self, connection: &str, removal: impl Future<Output = Result<(), ServerError>>) {
         if let Err(error) = removal.await {
-            tracing::warn!(%connection, %error, "push.forget: the connection is gone but stays remembered");
+            tracing::warn!(%connection, %error, "push.forget: the connection is gone but stays registered");
         }
     }
 
@@ -318,9 +318,9 @@ impl Push {
         match closed {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => {
-                tracing::warn!(%connection, status = failure.status(), error = %failure, "push.close: not closed");
+                tracing::warn!(%connection, status = failure.status(), error = %failure, "push.close: the connection is not closed");
             }
-            Err(_) => tracing::warn!(%connection, "push.close: not closed within 1 s"),
+            Err(_) => tracing::warn!(%connection, "push.close: the connection is not closed within 1 s"),
         }
     }
 }

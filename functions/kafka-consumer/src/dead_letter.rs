@@ -47,7 +47,7 @@ pub(crate) async fn park(app: &App, record: &mut Record, reason: &str, attempts:
             tracing::error!(record = %record.holder(), reason, attempts, "consume.dead_letter: a record can never be handled; it is on the dead-letter topic");
         }
         Err(error) if error.retry == Retry::Permanent => {
-            tracing::error!(record = %record.holder(), reason, %error, "consume.dead_letter: a record can never be handled, and the dead-letter topic takes not even a letter without its value; it is left where it is and passed");
+            tracing::error!(record = %record.holder(), reason, %error, "consume.dead_letter: a record can never be handled, and the dead-letter topic does not even take a letter without its value; the record stays where it is and is passed");
         }
         Err(error) => {
             tracing::error!(record = %record.holder(), reason, %error, "consume.dead_letter: Kafka did not take the dead letter; the record will come again");

@@ -53,7 +53,7 @@ async fn known(app: &App, ids: &[MessageId]) -> Result<HashMap<MessageId, Conver
         Err(error) if error.is_transient() => return Err(error),
         // A key that somebody wrote by hand knows nothing.
         Err(error) => {
-            tracing::error!(%error, "consume.recall: Redis cannot tell of which conversations these messages are");
+            tracing::error!(%error, "consume.recall: Redis cannot tell the conversations of these messages; MySQL alone is asked");
         }
     }
     let rows = app.store.messages(ids).await?;

@@ -64,7 +64,7 @@ async fn try_replace(
     visible::refill_deletions(app, caller, epoch).await?;
     let seen = app.cache.recent(conversation, Part::Before(None), 1).await?;
     if seen.has_more_pending() {
-        tracing::warn!(%conversation, most = MOST_PENDING, "query.refill: too many messages are pending to vouch for them; MySQL answers");
+        tracing::warn!(%conversation, most = MOST_PENDING, "query.refill: too many messages are pending to check them all; MySQL answers");
         return Ok(());
     }
     visible::not_recalled(app, conversation, &seen.pending).await?;
@@ -96,6 +96,6 @@ async fn check(
 
 fn note(conversation: ConversationId, refilled: Result<(), ServerError>) {
     if let Err(error) = refilled {
-        tracing::warn!(%conversation, %error, "query.refill: the list is not refilled; the page was read all the same");
+        tracing::warn!(%conversation, %error, "query.refill: the list is not refilled; the page itself is complete");
     }
 }

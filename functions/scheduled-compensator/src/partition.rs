@@ -234,7 +234,7 @@ async fn resend(
             Ok(Sent::NotYet) => run.summary.failed += 1,
             // The next ones would wait as long in vain. Other partitions may have another leader.
             Err(error) if error.server == Server::Kafka => {
-                tracing::warn!(partition, %error, "compensate: Kafka does not take what is sent again to this partition; the next run tries again");
+                tracing::warn!(partition, %error, "compensate: Kafka takes no record for this partition; the next run tries again");
                 run.summary.failed += 1;
                 run.failure = Some(error);
                 sending_fails = true;

@@ -74,12 +74,12 @@ impl<'a> Run<'a> {
                 if self.streak >= AWAY_AFTER {
                     return Err(error);
                 }
-                tracing::warn!(%what, %error, "compensate: passed over; the next run tries again");
+                tracing::warn!(%what, %error, "compensate: skipped; the next run tries again");
                 self.summary.failed += 1;
                 Ok(None)
             }
             Err(error) => {
-                tracing::error!(%what, %error, "compensate: a server refuses; passed over, and tried again by the next run");
+                tracing::error!(%what, %error, "compensate: a server refuses this message or partition; skipped, and the next run tries again");
                 self.summary.failed += 1;
                 Ok(None)
             }

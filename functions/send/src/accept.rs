@@ -110,7 +110,7 @@ async fn recognise(
         let repointed =
             app.cache.repoint_claim(request.from, client_msg_id, kept.message.id, &kept_fingerprint).await;
         if let Err(error) = repointed {
-            tracing::debug!(%error, "send.claim: the next retry is recognised by MySQL again");
+            tracing::debug!(%error, "send.claim: the claim is not corrected; MySQL recognises the next retry too");
         }
     }
     match same {

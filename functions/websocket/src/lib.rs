@@ -56,7 +56,7 @@ async fn connect(
 async fn disconnect(app: &App, connection: &str) -> Result<ApiGatewayProxyResponse, ApiError> {
     // If Redis is away the id stays remembered until the next push to it is answered 410.
     app.push.disconnected(connection).await.inspect_err(|error| {
-        tracing::warn!(%connection, %error, "websocket.disconnect: not forgotten yet; the next push will");
+        tracing::warn!(%connection, %error, "websocket.disconnect: the connection is still registered; the next push removes it");
     })?;
     Ok(answer(200, None))
 }
@@ -80,7 +80,7 @@ async fn message(
         // Its registration was evicted, or Redis lost its memory, so no push would find this connection: better closed
         // than silently skipped. The client connects again and catches up.
         Standing::Unknown => {
-            tracing::warn!(%connection, "websocket.message: the connection is not known; closing it");
+            tracing::warn!(%connection, "websocket.message: the connection is not registered; closing it");
             close().await;
             return Ok(answer(410, None));
         }

@@ -244,7 +244,7 @@ fn error(action: &'static str, source: RedisError) -> ServerError {
 pub(super) fn unless_full<T>(given: Result<T, ServerError>) -> Result<(), ServerError> {
     match given {
         Err(error) if is_full(&error) => {
-            tracing::debug!(%error, "Redis is full; MySQL answers for what it lacks");
+            tracing::debug!(%error, "cache: Redis is full and takes no copy; MySQL answers instead");
             Ok(())
         }
         given => given.map(drop),

@@ -141,7 +141,7 @@ impl Cache {
         } else {
             reported.silent_until = Some(Instant::now() + GENERATION_MAX_AGE);
             tracing::warn!(
-                "cache.epoch: MySQL could not be told that Redis lacks a message; only this process knows"
+                "cache.epoch: MySQL does not take the note that Redis lacks a message; only this process knows"
             );
         }
     }

@@ -104,7 +104,7 @@ impl Generation {
         } else {
             known.mysql_is_away = true;
             tracing::warn!(
-                "cache.epoch: MySQL does not tell the generation of the cache; going on with the last one known"
+                "cache.epoch: MySQL does not answer with the cache's generation; the last known one counts"
             );
         }
     }

@@ -160,7 +160,7 @@ impl ClientContext for ClientEvents {
             if !numbering.lasts(Instant::now()) {
                 tracing::info!(
                     server = "kafka",
-                    "Kafka does not number producers yet, as while it starts; asking again: {text}"
+                    "Kafka has given this producer no number yet (it may be starting); asking again: {text}"
                 );
                 return;
             }

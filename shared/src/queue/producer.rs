@@ -126,7 +126,7 @@ impl Producer {
         tracing::error!(
             server = "kafka",
             reason = old.client().fatal_error().map(|(_, reason)| reason),
-            "the producer broke and was replaced; what it held and nobody acknowledged is left to the compensator"
+            "the producer broke and was replaced; its unacknowledged records are left to the compensator"
         );
         // Closing the old producer waits for its threads.
         std::thread::spawn(move || drop(old));
