@@ -38,7 +38,7 @@ pub struct Config {
 pub struct RedisConfig {
     /// `redis://:password@host:port/database`, or `rediss://` for TLS. Holds a password.
     pub url: SecretString,
-    /// Whether the URL names a node of a Redis Cluster.
+    /// True if the URL names a node of a Redis Cluster.
     pub cluster: bool,
     /// The authorities to trust for `rediss://` (PEM), instead of the public ones. `REDIS_TLS_CA` is the path of the
     /// file.
@@ -204,7 +204,7 @@ impl MySqlConfig {
 }
 
 impl KafkaConfig {
-    /// Whether this build of librdkafka has TLS and SASL.
+    /// True if this build of librdkafka has TLS and SASL.
     const HAS_TLS: bool = cfg!(feature = "kafka-tls");
 
     fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {

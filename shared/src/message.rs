@@ -9,7 +9,7 @@ use crate::clock::TimestampMs;
 use crate::id::{ConversationId, InvalidId, MessageId, UserId};
 use crate::ids::snowflake;
 
-/// Whether a message can be seen: `1` in JSON and MySQL, `0` once it is recalled.
+/// The visibility of a message: `1` in JSON and MySQL, `0` once it is recalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum Status {
@@ -39,7 +39,7 @@ impl TryFrom<u8> for Status {
     }
 }
 
-/// Whether MySQL has a message.
+/// The progress of a message: accepted, or in MySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum PersistStatus {
@@ -189,11 +189,11 @@ pub struct Message {
     pub kind: MessageType,
     /// The time of the send, ms since 1970 UTC: the time in the id.
     pub send_time: TimestampMs,
-    /// Whether the message can be seen.
+    /// Normal, or recalled.
     pub status: Status,
     /// The time of the recall, ms since 1970 UTC.
     pub recall_time: Option<TimestampMs>,
-    /// Whether MySQL has the message.
+    /// Accepted, or in MySQL.
     pub persist_status: PersistStatus,
     /// The sender's own name for the message, if it has one.
     pub client_msg_id: Option<ClientMessageId>,
@@ -246,12 +246,12 @@ impl Message {
         self
     }
 
-    /// Whether the message is recalled.
+    /// True if the message is recalled.
     pub fn is_recalled(&self) -> bool {
         self.status == Status::Recalled
     }
 
-    /// Whether `other` is the same message, apart from the fields that may change (status, recall time, persist
+    /// True if `other` is the same message, apart from the fields that may change (status, recall time, persist
     /// status). The content is not compared if one of them is recalled.
     pub fn is_same_message(&self, other: &Self) -> bool {
         self.id == other.id

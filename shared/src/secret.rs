@@ -66,7 +66,7 @@ enum Reason {
 }
 
 impl Reason {
-    /// Whether another try can end differently.
+    /// True if another try can end differently.
     fn may_pass(&self) -> bool {
         match self {
             Self::Away(_) => true,

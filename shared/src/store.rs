@@ -63,7 +63,7 @@ impl Store {
         Ok(Self { writer: Pool::new(&config.url, config)?, replica, timeout: config.timeout })
     }
 
-    /// Whether the writer answers.
+    /// Asks the writer for a sign of life; an error without one.
     #[tracing::instrument(name = "store.ping", skip_all)]
     pub async fn ping(&self) -> Result<(), ServerError> {
         self.writer

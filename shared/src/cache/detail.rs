@@ -61,7 +61,7 @@ impl Detail {
         }
     }
 
-    /// Whether the message is recalled.
+    /// True if the message is recalled.
     pub fn is_recalled(&self) -> bool {
         matches!(self, Self::Recalled(_))
     }

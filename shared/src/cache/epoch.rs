@@ -52,7 +52,7 @@ impl Epoch {
         &self.name
     }
 
-    /// Whether the message was certainly sent in this epoch. Redis then has every later change of the message.
+    /// True if the message was certainly sent in this epoch. Redis then has every later change of the message.
     pub fn has_all_of(&self, id: MessageId) -> bool {
         snowflake::time_of(id) > self.since.saturating_add(CLOCKS_DIFFER_MS)
     }

@@ -39,7 +39,7 @@ pub(super) struct Known {
     pub(super) value: CacheGeneration,
     /// When MySQL was last asked, by both clocks: a process that was frozen may see only one of them advance.
     asked: Option<(Instant, TimestampMs)>,
-    /// Whether MySQL did not answer then.
+    /// True if MySQL did not answer then.
     mysql_is_away: bool,
 }
 

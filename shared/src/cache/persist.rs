@@ -19,9 +19,9 @@ const LOCK_MS: u64 = 10_000;
 pub enum Check {
     /// The message may be written.
     Clear {
-        /// Whether Redis has the message, so that pages could show it before it is a row.
+        /// True if Redis has the message, so that pages could show it before it is a row.
         was_shown: bool,
-        /// Whether Redis has the message as unread. If its id lies below the read position, the receiver read past that
+        /// True if Redis has the message as unread. If its id lies below the read position, the receiver read past that
         /// id before Redis had the message.
         is_unread: bool,
     },

@@ -46,7 +46,7 @@ impl CallFailure {
         }
     }
 
-    /// Whether nothing listens at the endpoint.
+    /// True if nothing listens at the endpoint.
     pub(super) fn is_connect(&self) -> bool {
         matches!(self, Self::Send(error) if error.is_connect())
     }

@@ -105,7 +105,7 @@ pub fn first_answer<C: ConsumerContext, T>(
     }
 }
 
-/// Whether the error means that no answer has come yet.
+/// True if the error means that no answer has come yet.
 fn is_silence(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -1,4 +1,4 @@
-//! Which errors of Kafka are worth another try: decided here and nowhere else.
+//! Errors of Kafka. This module alone decides which are worth another try.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -42,12 +42,12 @@ fn retry(error: &KafkaError) -> Retry {
     }
 }
 
-/// Whether the error is permanent: the record's own fault.
+/// True if the error is permanent: the record's own fault.
 pub fn is_permanent(error: &KafkaError) -> bool {
     retry(error) == Retry::Permanent
 }
 
-/// Whether the group's coordinator or a partition's leader has just moved or is still loading, as after a start of
+/// True if the group's coordinator or a partition's leader has just moved or is still loading, as after a start of
 /// Kafka. The same request succeeds soon.
 pub fn is_settling(error: &KafkaError) -> bool {
     matches!(

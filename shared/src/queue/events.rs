@@ -26,7 +26,7 @@ pub struct ClientEvents(Arc<Shared>);
 
 struct Shared {
     security: KafkaSecurity,
-    /// Whether `all_down` or `refusal` is set. Read before these, since [`ClientEvents::answered`] is called for every
+    /// True if `all_down` or `refusal` is set. Read before these, since [`ClientEvents::answered`] is called for every
     /// record.
     troubled: AtomicBool,
     all_down: AtomicBool,
@@ -66,12 +66,12 @@ impl ClientEvents {
         }
     }
 
-    /// Whether no broker can be reached, as far as is known.
+    /// True if no broker can be reached, as far as is known.
     pub fn all_down(&self) -> bool {
         self.0.all_down.load(Ordering::Relaxed)
     }
 
-    /// Whether a broker has refused this client for a lasting reason, and none has answered since.
+    /// True if a broker has refused this client for a lasting reason, and none has answered since.
     pub fn is_refused(&self) -> bool {
         self.0.refusal.lock().is_some_and(|refusal| refusal.certain)
     }

@@ -9,7 +9,7 @@ use crate::config::KafkaSecurity;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) advice: &'static str,
-    /// Whether the reason lasts. If not, the broker may also just be stopping: with TLS and SASL a broker closes the
+    /// True if the reason lasts. If not, the broker may also just be stopping: with TLS and SASL a broker closes the
     /// connection of a client that does not speak them, without a word.
     pub(super) certain: bool,
 }

@@ -50,7 +50,7 @@ pub struct Outcome {
     pub persisted: Persisted,
     /// The number of the change that made the row; `None` without a row.
     pub seq: Option<i64>,
-    /// Whether this call made the row.
+    /// True if this call made the row.
     pub is_new: bool,
 }
 
@@ -73,7 +73,7 @@ struct Entry<'a> {
     conversation: ConversationId,
     /// The name that is written, which is not always the message's own.
     client_msg_id: Option<&'a ClientMessageId>,
-    /// Whether Redis had the message before, so that pages could show it.
+    /// True if Redis had the message before, so that pages could show it.
     was_shown: bool,
     /// The message's index in the batch.
     place: usize,

@@ -35,12 +35,12 @@ struct Named {
     kind: Option<MessageType>,
     /// `None` if the fingerprint was not recorded: an older version wrote the tombstone.
     fingerprint: Option<Fingerprint>,
-    /// Whether the send is a row, so that the unique key holds the name.
+    /// True if the send is a row, so that the unique key holds the name.
     is_row: bool,
 }
 
 impl Named {
-    /// Whether `retry` is the same send. Without fingerprints only receiver and type are compared.
+    /// True if `retry` is the same send. Without fingerprints only receiver and type are compared.
     fn is_same_send(&self, retry: &Message) -> bool {
         match (self.fingerprint, retry.fingerprint()) {
             (Some(first), Some(again)) => first == again,
@@ -239,7 +239,7 @@ pub struct NamedSend {
 }
 
 impl NamedSend {
-    /// Whether this send has this receiver, type and fingerprint. If its own fingerprint was not recorded, only
+    /// True if this send has this receiver, type and fingerprint. If its own fingerprint was not recorded, only
     /// receiver and type are compared.
     pub fn is_of(&self, to: UserId, kind: MessageType, fingerprint: &Fingerprint) -> bool {
         match &self.fingerprint {
