@@ -163,7 +163,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     }
     tokio::time::sleep(before).await;
     let over = Arc::new(OnceLock::new());
-    let (hold, mut watch) = (pace.hold_of(faults), None);
+    let (hold, mut watch) = (faults.hold(pace), None);
     for fault in faults.in_order_of_begin() {
         Box::pin(fault.begin(site)).await.with_context(|| format!("{fault} begins"))?;
         if watch.is_none() {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::fault::Faults;
-
 /// How long the parts of a round take, and what the runtime is told.
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -54,14 +52,5 @@ impl Pace {
             settings: vec![("REDIS_TIMEOUT_MS", "1000"), ("MYSQL_TIMEOUT_MS", "1000")],
             slack: 8,
         }
-    }
-
-    /// How long these faults last together.
-    pub(crate) fn hold_of(&self, faults: &Faults) -> Duration {
-        let holds = faults.0.iter().map(|fault| {
-            let hold = if fault.is_freeze() { self.freeze } else { self.hold };
-            hold.max(fault.lasts_at_least())
-        });
-        holds.max().unwrap_or_default()
     }
 }

@@ -113,7 +113,7 @@ impl Visitor<'_> for NumberOrText {
     }
 }
 
-/// The conversation of two users: `min_max` of their ids. Users 5 and 3 share `3_5` (`docs/glossary.md`).
+/// The conversation of two users: the smaller id, `_` and the larger id. Users 5 and 3 share `3_5` (`docs/glossary.md`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConversationId {
     lower: UserId,

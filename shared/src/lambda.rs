@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use lambda_runtime::tower::{Layer, Service};
-use lambda_runtime::{Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, layers, service_fn};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, Runtime, layers, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
@@ -181,10 +181,7 @@ struct Counted<S> {
     tracker: TaskTracker,
 }
 
-impl<S> Service<LambdaInvocation> for Counted<S>
-where
-    S: Service<LambdaInvocation>,
-{
+impl<S: Service<R>, R> Service<R> for Counted<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = TrackedFuture<S::Future>;
@@ -193,7 +190,36 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+    fn call(&mut self, invocation: R) -> Self::Future {
         self.tracker.track_future(self.inner.call(invocation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_waits_for_invocations_that_are_answered_and_for_those_that_are_cancelled() {
+        let in_flight = InFlight::default();
+        let mut service = in_flight.layer(service_fn(async |answer: oneshot::Receiver<u8>| {
+            Ok::<_, Infallible>(answer.await.unwrap())
+        }));
+        let (answer, waiting) = oneshot::channel();
+        let (_never, cancelled) = oneshot::channel();
+        let (answered, cancelled) = (service.call(waiting), service.call(cancelled));
+        let mut idle = Box::pin(in_flight.idle());
+
+        assert!(idle.as_mut().now_or_never().is_none());
+        drop(cancelled);
+        assert!(idle.as_mut().now_or_never().is_none());
+        answer.send(7).unwrap();
+        assert_eq!(answered.await.unwrap(), 7);
+
+        idle.await;
     }
 }

@@ -6,7 +6,17 @@ use std::path::{Path, PathBuf};
 
 use super::error::StackError;
 use super::files::{random_text, write_private};
-use super::{Kind, Place, SecureKafka};
+use super::secure_kafka::SecureKafka;
+use super::server_kind::ServerKind;
+
+/// Where the servers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// As processes of this machine.
+    Native,
+    /// In Docker, by `compose.yaml`.
+    Docker,
+}
 
 /// A topic that must be there before the stack counts as started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +152,7 @@ impl StackOptions {
                 return Err(StackError::Setting { variable: "HONGYAN_STACK", reason });
             }
         };
-        if !self.is_given(Kind::Redis) {
+        if !self.is_given(ServerKind::Redis) {
             self.redis_cluster = self.given.get("REDIS_CLUSTER").is_some_and(|value| value == "true");
         }
         Ok(self)
@@ -216,7 +226,7 @@ impl StackOptions {
     }
 
     /// True if the caller named this server, so that none is started.
-    pub(super) fn is_given(&self, kind: Kind) -> bool {
+    pub(super) fn is_given(&self, kind: ServerKind) -> bool {
         self.given.contains_key(kind.variable())
     }
 }

@@ -13,7 +13,8 @@ use super::files::{State, port_is_free};
 use super::guard::Guard;
 use super::probe::{NotReady, Target, WaitError};
 use super::process::{Launch, Process};
-use super::{Kind, redis};
+use super::redis;
+use super::server_kind::ServerKind;
 
 /// How long a server may take to answer after its start. MySQL may have to replay its log, Redis to load its file.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -24,11 +25,14 @@ const EXTERNAL_LIMIT: Duration = Duration::from_secs(10);
 /// One of the three servers.
 #[derive(Debug)]
 pub struct Server {
-    kind: Kind,
+    kind: ServerKind,
     runs: Runs,
     /// What each node must answer to; one but for a Redis Cluster.
     targets: Vec<Target>,
 }
+
+/// Redis, MySQL and Kafka once they run, with what ends them.
+pub(super) type Started = ([Server; 3], Option<Arc<Guard>>, Option<Arc<Compose>>);
 
 #[derive(Debug)]
 pub(super) enum Runs {
@@ -121,12 +125,12 @@ impl Node {
 }
 
 impl Server {
-    pub(super) fn new(kind: Kind, runs: Runs, targets: Vec<Target>) -> Self {
+    pub(super) fn new(kind: ServerKind, runs: Runs, targets: Vec<Target>) -> Self {
         Self { kind, runs, targets }
     }
 
     /// Which of the three it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ServerKind {
         self.kind
     }
 
@@ -287,7 +291,7 @@ impl Server {
             Ok(version) => version,
             Err(reason) => return format!("{} does not answer: {reason}", self.kind),
         };
-        if self.kind == Kind::Kafka && !matches!(self.runs, Runs::Elsewhere) {
+        if self.kind == ServerKind::Kafka && !matches!(self.runs, Runs::Elsewhere) {
             version = format!("Apache Kafka {}", super::kafka::VERSION);
         }
         let place = match self.runs {

@@ -8,7 +8,7 @@ use hongyan::config::{Config, KafkaConfig, minimal};
 use hongyan::event::MessageEvent;
 use hongyan::id::{MessageId, UserId};
 use hongyan::message::{Message, MessageType};
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
@@ -22,7 +22,7 @@ use crate::servers::{address_of, stack, unique_name};
 
 /// The Kafka that all tests of this binary share, as `KAFKA_BOOTSTRAP_SERVERS` has it.
 pub async fn servers() -> String {
-    address_of(stack().await, Kind::Kafka)
+    address_of(stack().await, ServerKind::Kafka)
 }
 
 /// Settings with a topic, a dead-letter topic and a group that nobody else has; both topics exist.

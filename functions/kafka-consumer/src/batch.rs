@@ -36,7 +36,7 @@ pub struct Batch {
 /// A record of the topic.
 #[derive(Debug)]
 pub struct Record {
-    /// The key of the event's `records`, `topic-partition`: the batch response names a failed record by it.
+    /// The key of the event's `records`, `{topic}-{partition}`: the batch response names a failed record by it.
     pub group: String,
     /// The topic.
     pub topic: String,

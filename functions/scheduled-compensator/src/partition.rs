@@ -23,9 +23,6 @@ const MAX_LOOKED_AT: usize = 1_000;
 /// The most messages that one run sends again.
 const MAX_RESENT: usize = 1_000;
 
-/// A holder of locks that holds none: marking a message also gives a lock back.
-const NO_HOLDER: &str = "compensator";
-
 /// The shortest time between two sends of a lost message, ms.
 const RESEND_AFTER_MS: TimestampMs = 5 * 60 * 1_000;
 
@@ -193,7 +190,7 @@ async fn mark(app: &App, entry: Pending, row: Message) -> Result<Settled, Server
         app.cache.confirm_recalled(&[Recall::of(&row, recall_time)]).await?;
         return Ok(Settled::Recalled);
     }
-    let marks = app.cache.mark_persisted(&[(&row, NO_HOLDER.to_owned())]).await?;
+    let marks = app.cache.mark_persisted(&[&row]).await?;
     if let Some(&PersistMark::Recalled(recall_time)) = marks.first() {
         let recall = Recall::of(&row, recall_time);
         return complete_recall(app, TakeBack { recall, message: Some(row) }).await;

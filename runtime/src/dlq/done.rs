@@ -4,8 +4,18 @@
 
 use std::collections::BTreeMap;
 
+use hongyan::config::KafkaConfig;
+
+/// The suffix of the group whose offsets say what was sent back: `im-message-dead-letter-redrive` by default.
+pub const REDRIVE_GROUP: &str = "-redrive";
+
 /// Kafka refuses longer metadata by default (`offset.metadata.max.bytes`).
 const MAX_METADATA_BYTES: usize = 4_096;
+
+/// The group that remembers what was sent back.
+pub(super) fn redrive_group(config: &KafkaConfig) -> String {
+    format!("{}{REDRIVE_GROUP}", config.dead_letter_topic)
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Done {

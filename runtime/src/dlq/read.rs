@@ -10,9 +10,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::done::Done;
+use super::done::{Done, redrive_group};
 use super::letter::{Filter, Letter};
-use super::redrive_group;
 
 /// The longest wait for one answer of Kafka.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
-use super::Shared;
+use super::shared::Shared;
 
 /// Lets loopback peers through only: the real interface asks for a signature, this one for being on this machine.
 pub(super) async fn loopback_only(

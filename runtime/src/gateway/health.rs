@@ -1,18 +1,13 @@
-//! `GET /health` and `GET /metrics`.
+//! Asks the three servers whether they answer.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, WeakShared};
-use hongyan::error::{ApiError, Server, ServerError};
-use http::{StatusCode, header};
+use hongyan::error::{Server, ServerError};
+use parking_lot::Mutex;
 use serde::Serialize;
-
-use super::{Shared, response};
 
 /// One server, asked whether it answers.
 #[derive(Debug)]
@@ -27,9 +22,9 @@ pub struct ServerHealth {
 pub type HealthCheck = Arc<dyn Fn() -> BoxFuture<'static, Vec<ServerHealth>> + Send + Sync>;
 
 #[derive(Debug, Clone, Serialize)]
-struct Report {
+pub(super) struct Report {
     /// `ok` or `unavailable`.
-    status: &'static str,
+    pub(super) status: &'static str,
     /// Each server by name: `ok` or `unavailable`.
     servers: BTreeMap<&'static str, &'static str>,
 }
@@ -40,9 +35,9 @@ struct Report {
 pub(super) struct Checks(Mutex<Option<WeakShared<BoxFuture<'static, Report>>>>);
 
 impl Checks {
-    async fn ask(&self, check: &HealthCheck) -> Report {
+    pub(super) async fn ask(&self, check: &HealthCheck) -> Report {
         let report = {
-            let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = self.0.lock();
             // One that nobody waits for any more, or that has ended, tells nothing of now.
             let joined =
                 running.as_ref().and_then(WeakShared::upgrade).filter(|report| report.peek().is_none());
@@ -64,24 +59,6 @@ fn report(asked: Vec<ServerHealth>) -> Report {
     }
     let well = servers.values().all(|server| *server == "ok");
     Report { status: if well { "ok" } else { "unavailable" }, servers }
-}
-
-/// 200 when all answer, 503 naming which does not.
-pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    let report = shared.checks.ask(&shared.behind.health).await;
-    let code = if report.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(report)).into_response()
-}
-
-/// Prometheus' text format.
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    match &shared.behind.metrics {
-        Some(metrics) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
-                .into_response()
-        }
-        None => response::problem(&ApiError::NotFound("this process keeps no metrics")),
-    }
 }
 
 #[cfg(test)]

@@ -16,11 +16,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
+use super::connections::Place;
 use super::seldom::Seldom;
-use super::{Shared, api, callback, health, response, socket};
+use super::shared::Shared;
+use super::{api, callback, monitoring, response, socket};
 
 /// After an error of the machine's (no file descriptor left, say) the next try waits a little.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
@@ -36,8 +38,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/@connections/{id}", connections)
         .route_layer(axum::middleware::from_fn(callback::loopback_only))
         .route("/ws", get(socket::upgrade))
-        .route("/health", get(health::health))
-        .route("/metrics", get(health::metrics))
+        .route("/health", get(monitoring::health))
+        .route("/metrics", get(monitoring::metrics))
         .method_not_allowed_fallback(|| async { response::problem(&ApiError::MethodNotAllowed) })
         .fallback(api::handle)
         .with_state(shared)
@@ -61,7 +63,6 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
-        // A connection's place is given back when its last part ends, a WebSocket's too.
         let Ok(place) = places.clone().try_acquire_owned() else {
             if let Some(refused) = refusals.note() {
                 tracing::warn!(%peer, refused, "gateway.accept: too many connections; some were refused");
@@ -70,13 +71,9 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             continue;
         };
         let _ = stream.set_nodelay(true);
-        shared.tasks.spawn(serve(stream, peer, Place(Arc::new(place)), router.clone(), shared.clone()));
+        shared.tasks.spawn(serve(stream, peer, Place::new(place), router.clone(), shared.clone()));
     }
 }
-
-/// One of [`super::GatewayOptions::max_connections`].
-#[derive(Clone)]
-pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
 async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router, shared: Arc<Shared>) {
     let options = &shared.options;

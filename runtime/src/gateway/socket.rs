@@ -21,9 +21,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
-use super::connections::{Client, Closing, Connection, TOKEN_ENDED};
-use super::server::Place;
-use super::{Shared, event, response, socket_event};
+use super::connections::{Client, Closing, Connection, Place, TOKEN_ENDED};
+use super::shared::Shared;
+use super::{event, response, socket_event};
 use crate::functions::FUNCTIONS;
 use crate::host::InvokeError;
 

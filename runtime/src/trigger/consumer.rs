@@ -1,35 +1,40 @@
 //! What librdkafka calls while the poller polls: partitions come and go.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use hongyan::queue::client::{ClientEvents, client_config};
-use rdkafka::Offset;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
 
-use super::lane::Lane;
-use super::{Shared, poller};
+use super::TriggerOptions;
 
 pub(super) type Consumer = BaseConsumer<Context>;
 
-pub(super) struct Context {
-    pub(super) events: ClientEvents,
-    shared: Arc<Shared>,
-    /// Which of the trigger's consumers this is.
-    number: u64,
+/// Who is told of what happens to a consumer.
+pub(super) trait Assignments: Send + Sync + 'static {
+    /// Whether another consumer has taken this one's place: then its partitions are nobody's matter any more.
+    fn is_replaced(&self) -> bool;
+
+    /// Whether a partition that is about to be assigned must be read from its start.
+    fn must_rewind(&self, partition: i32) -> bool;
+
+    /// These partitions are read from now on.
+    fn assigned(&self, partitions: &[i32]);
+
+    /// These partitions are about to be taken away. `lost`: others have them already. Blocks until they may go.
+    fn revoked(&self, partitions: &[i32], lost: bool);
+
+    /// The topic was deleted and made again.
+    fn topic_was_remade(&self);
 }
 
-impl Context {
-    pub(super) fn new(events: ClientEvents, shared: Arc<Shared>, number: u64) -> Self {
-        Self { events, shared, number }
-    }
-
-    /// Whether another consumer has taken its place: then its partitions are nobody's matter any more.
-    fn is_replaced(&self) -> bool {
-        self.shared.watched.consumer_number() != self.number
-    }
+pub(super) struct Context {
+    pub(super) events: ClientEvents,
+    assignments: Box<dyn Assignments>,
 }
 
 /// Whether librdkafka says that the topic of this name is not the one that it was: it was deleted and made again, however
@@ -39,18 +44,19 @@ fn is_another_topic(text: &str) -> bool {
     text.contains(" changed id from ") && !text.contains(NONE_YET)
 }
 
-/// Makes a consumer of the group and remembers it as the trigger's.
-pub(super) fn make(shared: &Arc<Shared>, events: &ClientEvents) -> KafkaResult<Arc<Consumer>> {
-    let mut client = client_config(&shared.options.kafka);
-    shared.options.configure(&mut client);
+/// Makes a consumer of the group, which tells `assignments` of its partitions.
+pub(super) fn make(
+    options: &TriggerOptions,
+    events: &ClientEvents,
+    assignments: impl Assignments,
+) -> KafkaResult<Arc<Consumer>> {
+    let mut client = client_config(&options.kafka);
+    options.configure(&mut client);
     // For one line, see `is_another_topic`. The debug context `topic` has that line too, and must not be used: librdkafka
     // logs in it while it holds the lock of the consumer's queue, waits for that lock to queue the log line, and hangs.
     client.set("debug", "metadata").set_log_level(RDKafkaLogLevel::Debug);
-    let number = shared.watched.next_consumer();
-    let context = Context::new(events.clone(), Arc::clone(shared), number);
-    let consumer = Arc::new(client.create_with_context(context)?);
-    shared.set_consumer(&consumer);
-    Ok(consumer)
+    let context = Context { events: events.clone(), assignments: Box::new(assignments) };
+    Ok(Arc::new(client.create_with_context(context)?))
 }
 
 impl ClientContext for Context {
@@ -59,8 +65,8 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         if matches!(level, RDKafkaLogLevel::Debug) {
             // Asked for because of this one line.
-            if is_another_topic(text) && !self.is_replaced() {
-                self.shared.watched.topic_was_remade();
+            if is_another_topic(text) && !self.assignments.is_replaced() {
+                self.assignments.topic_was_remade();
             }
             return;
         }
@@ -78,24 +84,20 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
-        if self.is_replaced() {
+        if self.assignments.is_replaced() {
             return;
         }
         match rebalance {
             Rebalance::Revoke(places) => {
-                let partitions: Vec<i32> = places
-                    .elements()
-                    .iter()
-                    .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
-                    .collect();
+                let partitions = partitions_of(places);
                 let lost = consumer.assignment_lost();
                 tracing::info!(?partitions, lost, "partitions taken away");
-                poller::close_lanes(&self.shared, &partitions, lost);
+                self.assignments.revoked(&partitions, lost);
             }
             // Set in the list that is about to be assigned.
             Rebalance::Assign(places) => {
                 for mut place in places.elements() {
-                    if self.shared.watched.must_rewind(place.partition())
+                    if self.assignments.must_rewind(place.partition())
                         && let Err(error) = place.set_offset(Offset::Beginning)
                     {
                         tracing::error!(partition = place.partition(), %error, "a partition cannot be read from its start");
@@ -112,16 +114,15 @@ impl ConsumerContext for Context {
         let Rebalance::Assign(places) = rebalance else {
             return;
         };
-        if self.is_replaced() {
+        if self.assignments.is_replaced() {
             return;
         }
-        let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        for place in places.elements() {
-            let lane = Lane::open(&self.shared, place.partition());
-            lanes.insert(place.partition(), lane);
-        }
-        tracing::info!(partitions = ?lanes.keys().collect::<Vec<_>>(), "partitions assigned");
+        self.assignments.assigned(&partitions_of(places));
     }
+}
+
+fn partitions_of(places: &TopicPartitionList) -> Vec<i32> {
+    places.elements().iter().map(TopicPartitionListElem::partition).collect()
 }
 
 #[cfg(test)]

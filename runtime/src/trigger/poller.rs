@@ -1,15 +1,16 @@
 //! The thread that polls: it hands records to their lanes, and in the end leaves the group.
 
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hongyan::queue::client::ClientEvents;
 use rdkafka::client::ClientContext as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::Message as _;
 
-use super::consumer::{self, Consumer};
-use super::{Shared, commit};
+use super::consumer::Consumer;
+use super::lanes;
+use super::shared::Shared;
 
 /// How long one poll waits; a stop is noticed within it.
 const POLL: Duration = Duration::from_millis(50);
@@ -27,13 +28,13 @@ pub(super) fn run(shared: &Arc<Shared>, mut consumer: Arc<Consumer>) {
             "trigger: the topic is not as it was; a new consumer reads it"
         );
         // Nothing that is done of the old topic may be committed in the new one.
-        close_all_lanes(shared, true);
+        lanes::close_all(shared, true);
         // Leaves the group, at once or when the last question to it is answered.
         drop(consumer);
         let Some(fresh) = renew(shared, &events) else { return };
         consumer = fresh;
     }
-    close_all_lanes(shared, consumer.assignment_lost());
+    lanes::close_all(shared, consumer.assignment_lost());
     // Leaves the group, unless a question is just being asked; then right after it.
     drop(consumer);
 }
@@ -70,7 +71,7 @@ fn poll(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Next {
 /// A new consumer that has subscribed; `None` if the trigger is stopped before.
 fn renew(shared: &Arc<Shared>, events: &ClientEvents) -> Option<Arc<Consumer>> {
     while !shared.stopping.is_cancelled() {
-        let made = consumer::make(shared, events).and_then(|consumer| {
+        let made = lanes::consumer(shared, events).and_then(|consumer| {
             consumer.subscribe(&[&shared.options.kafka.topic])?;
             Ok(consumer)
         });
@@ -83,39 +84,4 @@ fn renew(shared: &Arc<Shared>, events: &ClientEvents) -> Option<Arc<Consumer>> {
         }
     }
     None
-}
-
-fn close_all_lanes(shared: &Shared, lost: bool) {
-    let partitions: Vec<i32> = shared.all_lanes().iter().map(|lane| lane.partition).collect();
-    close_lanes(shared, &partitions, lost);
-}
-
-/// Ends the lanes of these partitions: what is in flight may finish within the time-out, what is done is committed,
-/// the rest is left to whoever reads the partition next. Of partitions that are lost to others nothing is committed,
-/// and nothing waited for.
-pub(super) fn close_lanes(shared: &Shared, partitions: &[i32], lost: bool) {
-    let lanes: Vec<_> = {
-        let mut all = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        partitions.iter().filter_map(|partition| all.remove(partition)).collect()
-    };
-    for lane in &lanes {
-        lane.cancel.cancel();
-    }
-    let deadline = Instant::now() + shared.options.stop_timeout;
-    for lane in &lanes {
-        if !lost && !lane.wait_until_ended(deadline) {
-            tracing::warn!(
-                partition = lane.partition,
-                "the batch in flight did not finish in time; it will be delivered again"
-            );
-        }
-    }
-    let turn = shared.committing.lock().unwrap_or_else(PoisonError::into_inner);
-    if !lost && let Err(error) = commit::commit(shared, &lanes) {
-        tracing::warn!(%error, "the last commit failed; what was done will be delivered again");
-    }
-    for lane in &lanes {
-        lane.close();
-    }
-    drop(turn);
 }

@@ -1,101 +1,24 @@
 //! Watches the topic itself: librdkafka goes on at its old offsets when a topic is deleted and made again, and says
 //! nothing; the old place may be anywhere in the new log (`docs/decisions/0039-lost-by-offsets.md`).
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hongyan::error::ServerError;
 use hongyan::queue::error::transient;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
-use super::Shared;
 use super::consumer::Consumer;
+use super::shared::Shared;
+use super::topic::Topic;
 
 /// How often it looks. What happens in between is told by librdkafka's own log, see [`super::consumer`].
 const EVERY: Duration = Duration::from_millis(500);
 /// In which of its looks it compares the lanes' places with the ends of their partitions.
 const ENDS_EVERY: u32 = 10;
-/// Longer than the group takes to share out the partitions anew.
-const REWIND_WITHIN: Duration = Duration::from_mins(2);
 /// The longest wait for one answer.
 const LIMIT: Duration = Duration::from_secs(2);
-
-/// What is known of the topic and of who reads it.
-#[derive(Default)]
-pub(super) struct Watched {
-    topic: Mutex<Topic>,
-    consumer: AtomicU64,
-    renew: AtomicBool,
-    reads: AtomicBool,
-    /// When a topic was found to be made anew, and the partitions that were begun at their start since. What the group
-    /// committed meanwhile may be of the old log.
-    rewound: Mutex<Option<(Instant, HashSet<i32>)>>,
-}
-
-/// The topic as it was seen last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Topic {
-    /// Not looked at yet.
-    #[default]
-    Unseen,
-    /// It does not exist.
-    Missing,
-    /// It has so many partitions.
-    Partitions(usize),
-}
-
-impl Watched {
-    pub(super) fn consumer_number(&self) -> u64 {
-        self.consumer.load(Ordering::SeqCst)
-    }
-
-    /// The number of the next consumer, which takes the place of the one before.
-    pub(super) fn next_consumer(&self) -> u64 {
-        self.consumer.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    /// Whether a new consumer is wanted; asked once, it is not wanted any more.
-    pub(super) fn take_renewal(&self) -> bool {
-        self.renew.swap(false, Ordering::SeqCst)
-    }
-
-    /// The topic is another one under the same name: a new consumer is to read it from its start.
-    pub(super) fn topic_was_remade(&self) {
-        *self.rewound.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), HashSet::new()));
-        self.renew.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether this partition, which is about to be assigned, must be read from its start: once each, and not when another
-    /// member, who has read it since, gives it away much later.
-    pub(super) fn must_rewind(&self, partition: i32) -> bool {
-        let mut rewound = self.rewound.lock().unwrap_or_else(PoisonError::into_inner);
-        rewound
-            .as_mut()
-            .is_some_and(|(when, rewound)| when.elapsed() < REWIND_WITHIN && rewound.insert(partition))
-    }
-
-    /// Says that the topic is read, until the returned guard is dropped.
-    pub(super) fn reading(&self) -> Reading<'_> {
-        self.reads.store(true, Ordering::SeqCst);
-        Reading(&self.reads)
-    }
-
-    fn topic(&self) -> MutexGuard<'_, Topic> {
-        self.topic.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Held by the thread that polls.
-pub(super) struct Reading<'a>(&'a AtomicBool);
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
 
 /// Until the trigger stops.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -117,7 +40,7 @@ fn look_at(shared: &Shared, ends_too: bool) {
     let Ok(seen) = topic_of(&consumer, &shared.options.kafka.topic) else { return };
     match changed(shared, seen) {
         Change::Remade => shared.watched.topic_was_remade(),
-        Change::Grown => shared.watched.renew.store(true, Ordering::SeqCst),
+        Change::Grown => shared.watched.ask_for_renewal(),
         Change::None if ends_too && is_beyond_an_end(shared, &consumer) => shared.watched.topic_was_remade(),
         Change::None => {}
     }
@@ -151,7 +74,7 @@ enum Change {
 
 /// Notes what is seen, tells what is wrong with it, and answers what changed.
 fn changed(shared: &Shared, seen: Topic) -> Change {
-    let before = std::mem::replace(&mut *shared.watched.topic(), seen);
+    let before = shared.watched.replace_topic(seen);
     if before == seen {
         return Change::None;
     }
@@ -205,8 +128,8 @@ fn is_beyond_an_end(shared: &Shared, consumer: &Consumer) -> bool {
 /// An error if nothing can be read, or the topic is not as it should be.
 pub(super) fn health(shared: &Shared) -> Result<(), ServerError> {
     let (topic, wanted) = (&shared.options.kafka.topic, shared.options.kafka.partitions.get());
-    let wrong = match *shared.watched.topic() {
-        _ if !shared.watched.reads.load(Ordering::SeqCst) => "nothing reads the topic any more".to_owned(),
+    let wrong = match shared.watched.topic() {
+        _ if !shared.watched.is_read() => "nothing reads the topic any more".to_owned(),
         Topic::Missing => format!("the topic {topic} does not exist"),
         Topic::Partitions(found) if found != usize::from(wanted) => {
             format!("KAFKA_PARTITIONS is {wanted}, but the topic {topic} has {found} partitions")

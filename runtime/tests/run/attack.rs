@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::caller::{Caller, Outcome};
-use crate::until;
+use crate::program::until;
 
 /// How many of each kind there are.
 const CLIENTS: usize = 300;

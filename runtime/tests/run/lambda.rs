@@ -7,8 +7,8 @@ use hongyan_runtime::functions;
 use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
 
-use crate::program::{Running, failure_of, hongyan};
-use crate::{STACKS, caller, no_process_is_left, settings, until};
+use crate::program::{Running, failure_of, hongyan, until};
+use crate::{STACKS, caller, no_process_is_left, settings};
 
 const ANY_PORT: [&str; 3] = ["lambda", "--invoke-port", "0"];
 

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use sqlx::{Connection as _, MySqlConnection};
@@ -25,7 +25,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use caller::{Caller, HalfSent, Outcome, id_of};
-use program::{Background, LIMIT, Running, ended, failure_of, hongyan, output_of, processes};
+use program::{Background, Running, ended, failure_of, hongyan, output_of, processes, until};
 
 /// The servers are heavy: two stacks at a time.
 static STACKS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
@@ -34,14 +34,6 @@ static STACKS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 const WORKERS: usize = 16;
 /// Sends of the drill.
 const SENDS: usize = 5_000;
-
-async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} until {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 /// What `env` prints, as a script reads it.
 async fn settings(folder: &Path) -> BTreeMap<String, String> {
@@ -244,7 +236,7 @@ async fn send_all(
     contents: Vec<String>,
     at_half: impl Fn() + Send + Sync + 'static,
 ) -> Ledger {
-    let contents = Arc::new(std::sync::Mutex::new(contents));
+    let contents = Arc::new(parking_lot::Mutex::new(contents));
     let (answers, at_half) = (Arc::new(AtomicUsize::new(0)), Arc::new(at_half));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -253,7 +245,7 @@ async fn send_all(
         workers.spawn(async move {
             let mut ledger = Ledger::default();
             loop {
-                let Some(content) = contents.lock().unwrap().pop() else { return ledger };
+                let Some(content) = contents.lock().pop() else { return ledger };
                 let outcome = caller.send(&content).await;
                 let answered = matches!(outcome, Outcome::Answer(..));
                 ledger.note(content, outcome);

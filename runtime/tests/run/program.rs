@@ -15,6 +15,15 @@ use tokio::sync::mpsc;
 /// No step takes longer, or it hangs.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
+/// Waits until a condition holds, at most [`LIMIT`].
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// `hongyan` with this data folder, and none of the settings that the test itself was given.
 pub(crate) fn hongyan<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hongyan"));

@@ -57,6 +57,15 @@ pub(super) fn range_step(
     }
 }
 
+/// How many of a list's newest ids are looked at to find out whether a message is in its place.
+const NEWEST_LOOKED_AT: usize = 64;
+
+/// The command that finds a message among the newest of its conversation's recent list: nil where it is not there, or where
+/// there is no list.
+pub(super) fn place_step(conversation: ConversationId, id: MessageId) -> Step {
+    step!("LPOS", keys::conversation(conversation), id.get(), "MAXLEN", NEWEST_LOOKED_AT)
+}
+
 /// Takes a message off the recent list and the pending index, from which pages are read.
 pub(super) fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [Step; 2] {
     [

@@ -81,30 +81,31 @@ impl Cache {
             .collect()
     }
 
-    /// The third check, after the write: marks the details PERSISTED, heals the recent lists, gives the locks back.
-    /// `written` has each message and its record. One round trip.
+    /// The third check, after the write: marks the details PERSISTED, heals the recent lists, gives the locks back. One round
+    /// trip, and another one where a list lacks an id.
+    ///
+    /// A lock goes even if another record holds it by now: MySQL has the row, so no work is left that the lock could save.
     #[tracing::instrument(name = "cache.mark_persisted", skip_all, fields(messages = written.len()))]
-    pub async fn mark_persisted(
-        &self,
-        written: &[(&Message, String)],
-    ) -> Result<Vec<PersistMark>, ServerError> {
-        let steps = written.iter().flat_map(|(message, holder)| {
-            [
-                scripts::MARK_PERSISTED.on(
-                    keys::detail(message.id),
-                    vec![
-                        self.expiry_ms.to_string(),
-                        message.seq.map(|seq| seq.to_string()).unwrap_or_default(),
-                    ],
-                ),
-                self.insert_step(message.conversation(), message.id, "heal"),
-                scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone()]),
-            ]
-        });
+    pub async fn mark_persisted(&self, written: &[&Message]) -> Result<Vec<PersistMark>, ServerError> {
+        const ACTION: &str = "cache.mark_persisted";
+        let mut steps: Vec<Step> = Vec::with_capacity(2 * written.len() + 1);
+        for message in written {
+            let seq = message.seq.map(|seq| seq.to_string()).unwrap_or_default();
+            let arguments = vec![self.expiry_ms.to_string(), seq];
+            steps.push(scripts::MARK_PERSISTED.on(keys::detail(message.id), arguments));
+            steps.push(index::place_step(message.conversation(), message.id));
+        }
+        steps.extend(self.unlink_steps(written.iter().map(|message| keys::lock(message.id)).collect()));
         let scripts: Vec<_> =
-            written.iter().enumerate().map(|(index, (message, _))| (3 * index, message.id)).collect();
-        let values = self.on_details("cache.mark_persisted", steps.collect(), &scripts).await?;
-        values.chunks_exact(3).map(|answers| persist_mark(answers[0].clone())).collect()
+            written.iter().enumerate().map(|(index, message)| (2 * index, message.id)).collect();
+
+        let mut answers = self.on_details(ACTION, steps, &scripts).await?;
+        answers.truncate(2 * written.len());
+        let lacking =
+            written.iter().zip(answers.chunks_exact(2)).filter(|(_, pair)| pair[1] == redis::Value::Nil);
+        let heal = lacking.map(|(message, _)| self.insert_step(message.conversation(), message.id, "heal"));
+        self.redis.batch_that_frees(ACTION, heal.collect()).await?;
+        answers.into_iter().step_by(2).map(persist_mark).collect()
     }
 
     /// Gives back the locks of records that were not written.

@@ -104,7 +104,11 @@ impl Cache {
 
     /// The commands that forget when these messages were sent again. On a single server it is one command.
     pub(super) fn forget_resent_steps(&self, ids: &[MessageId]) -> Vec<Step> {
-        let keys: Vec<String> = ids.iter().map(|&id| keys::resent(id)).collect();
+        self.unlink_steps(ids.iter().map(|&id| keys::resent(id)).collect())
+    }
+
+    /// The commands that remove these keys: one on a single server, one a key on a cluster.
+    pub(super) fn unlink_steps(&self, keys: Vec<String>) -> Vec<Step> {
         if self.redis.is_cluster() {
             keys.into_iter().map(|key| step!("UNLINK", key)).collect()
         } else if keys.is_empty() {

@@ -25,7 +25,7 @@ pub struct KafkaEvent {
     pub source_arn: Option<String>,
     /// `host:port`, several joined by commas. Only written, never read.
     pub bootstrap_servers: Option<String>,
-    /// The records by `topic-partition`.
+    /// The records by `{topic}-{partition}`.
     pub records: BTreeMap<String, Vec<KafkaRecord>>,
 }
 

@@ -27,8 +27,8 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// What is wrong with the pages that a comment of the file `path` cites. Behind the name of a page may stand `#` and the
-/// anchor of a part, headings in quotes, or the names of rules (`R7`, `P2`).
+/// The faults of the pages that a comment of the file `path` cites. Behind the name of a page may stand `#` and the
+/// anchor of a part, headings in quotes, or the names of rules, as R7 and P2.
 fn faults_of_comment(path: &str, comment: &Comment, tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
     let text = &comment.text;
@@ -69,13 +69,13 @@ fn rules_after(text: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| is_rule(word) && text.contains(')'))
 }
 
-/// Whether a word is the name of a rule: `R7`, `P2`.
+/// True for the name of a rule, as R7 and P2.
 pub(crate) fn is_rule(word: &str) -> bool {
     let digits = word.trim_start_matches(|char: char| char.is_ascii_uppercase());
     word.len() == digits.len() + 1 && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a page has a rule as a heading (`R7. …`) or as the first cell of a table's row.
+/// True if a page has a rule as a heading (`R7. …`) or as the first cell of a table's row.
 fn has_rule(page: &Page, rule: &str) -> bool {
     let heading = format!("{rule}. ");
     page.headings.iter().any(|it| it.text.starts_with(&heading))
@@ -116,7 +116,7 @@ fn faults_of_names(path: &str, first_line: usize, page: &Page, tree: &Tree) -> V
     faults
 }
 
-/// What is wrong with the citations and the names of files of the whole tree.
+/// The faults of the citations and of the names of files in the whole tree.
 fn faults(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, text) in &tree.0 {

@@ -84,7 +84,7 @@ fn of_rust(source: &str) -> Parts {
     parts
 }
 
-/// What stands between a literal's quotes, if it is a text.
+/// The text between a literal's quotes; `None` for a number or a character.
 fn literal(token: &str, kind: LiteralKind) -> Option<String> {
     let raw = match kind {
         LiteralKind::Str { .. } | LiteralKind::ByteStr { .. } | LiteralKind::CStr { .. } => false,

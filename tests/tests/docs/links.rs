@@ -4,7 +4,7 @@ use crate::citations::is_rule;
 use crate::markdown::Page;
 use crate::source::{Tree, extension, resolved};
 
-/// What is wrong with the links of all pages.
+/// The faults of the links of all pages.
 fn faults(tree: &Tree) -> Vec<String> {
     tree.pages().flat_map(|(path, text)| faults_of(path, &Page::of(text), tree)).collect()
 }
@@ -67,7 +67,7 @@ fn other_file<'a>(label: &'a str, linked: &str) -> Option<&'a str> {
     file.or_else(|| words().find(is_other))
 }
 
-/// The rule (`R7`) that a label names, if the link leads to the part of another one (`#r8-…`).
+/// The rule that a label names, as R7, if the link leads to the part of another one.
 fn other_rule<'a>(label: &'a str, part: &str) -> Option<&'a str> {
     let linked = part.split('-').next().map(str::to_uppercase).filter(|first| is_rule(first))?;
     label.split(|char: char| !char.is_ascii_alphanumeric()).find(|word| is_rule(word) && *word != linked)

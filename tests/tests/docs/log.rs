@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::markdown::{Page, section};
 use crate::source::{files, read};
 
-/// The folders of crates that are tools. What they log is for the person who runs them.
+/// The folders of crates that are tools. Their log lines are for the person who runs them, and no page explains them.
 const TOOLS: [&str; 5] = ["bench", "drill", "model", "testkit", "tests"];
 
 /// The messages of `tracing::warn!` and `tracing::error!` in the service's sources, with the place of each.

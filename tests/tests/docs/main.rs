@@ -1,6 +1,5 @@
-//! The pages and the code say the same: settings, Redis keys, routes, metrics, log lines, commands, files, citations
-//! and links.
-//! Needs no server.
+//! The pages and the code say the same: settings, Redis keys, routes, metrics, log lines, commands, files, citations,
+//! links and names in backticks. Needs no server.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,8 +17,10 @@ mod log;
 mod markdown;
 mod openapi;
 mod source;
+mod symbols;
 mod tables;
 mod usage;
+mod vocabulary;
 mod workflow;
 
 use hongyan::config::Config;

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 static DESCRIPTION: LazyLock<Value> =
     LazyLock::new(|| yaml::read(include_str!("../../../docs/openapi.yaml")));
 
-/// What only the local runtime serves.
+/// The routes that only the local runtime serves.
 const LOCAL: [&str; 3] = ["GET /ws", "GET /health", "GET /metrics"];
 
 /// Each operation as `METHOD path`.
-fn operations() -> BTreeMap<String, &'static Value> {
+pub(crate) fn operations() -> BTreeMap<String, &'static Value> {
     let mut operations = BTreeMap::new();
     for (path, item) in DESCRIPTION["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")

@@ -1,4 +1,4 @@
-//! The tables of settings, Redis keys, routes and metrics.
+//! The tables of settings, Redis keys and metrics.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -7,33 +7,21 @@ use hongyan::config::Config;
 use hongyan::{secret, telemetry::metric};
 
 use crate::markdown::{Page, section};
-use crate::source::read;
+use crate::source::{Tree, read};
+use crate::symbols::{redis_keys, shape};
 
 /// The page and the heading of the table of Redis keys.
 const KEYS: (&str, &str) = ("docs/contract.md", "Keys");
 
-/// What stands in backticks in the first cells of the tables of a part of a page.
+/// The texts in backticks in the first cells of the tables of a part of a page.
 fn told(page: &str, heading: &str) -> BTreeSet<String> {
     Page::of(section(&read(page), heading)).first_cells.into_iter().flat_map(|cell| cell.codes).collect()
-}
-
-/// `msg:detail:{id}` as `msg:detail:{}`, whatever the name of the part.
-fn shape(key: &str) -> String {
-    let mut shape = String::new();
-    let mut inside = false;
-    for char in key.chars() {
-        inside = (inside || char == '{') && char != '}';
-        if !inside || char == '{' {
-            shape.push(char);
-        }
-    }
-    shape
 }
 
 #[test]
 fn the_settings_table_has_what_the_code_asks_for_and_nothing_else() {
     let asked = RefCell::new(BTreeSet::from([secret::SETTINGS.to_owned(), secret::KAFKA_SASL.to_owned()]));
-    // Whether the settings are good does not matter; with SCRAM, all of them are looked at.
+    // The settings need not be good ones. With SCRAM, the code asks for all of them.
     let _ = Config::from_lookup(|name| {
         asked.borrow_mut().insert(name.to_owned());
         (name == "KAFKA_SECURITY").then(|| "sasl_scram".to_owned())
@@ -43,11 +31,7 @@ fn the_settings_table_has_what_the_code_asks_for_and_nothing_else() {
 
 #[test]
 fn the_table_of_redis_keys_has_every_key_and_nothing_else() {
-    let source = read("shared/src/cache/keys.rs");
-    let source = source.split("#[cfg(test)]").next().unwrap();
-    let keys = source.split('"').skip(1).step_by(2).filter(|literal| literal.starts_with("msg:"));
-    // What ends with a colon is only the beginning of others.
-    let keys: BTreeSet<String> = keys.filter(|key| !key.ends_with(':')).map(shape).collect();
+    let keys = redis_keys(&Tree::of_repository());
     assert!(keys.len() > 10, "{keys:?}");
     let told: BTreeSet<String> = told(KEYS.0, KEYS.1).iter().map(|key| shape(key)).collect();
     assert_eq!(told, keys);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::settings;
+use crate::cli::place::project;
 use crate::runtime::own_endpoint;
 use hongyan_stack::emulator::{self, Emulator, EmulatorError, EmulatorOptions};
 
@@ -34,7 +35,7 @@ impl Lambda {
             }
         };
         Emulator::start(EmulatorOptions {
-            project: crate::cli::project(),
+            project: project(),
             port: self.invoke_port,
             starts_functions: true,
             environment: settings::of_functions(env, own_endpoint(gateway).as_str()),

@@ -9,21 +9,24 @@ mod consumer;
 mod event;
 mod gate;
 mod lane;
+mod lanes;
 mod options;
 mod poller;
 mod response;
+mod shared;
+mod topic;
 mod watch;
+mod worker;
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hongyan::error::ServerError;
 use hongyan::queue::client::{ClientEvents, first_answer, refused};
 use hongyan::queue::error::{is_settling, kafka_error, transient};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
+use parking_lot::Mutex;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
@@ -35,19 +38,17 @@ pub use event::EventSource;
 pub use options::TriggerOptions;
 
 use consumer::Consumer;
+use gate::Gate;
+use shared::Shared;
+use topic::Watched;
 
 use crate::host::InvokeError;
-use gate::Gate;
-use lane::Lane;
-use watch::Watched;
 
 /// The longest wait for one question to Kafka.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often [`Trigger::drain`] looks again when another member of the group does the work.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-type Answer = Pin<Box<dyn Future<Output = Result<KafkaBatchResponse, InvokeError>> + Send>>;
 
 /// Why a trigger does not start or cannot tell.
 #[derive(Debug, thiserror::Error)]
@@ -94,43 +95,6 @@ impl PartitionLag {
     }
 }
 
-/// What the poller, the lanes and the handle share.
-struct Shared {
-    options: TriggerOptions,
-    invoke: Box<dyn Fn(KafkaEvent) -> Answer + Send + Sync>,
-    gate: Gate,
-    lanes: Mutex<HashMap<i32, Arc<Lane>>>,
-    stopping: CancellationToken,
-    /// Woken when a lane has something to commit.
-    due: Notify,
-    /// Held by whoever commits.
-    committing: Mutex<()>,
-    /// Woken whenever an offset was committed.
-    committed: Notify,
-    runtime: tokio::runtime::Handle,
-    /// Weak, so that the poller alone decides when the consumer leaves its group.
-    consumer: Mutex<Weak<Consumer>>,
-    watched: Watched,
-}
-
-impl Shared {
-    fn consumer(&self) -> Option<Arc<Consumer>> {
-        self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
-    }
-
-    fn set_consumer(&self, consumer: &Arc<Consumer>) {
-        *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(consumer);
-    }
-
-    fn lane(&self, partition: i32) -> Option<Arc<Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
-    }
-
-    fn all_lanes(&self) -> Vec<Arc<Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-}
-
 /// A running trigger. Dropping it without [`Trigger::stop`] stops it too, but waits for nothing.
 pub struct Trigger {
     shared: Arc<Shared>,
@@ -159,7 +123,7 @@ impl Trigger {
             consumer: Mutex::default(),
             watched: Watched::default(),
         });
-        let consumer = consumer::make(&shared, &events).map_err(refused)?;
+        let consumer = lanes::consumer(&shared, &events).map_err(refused)?;
         let consumer = check_topic(consumer, &shared.options).await?;
         consumer
             .subscribe(&[&shared.options.kafka.topic])

@@ -14,11 +14,9 @@ use hongyan::queue::client::ClientEvents;
 use hongyan::queue::error::transient;
 use rdkafka::error::KafkaResult;
 
+pub use done::REDRIVE_GROUP;
 pub use letter::{Filter, Letter};
 pub use redrive::{REDRIVEN_FROM, RedriveOptions, Redriven, Refused, redrive};
-
-/// The suffix of the group whose offsets say what was sent back: `im-message-dead-letter-redrive` by default.
-pub const REDRIVE_GROUP: &str = "-redrive";
 
 /// The dead letters that `filter` lets through, in order within their partition. All of them are held in memory.
 pub async fn list(config: &KafkaConfig, filter: Filter) -> Result<Vec<Letter>, ServerError> {
@@ -42,11 +40,6 @@ pub async fn show(config: &KafkaConfig, partition: i32, offset: i64) -> Result<O
     let filter =
         Filter { partition: Some(partition), offset: Some(offset), redriven: true, ..Filter::default() };
     Ok(list(config, filter).await?.pop())
-}
-
-/// The group that remembers what was sent back.
-fn redrive_group(config: &KafkaConfig) -> String {
-    format!("{}{REDRIVE_GROUP}", config.dead_letter_topic)
 }
 
 /// Runs what blocks on a thread that may.

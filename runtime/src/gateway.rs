@@ -10,11 +10,13 @@ mod callback;
 mod connections;
 mod event;
 mod health;
+mod monitoring;
 mod options;
 mod response;
 mod routes;
 mod seldom;
 mod server;
+mod shared;
 mod socket;
 mod socket_event;
 
@@ -24,9 +26,6 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hongyan::auth::Auth;
-use hongyan::clock::Clock;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,10 +33,10 @@ use url::Url;
 
 pub use health::{HealthCheck, ServerHealth};
 pub use options::GatewayOptions;
+pub use shared::Behind;
 
 use connections::Connections;
-
-use crate::host::FunctionHost;
+use shared::Shared;
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -62,36 +61,6 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 pub(crate) fn url_of(address: SocketAddr) -> Url {
     #[expect(clippy::expect_used, reason = "a socket address is always a host and port")]
     Url::parse(&format!("http://{address}")).expect("an address with a port is a URL's")
-}
-
-/// What the gateway works with.
-pub struct Behind {
-    /// The host of the functions that answer.
-    pub functions: Arc<dyn FunctionHost>,
-    /// The authorizer.
-    pub auth: Auth,
-    /// Where the times in the events come from.
-    pub clock: Clock,
-    /// What `GET /health` asks.
-    pub health: HealthCheck,
-    /// What `GET /metrics` shows; without it the path does not exist.
-    pub metrics: Option<PrometheusHandle>,
-}
-
-/// All that a request needs.
-struct Shared {
-    options: GatewayOptions,
-    behind: Behind,
-    connections: Connections,
-    checks: health::Checks,
-    room: body::Room,
-    address: SocketAddr,
-    /// Connections, WebSockets and invocations under way.
-    tasks: TaskTracker,
-    /// No new work from now on.
-    stop: CancellationToken,
-    /// The time to finish is over.
-    abort: CancellationToken,
 }
 
 /// A gateway that listens. Dropping it stops it at once; [`Self::stop`] lets it finish.

@@ -6,16 +6,18 @@
 #[cfg(feature = "stack")]
 mod development;
 mod dlq;
+mod place;
 mod settings;
 mod token;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use hongyan::config::{Config, ConfigError};
+use clap::{Parser, Subcommand};
+use hongyan::config::ConfigError;
 use hongyan::id::UserId;
 use hongyan::telemetry::{self, Output};
+
+pub use place::Place;
 
 /// A private-chat backend on one machine.
 #[derive(Parser)]
@@ -25,35 +27,6 @@ struct Cli {
     place: Place,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Where things lie.
-#[derive(Debug, Clone, Args)]
-pub struct Place {
-    /// The folder with the servers' data, logs and passwords [default: .local at the root of the project]
-    #[arg(long, global = true, env = "HONGYAN_DATA", value_name = "FOLDER")]
-    data: Option<PathBuf>,
-}
-
-impl Place {
-    /// This folder.
-    pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self { data: Some(folder.into()) }
-    }
-
-    /// The settings of the stack that runs there, where the environment does not say otherwise.
-    pub fn settings(&self) -> anyhow::Result<Config> {
-        settings::of_running_stack(&self.folder())
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(|| project().join(".local"))
-    }
-}
-
-/// The project that this binary was built from; elsewhere (it was moved) the folder one stands in.
-fn project() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap_or_default()
 }
 
 #[derive(Subcommand)]

@@ -1,0 +1,30 @@
+//! `GET /health` and `GET /metrics`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hongyan::error::ApiError;
+use http::{StatusCode, header};
+
+use super::response;
+use super::shared::Shared;
+
+/// 200 when all answer, 503 naming which does not.
+pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    let report = shared.checks.ask(&shared.behind.health).await;
+    let code = if report.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(report)).into_response()
+}
+
+/// Prometheus' text format.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    match &shared.behind.metrics {
+        Some(metrics) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+                .into_response()
+        }
+        None => response::problem(&ApiError::NotFound("this process keeps no metrics")),
+    }
+}

@@ -1,0 +1,46 @@
+//! What all requests and connections of one gateway share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hongyan::auth::Auth;
+use hongyan::clock::Clock;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::GatewayOptions;
+use super::body::Room;
+use super::connections::Connections;
+use super::health::{Checks, HealthCheck};
+use crate::host::FunctionHost;
+
+/// What the gateway works with.
+pub struct Behind {
+    /// The host of the functions that answer.
+    pub functions: Arc<dyn FunctionHost>,
+    /// The authorizer.
+    pub auth: Auth,
+    /// Where the times in the events come from.
+    pub clock: Clock,
+    /// What `GET /health` asks.
+    pub health: HealthCheck,
+    /// What `GET /metrics` shows; without it the path does not exist.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// All that a request needs.
+pub(super) struct Shared {
+    pub(super) options: GatewayOptions,
+    pub(super) behind: Behind,
+    pub(super) connections: Connections,
+    pub(super) checks: Checks,
+    pub(super) room: Room,
+    pub(super) address: SocketAddr,
+    /// Connections, WebSockets and invocations under way.
+    pub(super) tasks: TaskTracker,
+    /// No new work from now on.
+    pub(super) stop: CancellationToken,
+    /// The time to finish is over.
+    pub(super) abort: CancellationToken,
+}

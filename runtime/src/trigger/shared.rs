@@ -1,0 +1,53 @@
+//! What the poller, the lanes and the handle of one trigger share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::TriggerOptions;
+use super::consumer::Consumer;
+use super::gate::Gate;
+use super::lane::Lane;
+use super::topic::Watched;
+use crate::host::Invocation;
+
+/// What the poller, the lanes and the handle share.
+pub(super) struct Shared {
+    pub(super) options: TriggerOptions,
+    pub(super) invoke: Box<dyn Fn(KafkaEvent) -> Invocation<KafkaBatchResponse> + Send + Sync>,
+    pub(super) gate: Gate,
+    pub(super) lanes: Mutex<HashMap<i32, Arc<Lane>>>,
+    pub(super) stopping: CancellationToken,
+    /// Woken when a lane has something to commit.
+    pub(super) due: Notify,
+    /// Held by whoever commits.
+    pub(super) committing: Mutex<()>,
+    /// Woken whenever an offset was committed.
+    pub(super) committed: Notify,
+    pub(super) runtime: tokio::runtime::Handle,
+    /// Weak, so that the poller alone decides when the consumer leaves its group.
+    pub(super) consumer: Mutex<Weak<Consumer>>,
+    pub(super) watched: Watched,
+}
+
+impl Shared {
+    pub(super) fn consumer(&self) -> Option<Arc<Consumer>> {
+        self.consumer.lock().upgrade()
+    }
+
+    pub(super) fn set_consumer(&self, consumer: &Arc<Consumer>) {
+        *self.consumer.lock() = Arc::downgrade(consumer);
+    }
+
+    pub(super) fn lane(&self, partition: i32) -> Option<Arc<Lane>> {
+        self.lanes.lock().get(&partition).cloned()
+    }
+
+    pub(super) fn all_lanes(&self) -> Vec<Arc<Lane>> {
+        self.lanes.lock().values().cloned().collect()
+    }
+}
