@@ -81,10 +81,10 @@ impl Cache {
             .collect()
     }
 
-    /// The third check, after the write: marks the details PERSISTED, heals the recent lists, gives the locks back. One round
-    /// trip, and another one where a list lacks an id.
+    /// The third check, after the write: marks the details PERSISTED, heals the recent lists, removes the locks. One round trip,
+    /// and another one if a list lacks an id.
     ///
-    /// A lock goes even if another record holds it by now: MySQL has the row, so no work is left that the lock could save.
+    /// A lock is removed even if another record holds it by now: MySQL has the row, so the lock has no work left to save.
     #[tracing::instrument(name = "cache.mark_persisted", skip_all, fields(messages = written.len()))]
     pub async fn mark_persisted(&self, written: &[&Message]) -> Result<Vec<PersistMark>, ServerError> {
         const ACTION: &str = "cache.mark_persisted";
