@@ -14,7 +14,6 @@ mod monitoring;
 mod options;
 mod response;
 mod routes;
-mod seldom;
 mod server;
 mod shared;
 mod socket;

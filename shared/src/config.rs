@@ -1,6 +1,6 @@
-//! Settings, read once at start from the environment into one struct a concern (README, "Settings").
+//! Settings, read from the environment once at start: one struct for each concern (README, "Settings").
 //!
-//! Every fault is found in one go, each named by its variable with the form it wants; secrets cannot be printed.
+//! All faults are reported together, each with its variable and the form that it must have. Secrets cannot be printed.
 
 mod fault;
 mod minimal;
@@ -19,17 +19,17 @@ use reader::Reader;
 /// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The cache.
+    /// Redis.
     pub redis: RedisConfig,
-    /// The store.
+    /// MySQL.
     pub mysql: MySqlConfig,
-    /// The queue.
+    /// Kafka.
     pub kafka: KafkaConfig,
-    /// The rules of the product that may be tuned.
+    /// The product rules that an operator may tune.
     pub im: ImConfig,
-    /// How a caller's token is checked.
+    /// How a caller's token is verified.
     pub auth: AuthConfig,
-    /// Where pushes go.
+    /// Where pushes are sent.
     pub push: PushConfig,
 }
 
@@ -38,9 +38,10 @@ pub struct Config {
 pub struct RedisConfig {
     /// `redis://:password@host:port/database`, or `rediss://` for TLS. Holds a password.
     pub url: SecretString,
-    /// Whether the URL is a node of a Redis Cluster.
+    /// True if the URL names a node of a Redis Cluster.
     pub cluster: bool,
-    /// The authorities to trust for `rediss://`, in PEM, instead of the public ones. `REDIS_TLS_CA` is the file's path.
+    /// The authorities to trust for `rediss://` (PEM), instead of the public ones. `REDIS_TLS_CA` is the path of the
+    /// file.
     pub tls_authorities: Option<Vec<u8>>,
     /// The longest wait for a connection or an answer (3 s).
     pub timeout: Duration,
@@ -53,13 +54,13 @@ pub struct MySqlConfig {
     pub url: SecretString,
     /// A reader for history, if there is one. Holds a password.
     pub replica_url: Option<SecretString>,
-    /// The authorities to trust, in PEM, beside the public ones: Aurora's and RDS' certificates come from an authority of
-    /// Amazon's own. With it, the server's certificate and name are checked unless the URL's `ssl-mode` says otherwise.
-    /// `MYSQL_TLS_CA` is the file's path.
+    /// The authorities to trust (PEM), beside the public ones: the certificates of Aurora and RDS come from Amazon's
+    /// own. With this setting the server's certificate and name are checked, unless the URL's `ssl-mode` says
+    /// otherwise. `MYSQL_TLS_CA` is the path of the file.
     pub tls_authorities: Option<Vec<u8>>,
-    /// The most connections one process opens (10).
+    /// The most connections that one process opens (10).
     pub max_connections: u32,
-    /// The longest wait for a connection (3 s).
+    /// The longest that one call takes, the wait for a connection included (3 s). Large batches get more.
     pub timeout: Duration,
 }
 
@@ -72,9 +73,9 @@ pub enum KafkaSecurity {
     Ssl,
     /// `sasl_scram`: TLS with SCRAM-SHA-512, by `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`.
     SaslScram {
-        /// The SCRAM user.
+        /// The SCRAM user name.
         username: String,
-        /// Their password.
+        /// The SCRAM password.
         password: SecretString,
     },
     /// `msk_iam`: TLS with an IAM-signed token, for Amazon MSK.
@@ -90,23 +91,23 @@ pub struct KafkaConfig {
     pub security: KafkaSecurity,
     /// A PEM file with the authorities to trust, instead of the system's: `KAFKA_SSL_CA_LOCATION`.
     pub ssl_ca_location: Option<String>,
-    /// `im-message-private`.
+    /// The topic, `im-message-private`.
     pub topic: String,
-    /// How many partitions the topic has; a message's partition is computed with it (10).
+    /// The number of the topic's partitions (10). The partition of a message is computed with it.
     pub partitions: NonZeroU16,
     /// The consumer group, `im-message-consumer`.
     pub group_id: String,
-    /// `im-message-dead-letter`.
+    /// The dead-letter topic, `im-message-dead-letter`.
     pub dead_letter_topic: String,
-    /// How long a caller waits for Kafka's acknowledgement at most once Redis has accepted: `KAFKA_WAIT_MS` (200 ms).
+    /// The longest that a caller waits for Kafka's acknowledgement once Redis has accepted: `KAFKA_WAIT_MS` (200 ms).
     pub wait: Duration,
-    /// How long the producer itself goes on trying to deliver a record: `KAFKA_DELIVERY_TIMEOUT_MS` (10 s).
+    /// How long the producer keeps trying to deliver a record: `KAFKA_DELIVERY_TIMEOUT_MS` (10 s).
     pub delivery_timeout: Duration,
-    /// `none`, `lz4`, `gzip`, `snappy` or `zstd`, as the build of librdkafka has them: `KAFKA_COMPRESSION` (`lz4`).
+    /// `none`, `lz4`, `gzip`, `snappy` or `zstd`, if the build of librdkafka has it: `KAFKA_COMPRESSION` (`lz4`).
     pub compression: String,
-    /// How long the producer gathers records before it sends them: `KAFKA_LINGER_MS` (1 ms).
+    /// How long the producer collects records before it sends them: `KAFKA_LINGER_MS` (1 ms).
     pub linger: Duration,
-    /// The most records the trigger hands to one invocation: `KAFKA_BATCH_SIZE` (100).
+    /// The most records that the trigger hands to one invocation: `KAFKA_BATCH_SIZE` (100).
     pub batch_size: usize,
     /// How long the trigger waits for a batch to fill: `KAFKA_BATCH_WINDOW_MS` (20 ms).
     pub batch_window: Duration,
@@ -115,37 +116,38 @@ pub struct KafkaConfig {
 /// `IM_*`: the rules of the product.
 #[derive(Debug, Clone)]
 pub struct ImConfig {
-    /// The most ids in a conversation's recent list: `IM_CONV_CACHE_SIZE` (1000).
+    /// The greatest length of a conversation's recent list: `IM_CONV_CACHE_SIZE` (1000).
     pub conversation_cache_size: usize,
-    /// How long a persisted message stays in Redis: `IM_CACHE_EXPIRE_MINUTES` (30).
+    /// The TTL of persisted messages in Redis: `IM_CACHE_EXPIRE_MINUTES` (30).
     pub cache_expiry: Duration,
-    /// How long after its sending a message may be recalled: `IM_RECALL_LIMIT_SECONDS` (300).
+    /// The recall window: how long after its send a message may be recalled: `IM_RECALL_LIMIT_SECONDS` (300).
     pub recall_limit: Duration,
-    /// After how long a message still PENDING is looked at by the compensator: `IM_COMPENSATE_AFTER_SECONDS` (300).
+    /// How long a message must be PENDING before the compensator looks at it: `IM_COMPENSATE_AFTER_SECONDS` (300).
     pub compensate_after: Duration,
-    /// The most bytes of UTF-8 in a content: `IM_MAX_CONTENT_BYTES` (8192).
+    /// The most bytes of UTF-8 in a message's content: `IM_MAX_CONTENT_BYTES` (8192).
     pub max_content_bytes: usize,
-    /// How long a process may use its worker number without Redis: `IM_WORKER_LEASE_SECONDS` (600).
+    /// The length of the lease of a worker number, and so how long a process makes ids without Redis:
+    /// `IM_WORKER_LEASE_SECONDS` (600).
     pub worker_lease: Duration,
 }
 
 /// `JWT_SECRET` or `JWT_JWKS_URL`, with `JWT_ISSUER` and `JWT_AUDIENCE`.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// What signatures are checked with.
+    /// The key that verifies signatures.
     pub key: AuthKey,
-    /// The `iss` that a token must have, where one is set.
+    /// The `iss` that a token must have, if this is set.
     pub issuer: Option<String>,
-    /// The `aud` that a token must have, where one is set.
+    /// The `aud` that a token must have, if this is set.
     pub audience: Option<String>,
 }
 
-/// What signatures are checked with.
+/// The key that verifies signatures.
 #[derive(Debug, Clone)]
 pub enum AuthKey {
     /// HS256 with a shared secret of at least 32 bytes.
     Secret(SecretString),
-    /// RS256 or ES256 with the public keys found at this address.
+    /// RS256 or ES256 with the public keys at this address.
     Jwks(Url),
 }
 
@@ -163,7 +165,7 @@ impl Config {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// Reads the settings that `lookup` knows. An empty value counts as not set.
+    /// Reads the settings from `lookup`. An empty value counts as not set.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
         let config = Self {
@@ -202,7 +204,7 @@ impl MySqlConfig {
 }
 
 impl KafkaConfig {
-    /// Whether this build of librdkafka has TLS, and with it SASL.
+    /// True if this build of librdkafka has TLS and SASL.
     const HAS_TLS: bool = cfg!(feature = "kafka-tls");
 
     fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
@@ -264,7 +266,7 @@ impl ImConfig {
             cache_expiry: reader.minutes("IM_CACHE_EXPIRE_MINUTES", 30, 1, 24 * 60),
             recall_limit: reader.seconds("IM_RECALL_LIMIT_SECONDS", 300, 0, 7 * 24 * 3_600),
             compensate_after: reader.seconds("IM_COMPENSATE_AFTER_SECONDS", 300, 0, 24 * 3_600),
-            // The column `content` is TEXT: 65,535 bytes.
+            // The column `content` is a TEXT, which holds 65,535 bytes.
             max_content_bytes: reader.number("IM_MAX_CONTENT_BYTES", 8_192, 1, 65_535),
             worker_lease: reader.seconds("IM_WORKER_LEASE_SECONDS", 600, 2, 3_600),
         }
@@ -302,7 +304,7 @@ impl AuthConfig {
 }
 
 impl AuthKey {
-    /// HS256 wants a key no shorter than its hash (RFC 7518, 3.2).
+    /// An HS256 key may not be shorter than its hash (RFC 7518, 3.2).
     pub const MIN_SECRET_BYTES: usize = 32;
 }
 

@@ -3,18 +3,18 @@
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use hongyan::error::ApiError;
+use hongyan::telemetry::limiter::Limiter;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::GatewayOptions;
-use super::seldom::Seldom;
+use super::options::{GatewayOptions, REFUSALS_EVERY};
 
 /// What all bodies that are being worked on may take.
 pub(super) struct Room {
     /// A permit a byte.
     bytes: Semaphore,
-    refused: Seldom,
+    refusals: Limiter,
 }
 
 /// A body, and its part of the room, which is given back when this is dropped.
@@ -26,7 +26,7 @@ pub(super) struct Held<'a> {
 impl Room {
     pub(super) fn new(options: &GatewayOptions) -> Self {
         let bytes = Semaphore::new(options.max_bodies_bytes.min(Semaphore::MAX_PERMITS));
-        Self { bytes, refused: Seldom::default() }
+        Self { bytes, refusals: Limiter::new(REFUSALS_EVERY) }
     }
 
     /// Reads a body: 413 above its limit, 400 if it breaks off or takes too long, 503 if there is no room for it now.
@@ -67,9 +67,9 @@ impl Room {
     fn part(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ApiError> {
         let part = u32::try_from(bytes).ok().and_then(|bytes| self.bytes.try_acquire_many(bytes).ok());
         part.ok_or_else(|| {
-            if let Some(refused) = self.refused.note() {
+            if let Some(left_out) = self.refusals.admit("refused") {
                 tracing::warn!(
-                    refused,
+                    refused = left_out + 1,
                     "gateway.body: the bodies of all requests take up all the room; some were refused"
                 );
             }

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// The shortest time between two log lines about refused connections, or about refused bodies: anybody can cause a thousand
+/// refusals a second.
+pub(super) const REFUSALS_EVERY: Duration = Duration::from_secs(10);
+
 /// See each field for its default.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use hongyan::error::ApiError;
+use hongyan::telemetry::limiter::Limiter;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
 use super::connections::Place;
-use super::seldom::Seldom;
+use super::options::REFUSALS_EVERY;
 use super::shared::Shared;
 use super::{api, callback, monitoring, response, socket};
 
@@ -48,7 +49,7 @@ fn router(shared: Arc<Shared>) -> Router {
 /// Takes connections until the gateway stops.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let router = router(shared.clone());
-    let refusals = Seldom::default();
+    let refusals = Limiter::new(REFUSALS_EVERY);
     let places = Arc::new(Semaphore::new(shared.options.max_connections));
     loop {
         let accepted = tokio::select! {
@@ -64,8 +65,8 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            if let Some(refused) = refusals.note() {
-                tracing::warn!(%peer, refused, "gateway.accept: too many connections; some were refused");
+            if let Some(left_out) = refusals.admit("refused") {
+                tracing::warn!(%peer, refused = left_out + 1, "gateway.accept: too many connections; some were refused");
             }
             shared.tasks.spawn(refuse(stream));
             continue;

@@ -1,4 +1,4 @@
-//! Reads variables and gathers what is wrong with them.
+//! Reads variables and collects their faults.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -11,8 +11,8 @@ use url::Url;
 
 use super::fault::ConfigError;
 
-/// Reads one variable after the other. A wrong one is noted and a stand-in returned, so that the rest is read as well;
-/// [`Reader::finish`] refuses the whole if anything was noted.
+/// Reads one variable after the other. For a wrong one it notes the fault and returns a stand-in, so that the others
+/// are read as well. [`Reader::finish`] fails if a fault was noted.
 pub(super) struct Reader<L> {
     lookup: L,
     faults: Vec<String>,
@@ -50,7 +50,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         self.optional(name).unwrap_or_else(|| default.to_owned())
     }
 
-    /// A name that Kafka takes for a topic.
+    /// A valid name of a Kafka topic.
     pub(super) fn topic(&mut self, name: &str, default: &str) -> String {
         let topic = self.text(name, default);
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -113,7 +113,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         Duration::from_secs(60 * self.number(name, default, least, most))
     }
 
-    /// What is in a PEM file with the certificates of authorities.
+    /// The content of a PEM file with certificates of authorities.
     pub(super) fn authorities(&mut self, name: &str) -> Option<Vec<u8>> {
         let path = self.optional(name)?;
         match std::fs::read(&path) {
@@ -146,7 +146,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let value = self.optional(name)?;
         match Url::parse(&value) {
             Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Some(url),
-            // The value may hold a password: it is not repeated.
+            // The value may hold a password, so it is not repeated.
             _ => {
                 self.fault(name, format!("must be an address that begins with {}", begins_with(schemes)));
                 None
