@@ -1,8 +1,8 @@
 //! The load generator (`./dev bench`).
 //!
-//! An open loop: requests leave at a constant rate, whether earlier ones were answered or not, and a latency counts from
-//! the moment at which its request was due. A service that stalls is therefore charged for all that had to wait, which a
-//! loop of "send, wait, send" would hide (coordinated omission).
+//! The load is an open loop: requests leave at a constant rate, whether earlier ones were answered or not, and a
+//! latency counts from the moment when the request was due. A stalling service is charged for every request that had
+//! to wait. A closed loop of "send, wait, send" would hide that (coordinated omission).
 
 mod load;
 mod lookout;
@@ -29,7 +29,7 @@ use scenario::Talk;
 use service::Service;
 use users::Users;
 
-/// How long what was sent may take to be answered, once the last request has left.
+/// How long the last answers may take after the last request has left.
 const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
 /// Reads the command line, measures, and prints the report.
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// One measurement, on a service of its own or on `options.target`.
+/// Makes one measurement, on a service of its own or on `options.target`.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let service = Service::find(options).await?;
     let users = Users::new(&service.auth, options.users)?;

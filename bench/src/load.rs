@@ -1,4 +1,4 @@
-//! The open loop.
+//! The open loop of requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use crate::options::Options;
 use crate::pool::{Answer, Pool};
 use crate::scenario::{Kind, Sent, Talk};
 
-/// More requests than this never wait at a time: a service that answers nothing must not fill the machine's memory.
+/// The most requests under way at a time. If the service answers nothing, requests must not fill the memory of the
+/// machine.
 const MOST_UNDER_WAY: usize = 200_000;
 
-/// Requests at a constant rate, and what became of them.
+/// Sends requests at a constant rate and measures the answers.
 pub(crate) struct Load {
     rate: u64,
     shared: Arc<Shared>,
@@ -33,19 +34,20 @@ struct Shared {
     under_way: Arc<Semaphore>,
 }
 
-/// What was measured.
+/// The measured values.
 pub(crate) struct Measured {
-    /// From the moment a request was due to its answer, in µs, by what it does.
+    /// The time from the moment a request was due to its answer, in µs, by kind of request.
     pub(crate) latencies: BTreeMap<Kind, Histogram<u64>>,
-    /// From the moment a request was due to that at which the generator got to it, in µs: its own delay.
+    /// The time from the moment a request was due to the moment the generator sent it, in µs: the delay of the
+    /// generator itself.
     pub(crate) late: Histogram<u64>,
-    /// How long requests waited until one of the connections was free, in µs.
+    /// How long requests waited for a free connection, in µs.
     pub(crate) waited: Histogram<u64>,
-    /// Answers that were none of success, by what was done and the problem's code.
+    /// Error answers, by kind of request and code of the problem.
     pub(crate) errors: BTreeMap<(Kind, String), u64>,
-    /// How many requests were due.
+    /// The number of requests that were due.
     pub(crate) due: u64,
-    /// How many were left out, because too many were under way.
+    /// The number of requests left out because too many were under way.
     pub(crate) left_out: u64,
 }
 
@@ -75,11 +77,11 @@ impl Load {
         Self { rate: options.rate, shared: Arc::new(shared) }
     }
 
-    /// Lets requests go for so long. It does not wait for their answers.
+    /// Sends requests for `time`. Does not wait for their answers.
     pub(crate) async fn run(&self, time: Duration, measured: bool) -> anyhow::Result<()> {
         let (shared, rate, handle) = (self.shared.clone(), self.rate, Handle::current());
         let count = rate.saturating_mul(time.as_secs());
-        // A thread of its own: tokio's timer ticks once a millisecond, which is as long as a send may take.
+        // On a thread of its own: tokio's timer ticks once a millisecond, and a send may take no longer than that.
         tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             for number in 0..count {
@@ -106,13 +108,13 @@ impl Load {
         Ok(())
     }
 
-    /// Waits until every request was answered, but no longer than `limit`.
+    /// Waits until every request is answered, at most for `limit`.
     pub(crate) async fn finished(&self, limit: Duration) {
         let all = u32::try_from(MOST_UNDER_WAY).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(limit, self.shared.under_way.acquire_many(all)).await;
     }
 
-    /// How many messages were accepted, those of the warm-up among them.
+    /// The number of accepted messages, including the warm-up.
     pub(crate) fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
     }
@@ -147,7 +149,7 @@ impl Shared {
             && let Some(sent) = Talk::accepted(between, answer)
         {
             self.accepted.fetch_add(1, Ordering::Relaxed);
-            // A message that is watched is not recalled.
+            // A watched message is not recalled.
             if let Err(refused) = self.probes.try_send((sent, answered)) {
                 let (sent, _) = refused.into_inner();
                 self.talk.remember(sent);
@@ -156,7 +158,7 @@ impl Shared {
     }
 }
 
-/// Why an answer is none of success.
+/// The code of an error answer; `None` for a success.
 fn code_of(answer: &Result<Answer, String>) -> Option<String> {
     match answer {
         Ok(answer) if answer.status < 400 => None,
@@ -169,9 +171,9 @@ fn code_of(answer: &Result<Answer, String>) -> Option<String> {
     }
 }
 
-/// For times in µs, to three digits; what is longer than ten minutes counts as ten.
+/// A histogram for times in µs, with three digits. Times above ten minutes count as ten minutes.
 pub(crate) fn histogram() -> Histogram<u64> {
-    // It fails only for bounds that are the wrong way round, or more than 5 digits.
+    // Fails only for reversed bounds or more than 5 digits.
     Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|_| unreachable!())
 }
 

@@ -1,4 +1,5 @@
-//! What happens behind the answers: how soon accepted messages are PERSISTED, and how many rows a second are written.
+//! Watches the service behind its answers: how soon accepted messages are PERSISTED, and how many rows a second are
+//! written.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,35 +15,35 @@ use crate::load::{histogram, record};
 use crate::pool::{Call, Pool};
 use crate::scenario::Sent;
 
-/// Connections that only look: they must not take one from the load.
+/// Connections for watching, so that watching takes no connection from the load.
 pub(crate) const CONNECTIONS: u32 = 4;
-/// How often a message is looked at; so much too long a lag can be.
+/// How often a watched message is looked at. A measured lag can be too long by this much.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How many messages are watched in a second at most.
+/// The most messages watched in a second.
 const WATCHED_A_SECOND: u64 = 10;
-/// A message that is not persisted by then counts as not persisted.
+/// A message that is not persisted within this time counts as overdue.
 const PATIENCE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What was seen.
+/// The results of watching.
 pub(crate) struct Seen {
-    /// From a send's answer to the message being PERSISTED in the history, in µs.
+    /// The time from the answer to a send until the message is PERSISTED in the history, in µs.
     pub(crate) lag: Histogram<u64>,
-    /// Messages that were not after [`PATIENCE`].
+    /// The number of messages not persisted within [`PATIENCE`].
     pub(crate) overdue: u64,
-    /// Rows that the consumer wrote, if the service says so.
+    /// The consumer's rows, if the service shows metrics.
     pub(crate) rows: Option<Rows>,
 }
 
-/// Rows of the consumer, from `GET /metrics`.
+/// The rows that the consumer wrote, from `GET /metrics`.
 pub(crate) struct Rows {
-    /// In the mean of the measurement, until all that was accepted was written.
+    /// The mean, from the start of the measurement until all accepted messages were written.
     pub(crate) a_second: f64,
-    /// In the best second.
+    /// The best second.
     pub(crate) best_second: f64,
 }
 
-/// Watches a service from aside.
+/// Watches a service while it is measured.
 pub(crate) struct Lookout {
     pool: Arc<Pool>,
     probes: mpsc::Sender<(Sent, Instant)>,
@@ -53,7 +54,7 @@ pub(crate) struct Lookout {
     rows_at_start: u64,
 }
 
-/// How many rows there were, and when.
+/// A number of rows, and when it was read.
 #[derive(Clone, Copy)]
 pub(crate) struct Count {
     at: Instant,
@@ -62,7 +63,7 @@ pub(crate) struct Count {
 
 impl Lookout {
     pub(crate) async fn start(pool: Arc<Pool>) -> Self {
-        // A channel without room to speak of: what finds none is not watched.
+        // The channel has room for one message. A message that finds no room is not watched.
         let (probes, receiver) = mpsc::channel(1);
         let seen = Arc::new(Mutex::new((histogram(), 0)));
         let (stop, stopped) = watch::channel(false);
@@ -78,17 +79,17 @@ impl Lookout {
         }
     }
 
-    /// Where accepted messages may be offered.
+    /// The channel on which accepted messages are offered.
     pub(crate) fn probes(&self) -> mpsc::Sender<(Sent, Instant)> {
         self.probes.clone()
     }
 
-    /// How many rows were written so far.
+    /// The number of rows written so far.
     pub(crate) async fn rows(&self) -> Count {
         Count { at: Instant::now(), rows: written(&self.pool).await }
     }
 
-    /// Waits until `accepted` messages were written since the start, and says what was seen.
+    /// Waits until `accepted` messages were written since the start, and returns the results.
     pub(crate) async fn finish(self, before: Count, accepted: u64) -> Seen {
         let wanted = self.rows_at_start + accepted;
         let began = Instant::now();
@@ -96,7 +97,7 @@ impl Lookout {
         while last.rows.is_some_and(|rows| rows < wanted) && began.elapsed() < PATIENCE {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = self.rows().await;
-            // What was recalled in time is never a row: it is enough that no more come.
+            // A message recalled in time never becomes a row, so also stop once no further rows come.
             if now.rows == last.rows && now.at - last.at > SECOND {
                 break;
             }
@@ -117,7 +118,7 @@ impl Lookout {
     }
 }
 
-/// Watches some of the messages that it is offered, each until it is PERSISTED.
+/// Watches some of the offered messages, each until it is PERSISTED.
 async fn probe(
     pool: Arc<Pool>,
     mut offered: mpsc::Receiver<(Sent, Instant)>,
@@ -162,7 +163,7 @@ async fn is_persisted(pool: &Pool, sent: &Sent) -> bool {
     message["id"] == sent.id.as_str() && message["persistStatus"] == "PERSISTED"
 }
 
-/// The most rows of a second, looked at once a second until it is told to stop.
+/// The most rows of one second. Reads the counter once a second until told to stop.
 async fn best_second(pool: Arc<Pool>, mut stopped: watch::Receiver<bool>) -> f64 {
     let mut best = 0.0_f64;
     let mut last: Option<(Instant, u64)> = None;
@@ -183,7 +184,7 @@ async fn best_second(pool: Arc<Pool>, mut stopped: watch::Receiver<bool>) -> f64
     }
 }
 
-/// The counter of written rows; `None` where the service shows no metrics.
+/// The counter of written rows; `None` if the service shows no metrics.
 async fn written(pool: &Pool) -> Option<u64> {
     let path = "/metrics".to_owned();
     let call = Call { method: Method::GET, path, authorization: String::new(), body: String::new() };

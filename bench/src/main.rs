@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use hongyan_bench::service;
 
-/// The service that is measured has the allocator of the binary `hongyan`.
+/// The allocator of the binary `hongyan`, so that the measured service has the same.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     if service::is_asked_for() {
-        // This process is the service that another one of this binary measures.
+        // This process is the measured service, started by another process of this binary.
         return hongyan_runtime::cli::main();
     }
     hongyan_bench::main()

@@ -1,4 +1,4 @@
-//! What is said in the end, for people and for machines.
+//! The report, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,99 +12,101 @@ use crate::lookout::{LOOK_EVERY, Seen};
 use crate::options::{Options, Scenario};
 use crate::service::Service;
 
-/// A generator that is later than this, or has done less than [`FEWEST`] of what was asked, has measured itself.
+/// A generator later than this, or one that has done less than [`FEWEST`] of the requests, has measured itself and
+/// not the service.
 const LATEST_MS: f64 = 2.0;
 const FEWEST: f64 = 0.98;
 
-/// One measurement.
+/// The result of one measurement.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// What the users did.
+    /// The kind of load.
     pub scenario: Scenario,
-    /// The address that was measured.
+    /// The address of the service.
     pub target: String,
-    /// Requests a second that were asked for.
+    /// The wanted number of requests a second.
     pub rate: u64,
-    /// For how long.
+    /// The length of the measurement.
     pub seconds: u64,
-    /// Unmeasured, before that.
+    /// The time of the same load before the measurement.
     pub warm_up_seconds: u64,
-    /// Users, in pairs.
+    /// The number of users, in pairs.
     pub users: u32,
-    /// Connections that they shared.
+    /// The number of connections that the users shared.
     pub connections: u32,
-    /// Version and build of the generator, and of the service if it was its own.
+    /// The version and the build of the generator, and of the service if the generator started it.
     pub build: String,
-    /// The servers with their versions; empty if they are not known.
+    /// The servers with their versions; empty if unknown.
     pub servers: Vec<String>,
-    /// Cores of the generator's machine.
+    /// The number of cores of the generator's machine.
     pub cores: usize,
-    /// Whether the service ran on the same machine.
+    /// True if the service ran on the same machine.
     pub shared_machine: bool,
-    /// Cores that the generator itself kept busy, in the mean.
+    /// The mean number of cores that the generator itself used.
     pub generator_cores: f64,
-    /// Requests that were due.
+    /// The number of requests that were due.
     pub requests: u64,
-    /// Answers of success a second, until the last answer.
+    /// Successful answers a second, until the last answer.
     pub reached: f64,
-    /// Latencies by what was done, and of all together.
+    /// Latencies by kind of request, and of all requests together.
     pub latencies: Vec<Line>,
-    /// Requests that were answered with an error, by what was done and the code.
+    /// Error answers, by kind of request and code.
     pub errors: Vec<Failed>,
-    /// Requests without any answer in the end.
+    /// Requests without an answer.
     pub unanswered: u64,
-    /// From a send's answer to PERSISTED, of some messages; nothing was sent without it.
+    /// The time from the answer to a send until the message is PERSISTED, of a sample of messages. `None` if nothing
+    /// was sent.
     pub persist_lag: Option<Latency>,
     /// Watched messages that were not persisted within a minute.
     pub overdue: u64,
-    /// Rows that the consumer wrote in a second, in the mean.
+    /// The mean number of rows a second that the consumer wrote.
     pub rows_a_second: Option<f64>,
-    /// The same in its best second.
+    /// The number of rows of the consumer's best second.
     pub rows_best_second: Option<f64>,
-    /// How late the generator was itself, in ms.
+    /// The delay of the generator itself, in ms.
     pub generator_late_ms: Latency,
     /// How long requests waited for a free connection, in ms.
     pub connection_wait_ms: Latency,
-    /// What to think of it, if not the service alone was measured.
+    /// Reasons why the figures may not describe the service alone.
     pub warnings: Vec<String>,
 }
 
-/// Latencies of one kind of request.
+/// The latencies of one kind of request.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
     /// `send`, `query`, `read`, `recall` or `all`.
     pub what: &'static str,
-    /// In ms, from the moment a request was due.
+    /// In ms, from the moment when the request was due.
     #[serde(flatten)]
     pub latency: Latency,
 }
 
-/// Answers that were errors.
+/// Error answers of one kind.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failed {
-    /// What was done.
+    /// The kind of request.
     pub what: &'static str,
-    /// The status and the problem's code, or what became of the connection.
+    /// The status and the code of the problem, or the error of the connection.
     pub code: String,
-    /// How many.
+    /// The number of such answers.
     pub count: u64,
 }
 
 /// The distribution of a time, in ms.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Latency {
-    /// How many there are.
+    /// The number of values.
     pub count: u64,
-    /// Half are not longer.
+    /// Half of the values are not longer.
     pub p50: f64,
-    /// 90 % are not longer.
+    /// 90 % of the values are not longer.
     pub p90: f64,
-    /// 99 % are not longer.
+    /// 99 % of the values are not longer.
     pub p99: f64,
-    /// 99.9 % are not longer.
+    /// 99.9 % of the values are not longer.
     pub p999: f64,
-    /// The longest.
+    /// The longest value.
     pub max: f64,
 }
 
@@ -131,7 +133,7 @@ impl Report {
         let mut all = histogram();
         let mut latencies = Vec::new();
         for (kind, latency) in &measured.latencies {
-            // Both have the same bounds, so that the one takes all of the other.
+            // Adding cannot fail, since both histograms have the same bounds.
             let _ = all.add(latency);
             latencies.push(Line { what: kind.name(), latency: Latency::of(latency) });
         }
@@ -175,7 +177,7 @@ impl Report {
         report
     }
 
-    /// What a reader must know before believing the figures.
+    /// Reasons for a reader to doubt the figures.
     #[expect(clippy::cast_precision_loss, reason = "counts of a measurement stay below 2^53")]
     fn judge(&self, left_out: u64) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -212,7 +214,7 @@ impl Report {
         warnings
     }
 
-    /// For machines.
+    /// The report as JSON.
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_else(|_| unreachable!())
     }

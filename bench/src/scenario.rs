@@ -1,4 +1,4 @@
-//! What is asked, request by request.
+//! Chooses the requests of a load.
 
 use std::collections::VecDeque;
 
@@ -11,15 +11,15 @@ use crate::options::Scenario;
 use crate::pool::{Answer, Call, Pool};
 use crate::users::{User, Users};
 
-/// How many messages of each conversation are there to be read: more than one page.
+/// The number of messages written to each conversation before the load: more than one page.
 const HISTORY: usize = 30;
-/// How many writes of the history are under way at a time.
+/// The number of these writes under way at a time.
 const WRITERS: usize = 32;
-/// How many of the newest messages may be recalled or marked as read.
+/// The number of newest messages kept for recalling and marking as read.
 const REMEMBERED: usize = 1_000;
 const CONTENT: &str = "The goose carries the letter home, wherever home may be tonight.";
 
-/// What a request does.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Send,
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Clone)]
 pub(crate) struct Sent {
     pub(crate) id: String,
@@ -53,11 +53,11 @@ pub(crate) struct Sent {
 pub(crate) struct Next {
     pub(crate) kind: Kind,
     pub(crate) call: Call,
-    /// Of a send: whose it is.
+    /// The users of a send.
     between: Option<Sent>,
 }
 
-/// What the users say to each other.
+/// Chooses the requests, and remembers the sent messages.
 pub(crate) struct Talk {
     scenario: Scenario,
     users: Users,
@@ -73,7 +73,7 @@ impl Talk {
         self.users.pairs() * HISTORY
     }
 
-    /// Gives each conversation something to read.
+    /// Writes messages to each conversation, to be read later.
     pub(crate) async fn write_history(
         self: &std::sync::Arc<Self>,
         pool: &std::sync::Arc<Pool>,
@@ -104,7 +104,7 @@ impl Talk {
         Ok(())
     }
 
-    /// The request of turn `number`.
+    /// The request number `number`.
     pub(crate) fn next(&self, number: u64) -> Next {
         let kind = match (self.scenario, number % 20) {
             (Scenario::Send, _) | (Scenario::Mixed, 0..10) => Kind::Send,
@@ -119,7 +119,7 @@ impl Talk {
                 let path = format!("/conversations/{}/messages?limit=20", peer.id);
                 Next::new(kind, Method::GET, path, caller.authorization.clone(), String::new())
             }
-            // Where nothing was sent yet there is nothing to recall or to have read.
+            // Before the first send there is nothing to recall or to mark as read.
             Kind::Read => self.recent(false).map_or_else(
                 || self.send(),
                 |sent| {
@@ -137,13 +137,13 @@ impl Talk {
         }
     }
 
-    /// Takes note of what a send was answered; `None` unless it was accepted.
+    /// The message of an accepted send, by its answer; `None` if the send was not accepted.
     pub(crate) fn accepted(next: Option<Sent>, answer: &Answer) -> Option<Sent> {
         let body: Value = (answer.status == 201).then(|| serde_json::from_slice(&answer.body).ok())??;
         Some(Sent { id: body["id"].as_str()?.to_owned(), ..next? })
     }
 
-    /// Keeps a message in mind, to be read and recalled.
+    /// Remembers a message, to be marked as read or recalled.
     pub(crate) fn remember(&self, sent: Sent) {
         if self.scenario == Scenario::Mixed {
             let mut recent = self.recent.lock();
@@ -154,7 +154,7 @@ impl Talk {
         }
     }
 
-    /// A message that was sent lately; `once`: and never again.
+    /// A message that was sent recently. With `once`, the message is not returned again.
     fn recent(&self, once: bool) -> Option<Sent> {
         let mut recent = self.recent.lock();
         if recent.is_empty() {
@@ -175,7 +175,7 @@ impl Next {
         Self { kind, call: Call { method, path, authorization, body }, between: None }
     }
 
-    /// The request, and between whom it is a message.
+    /// The request, and the users of a send.
     pub(crate) fn apart(self) -> (Call, Option<Sent>) {
         (self.call, self.between)
     }

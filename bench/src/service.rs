@@ -1,4 +1,4 @@
-//! What is measured: a service of its own in another process, or one that runs.
+//! The measured service: one started in another process, or one that runs already.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::Stdio;
@@ -16,20 +16,20 @@ use url::Url;
 
 use crate::options::Options;
 
-/// Set for the process that is to be the service.
+/// The variable that tells a process of this binary to be the service.
 const SERVE: &str = "HONGYAN_BENCH_SERVE";
 const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Whether this process is to be the service that another one measures.
+/// True if this process must be the service that another process measures.
 pub fn is_asked_for() -> bool {
     std::env::var_os(SERVE).is_some()
 }
 
-/// A service that answers.
+/// A running service.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) auth: AuthConfig,
-    /// Its servers with their versions, as far as they are known.
+    /// The servers with their versions, if known.
     pub(crate) servers: Vec<String>,
     own: Option<(Child, TempDir)>,
 }
@@ -43,7 +43,7 @@ impl Service {
     }
 
     fn at(target: &Url, options: &Options) -> anyhow::Result<Self> {
-        anyhow::ensure!(target.scheme() == "http", "--target must be such as http://127.0.0.1:8080");
+        anyhow::ensure!(target.scheme() == "http", "--target must look like http://127.0.0.1:8080");
         let host = target.host_str().context("--target has no host")?;
         let port = target.port_or_known_default().unwrap_or(80);
         let address =
@@ -55,14 +55,16 @@ impl Service {
                 issuer: variable("JWT_ISSUER"),
                 audience: variable("JWT_AUDIENCE"),
             },
-            None => options.place.settings().context("JWT_SECRET is not set, and no stack says it")?.auth,
+            None => {
+                options.place.settings().context("JWT_SECRET is not set, and no running stack has it")?.auth
+            }
         };
         Ok(Self { address, auth, servers: Vec::new(), own: None })
     }
 
-    /// Starts the servers and the runtime as `./dev run` does, in another process and over a folder of their own.
+    /// Starts the servers and the runtime in another process, like `./dev run`, over a new folder.
     async fn start() -> anyhow::Result<Self> {
-        eprintln!("Starting Redis, MySQL, Kafka and the service, in a folder of their own.");
+        eprintln!("Starting Redis, MySQL, Kafka and the service, in a new folder.");
         let folder = tempfile::Builder::new().prefix("hongyan-bench-").tempdir()?;
         let mut process = Command::new(std::env::current_exe()?)
             .args(["run", "--listen", "127.0.0.1:0", "--data"])
@@ -83,18 +85,18 @@ impl Service {
             }
             servers.push(line);
         };
-        // What else it says is read, or it would wait for that some day.
+        // Read further output, so that the service is not blocked by a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let auth = Place::at(folder.path()).settings()?.auth;
         Ok(Self { address, auth, servers, own: Some((process, folder)) })
     }
 
-    /// Whether it runs on this machine, and so takes its cores from the generator.
+    /// True if the service runs on this machine and shares its cores with the generator.
     pub(crate) fn is_near(&self) -> bool {
         self.address.ip().is_loopback()
     }
 
-    /// Stops what was started.
+    /// Stops the processes that were started.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         if let Some((mut process, folder)) = self.own {
             if let Some(id) = process.id() {

@@ -1,4 +1,4 @@
-//! Who talks with whom.
+//! The users of a load, in pairs.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use hongyan::config::AuthConfig;
 use hongyan::id::UserId;
 use rand::Rng as _;
 
-/// Good for longer than any measurement.
+/// Longer than any measurement.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(26);
-/// Above what a person would type, so that a measurement on a used service meets nobody's conversations.
+/// Larger than ids that people type, so that a measurement on a used service meets no existing conversation.
 const FIRST_USERS: std::ops::Range<i64> = 1 << 40..1 << 50;
 
-/// One of two who talk.
+/// One of two users who talk.
 pub(crate) struct User {
     pub(crate) id: i64,
     /// `Bearer …`.
     pub(crate) authorization: String,
 }
 
-/// Users in pairs; their ids are new in each measurement.
+/// The users in pairs. The ids are new in each measurement.
 pub(crate) struct Users(Vec<User>);
 
 impl Users {
@@ -40,13 +40,13 @@ impl Users {
         self.0.len() / 2
     }
 
-    /// Somebody of a pair, and whom they talk with.
+    /// A user of a pair, and the other one.
     pub(crate) fn pair(&self, pair: usize, turned: bool) -> (&User, &User) {
         let (a, b) = (&self.0[pair * 2], &self.0[pair * 2 + 1]);
         if turned { (b, a) } else { (a, b) }
     }
 
-    /// Anybody.
+    /// A random user, and the other one of the pair.
     pub(crate) fn any(&self) -> (&User, &User) {
         let mut random = rand::rng();
         self.pair(random.random_range(0..self.pairs()), random.random())

@@ -1,7 +1,7 @@
-//! The commands a person types (`docs/contract.md`, "Commands").
+//! The command line of the binary `hongyan` (`docs/contract.md`, "Commands").
 //!
-//! What goes wrong is one clear line that names the setting or the server, with exit status 1; a wrong use of the
-//! commands themselves is status 2.
+//! A failed command prints one line that names the setting or the server at fault, and exits with status 1. A command
+//! line that cannot be understood exits with status 2.
 
 #[cfg(feature = "stack")]
 mod development;
@@ -36,42 +36,42 @@ enum Command {
     Development(development::Command),
     /// Print a JWT that the local runtime accepts for a user
     Token {
-        /// Whose token: a decimal number from 1 to 9223372036854775807
+        /// The user: a decimal number from 1 to 9223372036854775807
         #[arg(value_name = "USER_ID")]
         user: UserId,
-        /// For how many minutes it is good
+        /// How many minutes the token is valid
         #[arg(long, default_value_t = 24 * 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
         minutes: u32,
     },
-    /// Look at the dead-letter topic and send records back
+    /// List, show and send back dead letters
     Dlq {
         #[command(subcommand)]
         command: dlq::Command,
     },
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match work(cli) {
         Ok(code) => code,
         Err(error) => {
-            // Each of our errors says its cause itself.
+            // Each error of this workspace includes its cause in its own text.
             eprintln!("{}", told(&error.to_string(), error.is::<ConfigError>()));
             ExitCode::FAILURE
         }
     }
 }
 
-/// An error as a person reads it: `faults` has a line for each fault; of any other text the first line says it all, and the
-/// others, a server's last words, belong to it.
+/// The text of an error for a person. With `faults`, each line is a fault of its own. Otherwise the first line is the
+/// error, and the lines after it, such as the end of a server's log, are indented below it.
 fn told(error: &str, faults: bool) -> String {
     format!("error: {}", error.replace('\n', if faults { "\nerror: " } else { "\n  " }))
 }
 
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
     telemetry::init(Output::Local)?;
-    // Whatever library asks for the process's TLS provider gets this one; there is none before.
+    // A library that asks for the process's TLS provider gets this one. No other is installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = cli.place.folder();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

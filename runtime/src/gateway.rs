@@ -1,8 +1,8 @@
-//! What API Gateway does in AWS, on one machine: an HTTP API with a JWT authorizer, a WebSocket API, and the
+//! The part of API Gateway, on one machine: an HTTP API with a JWT authorizer, a WebSocket API, and the
 //! `@connections` interface.
 //!
-//! It checks the token, builds the very event that AWS would send, invokes the function through its [`FunctionHost`], and maps
-//! the answer back. No rule of the product is here.
+//! The gateway checks the token, builds the event that AWS would send, invokes the function through its
+//! [`FunctionHost`] and maps the answer back. It holds no rule of the product.
 
 mod api;
 mod body;
@@ -37,18 +37,18 @@ pub use shared::Behind;
 use connections::Connections;
 use shared::Shared;
 
-/// The address cannot be listened on.
+/// The gateway cannot listen on the address.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody else has it.
+    /// Another program listens on the address.
     #[error("{0} is in use by another program; choose another address with --listen or HONGYAN_LISTEN")]
     InUse(SocketAddr),
-    /// The machine refuses.
+    /// The system refuses to let this process listen on the address.
     #[error("{0} cannot be listened on (--listen, HONGYAN_LISTEN): {1}")]
     Refused(SocketAddr, #[source] std::io::Error),
 }
 
-/// Takes `address`, so that nobody else can; connections wait until [`Gateway::start`]. Port 0 is any free one.
+/// Binds `address`. Connections wait until [`Gateway::start`]. Port 0 takes any free port.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => BindError::InUse(address),
@@ -56,19 +56,19 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     })
 }
 
-/// The URL of what listens at `address`.
+/// The URL of the server that listens at `address`.
 pub(crate) fn url_of(address: SocketAddr) -> Url {
     #[expect(clippy::expect_used, reason = "a socket address is always a host and port")]
     Url::parse(&format!("http://{address}")).expect("an address with a port is a URL's")
 }
 
-/// A gateway that listens. Dropping it stops it at once; [`Self::stop`] lets it finish.
+/// A gateway that listens. Dropping it cuts off requests under way; [`Self::stop`] lets them finish.
 pub struct Gateway {
     shared: Arc<Shared>,
 }
 
 impl Gateway {
-    /// Serves what arrives at `listener`.
+    /// Serves the connections that arrive at `listener`.
     pub fn start(listener: TcpListener, options: GatewayOptions, behind: Behind) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             room: body::Room::new(&options),
@@ -85,13 +85,13 @@ impl Gateway {
         Ok(Self { shared })
     }
 
-    /// Where it listens.
+    /// The address that the gateway listens on.
     pub fn addr(&self) -> SocketAddr {
         self.shared.address
     }
 
-    /// Takes no new connection, finishes the requests it has accepted, closes every WebSocket with 1001 and runs
-    /// `$disconnect` for each. What is not finished after [`GatewayOptions::drain`] is cut off.
+    /// Takes no new connection, finishes the accepted requests, closes every WebSocket with code 1001 and runs
+    /// `$disconnect` for each. Requests not finished after [`GatewayOptions::drain`] are cut off.
     pub async fn stop(self) {
         let shared = &self.shared;
         shared.stop.cancel();

@@ -1,4 +1,4 @@
-//! The binary `hongyan`: what `./dev` hands its commands over to.
+//! The binary `hongyan`. The script `./dev` hands most of its commands over to this program.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `dlq`: dead letters for people.
+//! `dlq`: list, show and send back dead letters.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,26 +17,27 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// One dead letter as a whole
+    /// Show one dead letter in full
     Show {
-        /// As `list` shows it, e.g. 0/17
+        /// The place of the letter as `list` prints it, for example 0/17
         #[arg(value_name = "PARTITION/OFFSET", value_parser = place)]
         place: (i32, i64),
     },
-    /// Send dead letters back to where they came from, in order, with their headers
+    /// Send dead letters back to the partitions they came from, in order, with their headers
     Redrive {
         #[command(flatten)]
         which: Which,
-        /// Leave those that would break again: no event, or a message that MySQL would still refuse (it is asked)
+        /// Leave letters that would break again: no event, or a message that MySQL would still refuse (the command
+        /// asks MySQL)
         #[arg(long)]
         check: bool,
-        /// Only say what would be sent back, and what not
+        /// Send nothing; only say which letters would be sent back and which refused
         #[arg(long)]
         dry_run: bool,
     },
 }
 
-/// Which dead letters; what is given must all match
+/// Select dead letters. A letter must match every option that is given
 #[derive(Args)]
 pub(super) struct Which {
     /// Only this partition of the dead-letter topic
@@ -45,13 +46,13 @@ pub(super) struct Which {
     /// Only this offset of the dead-letter topic
     #[arg(long)]
     offset: Option<i64>,
-    /// Only those whose reason contains this text, in any case
+    /// Only letters whose reason contains this text, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// Only those put aside since then: 30m, 2h or 7d ago, or a time such as 2026-11-24T08:00:00Z
+    /// Only letters put aside since then: 30m, 2h or 7d ago, or a time such as 2026-11-24T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = Since::parse)]
     since: Option<Since>,
-    /// Also those that were sent back already
+    /// Include letters that were sent back already
     #[arg(long)]
     redriven: bool,
 }
@@ -68,7 +69,7 @@ impl Which {
     }
 }
 
-/// A time, or how long ago it was; in ms.
+/// A point in time, or how long ago it was; both in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Since {
     Ago(i64),
@@ -90,7 +91,7 @@ impl Since {
         let count = text.get(..text.len().saturating_sub(1)).and_then(|count| count.parse::<u32>().ok());
         match count {
             Some(count) if unit_ms > 0 => Ok(Self::Ago(i64::from(count).saturating_mul(unit_ms))),
-            _ => Err("must be such as 30m, 2h, 7d or 2026-11-24T08:00:00Z".to_owned()),
+            _ => Err("must look like 30m, 2h, 7d or 2026-11-24T08:00:00Z".to_owned()),
         }
     }
 
@@ -106,7 +107,7 @@ fn place(text: &str) -> Result<(i32, i64), String> {
     let parsed = text.split_once('/').and_then(|(partition, offset)| {
         Some((partition.parse().ok().filter(|partition| *partition >= 0)?, offset.parse().ok()?))
     });
-    parsed.ok_or_else(|| "must be such as 0/17".to_owned())
+    parsed.ok_or_else(|| "must look like 0/17".to_owned())
 }
 
 pub(super) async fn work(command: Command, folder: &Path) -> anyhow::Result<ExitCode> {

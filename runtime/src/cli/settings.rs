@@ -1,4 +1,4 @@
-//! The settings of a command: the environment first, then what the stack says.
+//! The settings of a command: variables of the environment first, then the settings of the running stack.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use hongyan::config::{Config, ConfigError};
 #[cfg(feature = "stack")]
 use hongyan_stack::StackError;
 
-/// The settings of a process that uses the servers of `env`.
+/// The settings for a process that uses the servers of `env`. Variables of the environment come first.
 pub(super) fn read<K: AsRef<str>>(env: &[(K, String)]) -> Result<Config, ConfigError> {
     Config::from_lookup(|name| {
         variable(name)
@@ -14,8 +14,8 @@ pub(super) fn read<K: AsRef<str>>(env: &[(K, String)]) -> Result<Config, ConfigE
     })
 }
 
-/// The settings of the stack that runs over `folder`, for a command in another terminal. Where the environment names all
-/// three servers, such as those of a deployment, no stack has to run.
+/// The settings of the stack that runs over `folder`, for a command in another terminal. If the environment names all
+/// three servers, as in a deployment, no stack needs to run.
 #[cfg(feature = "stack")]
 pub(super) fn of_running_stack(folder: &Path) -> anyhow::Result<Config> {
     let named =
@@ -27,13 +27,13 @@ pub(super) fn of_running_stack(folder: &Path) -> anyhow::Result<Config> {
     }
 }
 
-/// The settings of the environment: this build knows no stack.
+/// The settings of the environment alone: this build was made without the feature `stack`.
 #[cfg(not(feature = "stack"))]
 pub(super) fn of_running_stack(_folder: &Path) -> anyhow::Result<Config> {
     Ok(read::<&str>(&[])?)
 }
 
-/// The value of an environment variable; an empty one counts as not set.
+/// The value of an environment variable. An empty value counts as not set.
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

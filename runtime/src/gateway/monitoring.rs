@@ -11,14 +11,14 @@ use http::{StatusCode, header};
 use super::response;
 use super::shared::Shared;
 
-/// 200 when all answer, 503 naming which does not.
+/// Answers 200 if all servers answer, else 503. The body names the status of each.
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     let report = shared.checks.ask(&shared.behind.health).await;
     let code = if report.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(report)).into_response()
 }
 
-/// Prometheus' text format.
+/// Answers in Prometheus' text format.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     match &shared.behind.metrics {
         Some(metrics) => {

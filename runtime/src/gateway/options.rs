@@ -1,48 +1,52 @@
-//! The limits of the gateway. Where API Gateway has one, its value is the default.
+//! The limits of the gateway. A limit that API Gateway also has is the same by default.
 
 use std::time::Duration;
 
-/// The shortest time between two log lines about refused connections, or about refused bodies: anybody can cause a thousand
-/// refusals a second.
-pub(super) const REFUSALS_EVERY: Duration = Duration::from_secs(10);
+/// The shortest time between two lines of the log about the same kind of refusal: any client can cause a thousand a second.
+pub(super) const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
 
-/// See each field for its default.
+/// The limits of the gateway. The default stands in parentheses.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
-    /// The most bytes of a request's body (1 MiB); above is 413.
+    /// The most bytes of a request's body (1 MiB). Above it the answer is 413.
     pub max_body_bytes: usize,
-    /// The most bytes of all bodies that are being worked on (64 MiB); above is 503.
+    /// The most bytes of all bodies under way together (64 MiB). Above it the answer is 503.
     pub max_bodies_bytes: usize,
-    /// The most bytes of a request's head (16 KiB, and not less than 8 KiB); above is 431.
+    /// The most bytes of a request's head (16 KiB, at least 8 KiB). Above it the answer is 431.
     pub max_header_bytes: usize,
-    /// How long a request's head may take to arrive, and a connection may wait for its next request (20 s).
+    /// How long the head of a request may take to arrive, and how long a connection may wait for its next request (20
+    /// s).
     pub header_timeout: Duration,
-    /// How long a request's body may take to arrive (20 s).
+    /// How long the body of a request may take to arrive (20 s).
     pub body_timeout: Duration,
-    /// How long a request may take in all (29 s, as API Gateway); above is 503.
+    /// How long a request may take in all (29 s, as API Gateway). Above it the answer is 503.
     pub request_timeout: Duration,
-    /// The most connections at a time, WebSockets among them (4,096); one more is answered 503.
+    /// The most connections at a time, WebSockets included (4,096). A further connection is answered 503.
     pub max_connections: usize,
     /// The most bytes of a WebSocket frame (32 KiB, as API Gateway).
     pub max_frame_bytes: usize,
     /// The most bytes of a WebSocket message, either way (128 KiB, as API Gateway).
     pub max_message_bytes: usize,
-    /// The most messages that a client may send in a second (50); above it is closed with 1008.
+    /// The most messages that a client may send in a second (50). Above it the WebSocket is closed with code 1008.
     pub messages_per_second: u32,
-    /// How many messages wait for a client that reads slowly (256); one more and it is closed with 1013.
+    /// The most messages that wait for a client that reads slowly (256). Above it the WebSocket is closed with code
+    /// 1013.
     pub outgoing_queue: usize,
-    /// How many bytes of messages wait for such a client (2 MiB); above it is closed with 1013.
+    /// The most bytes of messages that wait for such a client (2 MiB). Above it the WebSocket is closed with code
+    /// 1013.
     pub outgoing_bytes: usize,
-    /// How long a client may take to make room for what is written to it (10 s), an answer or a message; then it is cut
-    /// off.
+    /// How long a client may take to read an answer or a message once the system's buffers are full (10 s). Then the
+    /// connection is cut off.
     pub send_timeout: Duration,
-    /// How often a WebSocket is pinged (30 s). One that is silent for three times as long is taken for dead.
+    /// How often a WebSocket is pinged (30 s). A WebSocket that is silent for three times as long is closed.
     pub ping_every: Duration,
-    /// After how long without a message either way a WebSocket is closed with 1001 (10 min, as API Gateway).
+    /// How long a WebSocket may be without a message in either direction (10 min, as API Gateway). Then it is closed
+    /// with code 1001.
     pub idle_timeout: Duration,
-    /// How often the gateway renews the registration of a WebSocket (2 min, a quarter more or less at random).
+    /// How often the gateway renews the registration of a WebSocket (2 min, with up to a quarter more or less at
+    /// random).
     pub renew_every: Duration,
-    /// How long a stop waits for what is under way (30 s).
+    /// How long a stop waits for requests under way (30 s).
     pub drain: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The listening end: connections with their limits, each served until it ends or the gateway stops.
+//! The listening end: takes connections up to the limit, and serves each until it ends or the gateway stops.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
 use super::connections::Place;
-use super::options::REFUSALS_EVERY;
+use super::options::LOG_REFUSALS_EVERY;
 use super::shared::Shared;
 use super::{api, callback, monitoring, response, socket};
 
-/// After an error of the machine's (no file descriptor left, say) the next try waits a little.
+/// The pause after the system failed to give a connection, for example because no file descriptor was left.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
-/// How long a connection that is one too many may take to be told so.
+/// How long the answer to a connection above the limit may take.
 const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// All paths; what none of them has is a matter of the HTTP API.
+/// The paths of the gateway. All other paths belong to the HTTP API.
 fn router(shared: Arc<Shared>) -> Router {
     let connections = get(callback::get).post(callback::post).delete(callback::delete);
     Router::new()
@@ -49,7 +49,7 @@ fn router(shared: Arc<Shared>) -> Router {
 /// Takes connections until the gateway stops.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let router = router(shared.clone());
-    let refusals = Limiter::new(REFUSALS_EVERY);
+    let log = Limiter::new(LOG_REFUSALS_EVERY);
     let places = Arc::new(Semaphore::new(shared.options.max_connections));
     loop {
         let accepted = tokio::select! {
@@ -65,7 +65,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            if let Some(left_out) = refusals.admit("refused") {
+            if let Some(left_out) = log.admit("connections") {
                 tracing::warn!(%peer, refused = left_out + 1, "gateway.accept: too many connections; some were refused");
             }
             shared.tasks.spawn(refuse(stream));
@@ -79,7 +79,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router, shared: Arc<Shared>) {
     let options = &shared.options;
     let router = TowerToHyperService::new(router);
-    // Hyper bounds how slowly a request may be written to us, but not how slowly an answer may be read.
+    // Hyper limits how slowly a client may send a request, but not how slowly it may read the answer.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(options.send_timeout));
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -114,6 +114,6 @@ async fn refuse(mut stream: TcpStream) {
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await
     };
-    // Whether it hears us is its own matter.
+    // The answer is a courtesy: a client that does not read it is refused all the same.
     let _ = tokio::time::timeout(REFUSE_TIMEOUT, told).await;
 }

@@ -1,4 +1,4 @@
-//! `run` and `lambda`: everything, in the foreground, until Ctrl-C.
+//! `run` and `lambda`: serve everything in the foreground until Ctrl-C.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,18 +15,18 @@ use crate::{gateway, prometheus};
 use hongyan_stack::emulator::{Emulator, EmulatorError};
 use hongyan_stack::{Stack, StackOptions};
 
-/// What a shell reports of a command that ended by Ctrl-C.
+/// The exit status of a command that ended by Ctrl-C, as shells report it.
 const INTERRUPTED: u8 = 130;
 
-/// Serves until the first SIGINT or SIGTERM, then stops in order; the second ends it at once, and the servers with it.
-/// With `lambda` the functions are processes of their own.
+/// Serves until the first SIGINT or SIGTERM, then stops in order. A second signal ends this process at once, and the
+/// servers with it. With `lambda` the functions run as processes of their own.
 pub(super) async fn run(
     folder: PathBuf,
     listen: SocketAddr,
     lambda: Option<Lambda>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    // What can be found out without a server is found out first: then nothing has to be stopped again.
+    // Check everything that needs no server first: a failure then leaves nothing to stop.
     settings::check()?;
     let listener = gateway::bind(listen).await?;
     if let Some(lambda) = lambda {
@@ -72,13 +72,13 @@ async fn serve(
     }
     let served = serve_until_told(options, emulator.as_mut(), signals).await;
     if let Some(emulator) = emulator {
-        // Last, since what was accepted is finished by the functions.
+        // The functions stop last: they finish the requests and batches that were accepted.
         finish(emulator.stop(), signals).await;
     }
     served
 }
 
-/// Serves until a signal comes, or until the functions' host has gone.
+/// Serves until a signal comes, or until the process that hosts the functions ends.
 async fn serve_until_told(
     options: RuntimeOptions,
     emulator: Option<&mut Emulator>,
@@ -106,12 +106,12 @@ async fn serve_until_told(
         () = signals.next() => None,
         error = ended(emulator) => Some(error),
     };
-    eprintln!("Stopping: what was accepted is finished first. Ctrl-C again ends it at once.");
+    eprintln!("Stopping: accepted requests are finished first. Press Ctrl-C again to end at once.");
     finish(runtime.stop(), signals).await;
     ended.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Waits until the emulator ends by itself; forever, where there is none.
+/// Waits until the emulator ends by itself. Without an emulator, waits forever.
 async fn ended(emulator: Option<&mut Emulator>) -> EmulatorError {
     match emulator {
         Some(emulator) => emulator.ended().await,
@@ -119,12 +119,12 @@ async fn ended(emulator: Option<&mut Emulator>) -> EmulatorError {
     }
 }
 
-/// Waits for `work`, but no longer than until the next signal.
+/// Waits for `work`. A signal that comes first ends this process at once.
 async fn finish<T>(work: impl Future<Output = T>, signals: &mut Signals) -> T {
     tokio::select! {
         done = work => done,
         () = signals.next() => {
-            eprintln!("Ended at once: what was under way is cut off.");
+            eprintln!("Ended at once: requests under way were cut off.");
             std::process::exit(i32::from(INTERRUPTED));
         }
     }

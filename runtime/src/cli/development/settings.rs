@@ -1,42 +1,29 @@
-//! The settings of a stack that is about to start or runs, as `run` and `env` use them.
+//! The settings of the stack, for `run`, `lambda` and `env`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use hongyan::config::{Config, ConfigError};
+use hongyan::config::{Config, ConfigError, minimal};
 
 use crate::cli::settings::variable;
 
-/// A value that stands in for one the stack will give.
-const STAND_IN: [(&str, &str); 4] = [
-    ("REDIS_URL", "redis://127.0.0.1/1"),
-    ("MYSQL_URL", "mysql://127.0.0.1/hongyan"),
-    ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-    ("JWT_SECRET", "a stand-in of thirty-two characters"),
-];
-
-/// Finds what is wrong with the environment before any server is started.
+/// Reports faults in the environment's settings before any server is started.
 pub(super) fn check() -> Result<(), ConfigError> {
     let jwks = variable("JWT_JWKS_URL").is_some();
-    Config::from_lookup(|name| {
-        variable(name).or_else(|| {
-            let (_, value) =
-                STAND_IN.into_iter().find(|(key, _)| *key == name && !(jwks && name == "JWT_SECRET"))?;
-            Some(value.to_owned())
-        })
-    })
-    .map(drop)
+    // The minimal settings stand in for those that only a running stack can give.
+    let stand_in = |name: &str| minimal(name).filter(|_| !(jwks && name == "JWT_SECRET"));
+    Config::from_lookup(|name| variable(name).or_else(|| stand_in(name))).map(drop)
 }
 
-/// What functions in processes of their own must find in their environment besides what they inherit: the servers of
-/// `env`, and where to push to.
+/// The variables that functions in processes of their own need besides the environment of this process: the servers
+/// of `env`, and the address for pushes.
 pub(super) fn of_functions(env: &[(&'static str, String)], endpoint: &str) -> Vec<(String, String)> {
     let pushes = [("PUSH_ENDPOINT", endpoint.to_owned())];
     let missing = env.iter().chain(&pushes).filter(|(name, _)| variable(name).is_none());
     missing.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
-/// `env`: `KEY=value` lines.
+/// `env`: prints the settings as `KEY=value` lines.
 pub(super) fn print(folder: &Path) -> anyhow::Result<ExitCode> {
     for (name, value) in hongyan_stack::saved_env(folder)? {
         println!("{name}={}", quoted(&value));
@@ -44,7 +31,8 @@ pub(super) fn print(folder: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// As it is where a shell takes it as it is, so that `--env-file`, which knows no quotes, reads it too.
+/// Quotes a value only if a shell needs it, so that `--env-file` of Docker, which knows no quotes, can read most
+/// lines too.
 fn quoted(value: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@,%+=".contains(char);
     if value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }

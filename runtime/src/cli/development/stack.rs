@@ -1,4 +1,4 @@
-//! `stack`: the three servers by themselves.
+//! `stack`: starts, stops and inspects the three servers without the functions.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,13 +9,13 @@ use hongyan_stack::{self as stack, Stack, StackOptions};
 
 #[derive(Subcommand)]
 pub(in crate::cli) enum Command {
-    /// Start them in the background and wait until they answer
+    /// Start the servers in the background and wait until they answer
     Up,
-    /// Stop them
+    /// Stop the servers
     Down,
-    /// Ask each whether it answers
+    /// Ask each server whether it answers
     Status,
-    /// Print what is installed, without starting it
+    /// Print the versions of the installed servers without starting them
     Versions,
 }
 
@@ -28,7 +28,7 @@ pub(super) async fn work(command: Command, folder: PathBuf) -> anyhow::Result<Ex
             for line in stack.versions().await {
                 println!("{line}");
             }
-            println!("Up. Their settings: ./dev env. Stop them: ./dev stack down");
+            println!("Up. Print their settings: ./dev env. Stop them: ./dev stack down");
             stack.stop().await?;
         }
         Command::Down => {
