@@ -119,7 +119,7 @@ impl Runtime {
         options: RuntimeOptions,
     ) -> Result<Self, StartError> {
         if options.migrate {
-            app.store.migrate().await?;
+            app.store.migrate(|_| ()).await?;
         }
         let trigger = match options.trigger {
             Some(options) => {

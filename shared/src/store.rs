@@ -19,17 +19,17 @@ mod pool;
 mod recall;
 mod replica;
 mod row;
+mod schema;
 mod sends;
 mod unread;
 mod visible;
 
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::{Connection as _, MySqlConnection};
+use sqlx::Connection as _;
 
 use crate::config::MySqlConfig;
-use crate::error::{Retry, Server, ServerError};
+use crate::error::ServerError;
 
 pub use changes::{Change, ChangeKind, ChangePage};
 pub use names::NameLookup;
@@ -37,11 +37,9 @@ pub use persist::{Outcome, Persisted};
 use pool::{Pool, scoped};
 pub use recall::{TakeBack, TakenBack};
 use replica::Replica;
+pub use schema::{Applied, Migration};
 pub use sends::NamedSend;
 pub use unread::UnreadRows;
-
-/// The schema, `migrations/`, as it was when this was built.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// The store. Cheap to clone; all clones share their connections.
 #[derive(Debug, Clone)]
@@ -68,26 +66,6 @@ impl Store {
         self.writer
             .run("store.ping", self.timeout, |connection| scoped(async move { connection.ping().await }))
             .await
-    }
-
-    /// Brings the schema of the writer's database up to date. Two at a time wait for each other; repeating it does
-    /// nothing. The error names the migration that failed and why.
-    #[tracing::instrument(name = "store.migrate", skip_all)]
-    pub async fn migrate(&self) -> Result<(), ServerError> {
-        let failed =
-            |retry, source| ServerError { server: Server::MySql, action: "store.migrate", retry, source };
-        // A connection of its own: building an index may take longer than any statement of the service is given.
-        let mut connection = self.writer.connect("store.migrate").await?;
-        // `run` takes anything to acquire a connection from, and with that its future cannot move between threads.
-        MIGRATIONS
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(|error| failed(Retry::Permanent, error.into()))?;
-        // The work is done; a connection that does not close cleanly changes nothing about it.
-        if let Err(error) = MySqlConnection::close(connection).await {
-            tracing::debug!(%error, "the connection of the migration was not closed cleanly");
-        }
-        Ok(())
     }
 
     /// Closes the connections that are not in use; one in use is closed when its call ends, and no call begins any more.
@@ -117,7 +95,8 @@ mod tests {
         let user = crate::id::UserId::new(1).unwrap();
         let conversation = "1_2".parse().unwrap();
         moves(Store::ping);
-        moves(Store::migrate);
+        moves(|store| store.migrate(|_| ()));
+        moves(Store::pending_migrations);
         moves(Store::cache_generation);
         moves(Store::raise_cache_generation);
         moves(|store| store.tombstones_among(conversation, &[]));
