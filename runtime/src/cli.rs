@@ -3,16 +3,20 @@
 //! What goes wrong is one clear line that names the setting or the server, with exit status 1; a wrong use of the
 //! commands themselves is status 2.
 
+mod check_config;
 #[cfg(feature = "stack")]
 mod development;
 mod dlq;
+mod migrate;
 mod place;
+mod serve;
 mod settings;
+mod signals;
 mod token;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use hongyan::config::ConfigError;
 use hongyan::id::UserId;
 use hongyan::telemetry::{self, Output};
@@ -21,7 +25,7 @@ pub use place::Place;
 
 /// A private-chat backend on one machine.
 #[derive(Parser)]
-#[command(name = "hongyan", bin_name = "./dev", version, max_term_width = 100)]
+#[command(name = "hongyan", version, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     place: Place,
@@ -34,6 +38,12 @@ enum Command {
     #[cfg(feature = "stack")]
     #[command(flatten)]
     Development(development::Command),
+    /// Serve with the servers that the environment names, until SIGTERM; starts none and changes no table
+    Serve(serve::Options),
+    /// Bring the tables of MYSQL_URL up to date, and say what was done
+    Migrate(migrate::Options),
+    /// Say what is wrong with the settings of `serve`, and which values count, without secrets; asks no server
+    CheckConfig(check_config::Options),
     /// Print a JWT that the local runtime accepts for a user
     Token {
         /// Whose token: a decimal number from 1 to 9223372036854775807
@@ -50,9 +60,16 @@ enum Command {
     },
 }
 
+/// The name that a person called the binary by.
+fn called() -> &'static str {
+    // `./dev` hands its own name on.
+    if std::env::args_os().next().is_some_and(|name| name == "./dev") { "./dev" } else { "hongyan" }
+}
+
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().bin_name(called()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match work(cli) {
         Ok(code) => code,
         Err(error) => {
@@ -70,7 +87,11 @@ fn told(error: &str, faults: bool) -> String {
 }
 
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
-    telemetry::init(Output::Local)?;
+    let log = telemetry::init(Output::Local);
+    // There it is one fault among others.
+    if !matches!(cli.command, Command::CheckConfig(_)) {
+        log.clone()?;
+    }
     // Whatever library asks for the process's TLS provider gets this one; there is none before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = cli.place.folder();
@@ -79,6 +100,9 @@ fn work(cli: Cli) -> anyhow::Result<ExitCode> {
         match cli.command {
             #[cfg(feature = "stack")]
             Command::Development(command) => development::work(command, folder).await,
+            Command::Serve(options) => Box::pin(serve::serve(options)).await,
+            Command::Migrate(options) => migrate::work(options).await,
+            Command::CheckConfig(options) => Ok(check_config::print(&options, log)),
             Command::Token { user, minutes } => token::print(&folder, user, minutes),
             Command::Dlq { command } => dlq::work(command, &folder).await,
         }
@@ -94,6 +118,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_a_development_build_starts_servers() {
+        let has = |name| Cli::command().find_subcommand(name).is_some();
+        for command in ["run", "lambda", "stack", "env"] {
+            assert_eq!(has(command), cfg!(feature = "stack"), "{command}");
+        }
+        for command in ["serve", "migrate", "check-config", "token", "dlq"] {
+            assert!(has(command), "{command}");
+        }
     }
 
     #[test]

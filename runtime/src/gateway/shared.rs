@@ -37,10 +37,14 @@ pub(super) struct Shared {
     pub(super) checks: Checks,
     pub(super) room: Room,
     pub(super) address: SocketAddr,
-    /// Connections, WebSockets and invocations under way.
+    /// Public connections, WebSockets and invocations under way.
     pub(super) tasks: TaskTracker,
+    /// `GET /ready` says no from now on.
+    pub(super) leaving: CancellationToken,
     /// No new work from now on.
     pub(super) stop: CancellationToken,
+    /// Nor on the internal listener.
+    pub(super) stop_internal: CancellationToken,
     /// The time to finish is over.
     pub(super) abort: CancellationToken,
 }
