@@ -112,7 +112,7 @@ async fn apply_missing(
     connection: &mut MySqlConnection,
     applied: &mut (impl FnMut(Applied) + Send),
 ) -> Result<(), MigrateError> {
-    connection.lock().await?;
+    lock(connection).await?;
     connection.ensure_migrations_table(BOOK).await?;
     if let Some(version) = connection.dirty_version(BOOK).await? {
         return Err(MigrateError::Dirty(version));
@@ -125,7 +125,25 @@ async fn apply_missing(
         let took = connection.apply(BOOK, migration).await?;
         applied(Applied { migration: Migration::of(migration), took });
     }
-    connection.unlock().await
+    Ok(())
+}
+
+/// Waits until nobody else migrates this database. The end of the connection gives the locks back.
+async fn lock(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
+    loop {
+        // sqlx's own lock asks for an endless wait by -1, which MariaDB refuses, and sqlx does not look at the answer.
+        let taken: Option<i64> =
+            sqlx::query_scalar("SELECT GET_LOCK(CONCAT('hongyan.migrate.', SHA1(DATABASE())), 10)")
+                .fetch_one(&mut *connection)
+                .await?;
+        match taken {
+            Some(1) => break,
+            Some(_) => {}
+            None => return Err(sqlx::Error::Protocol("GET_LOCK failed".to_owned()).into()),
+        }
+    }
+    // With this one, on MySQL, sqlx's own tool waits too.
+    connection.lock().await
 }
 
 /// The migrations that are not in the book, in order. One that is there must be the same as when it was applied.
