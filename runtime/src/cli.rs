@@ -15,6 +15,7 @@ mod signals;
 mod token;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use hongyan::config::ConfigError;
@@ -22,6 +23,9 @@ use hongyan::id::UserId;
 use hongyan::telemetry::{self, Output};
 
 pub use place::Place;
+
+/// How long threads that wait for a server may go on after the work of a command is done.
+const END: Duration = Duration::from_secs(1);
 
 /// A private-chat backend on one machine.
 #[derive(Parser)]
@@ -96,7 +100,7 @@ fn work(cli: Cli) -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = cli.place.folder();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match cli.command {
             #[cfg(feature = "stack")]
             Command::Development(command) => development::work(command, folder).await,
@@ -106,7 +110,10 @@ fn work(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Token { user, minutes } => token::print(&folder, user, minutes),
             Command::Dlq { command } => dlq::work(command, &folder).await,
         }
-    })
+    });
+    // A thread that waits for a server (a flush of Kafka's producer) must not hold up the end of a stop whose time is over.
+    runtime.shutdown_timeout(END);
+    code
 }
 
 #[cfg(test)]

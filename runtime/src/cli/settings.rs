@@ -33,6 +33,7 @@ pub(super) fn lookup(folder: &Path, needed: &[&str]) -> anyhow::Result<Lookup> {
 
 /// The variables of the environment: this build knows no stack.
 #[cfg(not(feature = "stack"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other build may find no stack")]
 pub(super) fn lookup(_folder: &Path, _needed: &[&str]) -> anyhow::Result<Lookup> {
     Ok(Box::new(variable))
 }
