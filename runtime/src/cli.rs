@@ -12,6 +12,7 @@ mod place;
 mod serve;
 mod settings;
 mod signals;
+mod text;
 mod token;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use hongyan::id::UserId;
 use hongyan::telemetry::{self, Output};
 
 pub use place::Place;
+use text::{called, told};
 
 /// How long threads that wait for a server may go on after the work of a command is done.
 const END: Duration = Duration::from_secs(1);
@@ -64,12 +66,6 @@ enum Command {
     },
 }
 
-/// The name that a person called the binary by.
-fn called() -> &'static str {
-    // `./dev` hands its own name on.
-    if std::env::args_os().next().is_some_and(|name| name == "./dev") { "./dev" } else { "hongyan" }
-}
-
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let matches = Cli::command().bin_name(called()).get_matches();
@@ -82,12 +78,6 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error as a person reads it: `faults` has a line for each fault; of any other text the first line says it all, and the
-/// others, a server's last words, belong to it.
-fn told(error: &str, faults: bool) -> String {
-    format!("error: {}", error.replace('\n', if faults { "\nerror: " } else { "\n  " }))
 }
 
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -136,15 +126,6 @@ mod tests {
         for command in ["serve", "migrate", "check-config", "token", "dlq"] {
             assert!(has(command), "{command}");
         }
-    }
-
-    #[test]
-    fn one_line_is_the_error_and_the_others_belong_to_it() {
-        assert_eq!(told("A must be set\nB must be set", true), "error: A must be set\nerror: B must be set");
-        assert_eq!(
-            told("Redis ended; its log says last:\nno memory", false),
-            "error: Redis ended; its log says last:\n  no memory"
-        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hongyan::telemetry::BadFilter;
 use serde_json::{Value, json};
 
 use super::settings::variable;
-use super::told;
+use super::text::told;
 use crate::settings::ServeSettings;
 
 #[derive(Args)]

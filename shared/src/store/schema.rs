@@ -107,7 +107,7 @@ fn is_no_such_table(error: &sqlx::Error) -> bool {
     error.is_some_and(|error| error.number() == NO_SUCH_TABLE)
 }
 
-/// What sqlx's own `Migrator::run_direct` does; that does not say which migrations it applied.
+/// Applies what is missing, as sqlx's own migrator does; that does not say which migrations it applied.
 async fn apply_missing(
     connection: &mut MySqlConnection,
     applied: &mut (impl FnMut(Applied) + Send),

@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 
 use super::lambda::Lambda;
 use super::settings;
-use crate::cli::called;
 use crate::cli::signals::{INTERRUPTED, Signals};
+use crate::cli::text::called;
 use crate::invoke_api::InvokeApi;
 use crate::runtime::{Host, Runtime, RuntimeOptions};
 use crate::{gateway, prometheus};

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use hongyan_stack::{self as stack, Stack, StackOptions};
 use serde_json::json;
 
-use crate::cli::called;
+use crate::cli::text::called;
 
 #[derive(Subcommand)]
 pub(in crate::cli) enum Command {
