@@ -7,6 +7,7 @@ use hongyan_bench::service;
 fn main() -> ExitCode {
     if service::is_asked_for() {
         // This process is the service that another one of this binary measures.
+        service::end_with_parent();
         return hongyan_runtime::cli::main();
     }
     hongyan_bench::main()
