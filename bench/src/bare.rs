@@ -5,6 +5,7 @@ mod kafka;
 mod mysql;
 mod redis;
 mod resp;
+mod taken;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::content::Contents;
 use crate::number::of_count;
 use crate::pool::Pool;
 use crate::scenario::Talk;
+use taken::Taken;
 
 /// One server by itself.
 #[derive(Debug, Clone, Serialize)]
@@ -30,13 +32,6 @@ pub struct Bare {
     pub a_second: Option<f64>,
     /// Why it could not be.
     pub unavailable: Option<String>,
-}
-
-/// How many messages a server took, in how long.
-pub(crate) struct Taken {
-    pub(crate) messages: u64,
-    pub(crate) time: Duration,
-    pub(crate) how: String,
 }
 
 /// Measures one server after the other, each for so long.

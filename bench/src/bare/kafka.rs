@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::Taken;
+use super::taken::Taken;
 use crate::content::Contents;
 
 /// How long an administrator's question, and the last acknowledgements, may take.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, MySql, MySqlConnection, QueryBuilder};
 
-use super::Taken;
+use super::taken::Taken;
 use crate::content::Contents;
 
 const TABLE: &str = "hongyan_bench_message";

@@ -7,9 +7,9 @@ use hongyan::config::Config;
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::Taken;
 use super::capture::{CONTENT, Captured, capture, connect};
 use super::resp::{replaced, write_command};
+use super::taken::Taken;
 use crate::content::Contents;
 use crate::pool::Pool;
 use crate::scenario::Talk;
