@@ -50,10 +50,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         }
     };
     tokio::pin!(interrupted);
-    let service = tokio::select! {
-        service = Service::find(options) => service?,
-        () = &mut interrupted => anyhow::bail!("interrupted; nothing is reported"),
-    };
+    let service = Service::find(options, &mut interrupted).await?;
     let bench = Bench { options, service: &service, began };
     let report = tokio::select! {
         report = Box::pin(bench.measure()) => report,

@@ -24,8 +24,10 @@ use crate::wire::{id_of, parse_answer};
 
 /// More requests than this never wait at a time: a service that answers nothing must not fill the machine's memory.
 const MOST_WAITING: usize = 200_000;
-/// How long a request may take until it counts as unanswered, also after the last one has left.
+/// How long a request may take until it counts as unanswered.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the others are waited for once the last request is due.
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the reader looks at the clock while no answer comes.
 const TICK: Duration = Duration::from_millis(20);
@@ -179,7 +181,7 @@ struct Run<'a> {
     left_out: AtomicU64,
     /// Why nothing more can be written.
     gone: Mutex<Option<String>>,
-    /// No more requests leave, except those that wait.
+    /// No more requests become due.
     all_written: AtomicBool,
     turns: Mutex<Turns>,
 }
@@ -301,6 +303,7 @@ impl Run<'_> {
         let mut seconds = 0;
         let mut looked = Instant::now();
         let mut last_answer = self.began;
+        let mut last_due = None;
         loop {
             match poll.poll(&mut events, Some(TICK)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
@@ -321,7 +324,10 @@ impl Run<'_> {
             if looked.elapsed() >= TICK {
                 looked = Instant::now();
                 self.give_up_late(&mut measured, pace, &mut bytes);
-                if self.is_finished(last_answer) {
+                if last_due.is_none() && self.all_written.load(Ordering::Acquire) {
+                    last_due = Some(looked);
+                }
+                if self.is_finished(last_due) {
                     break;
                 }
             }
@@ -344,17 +350,15 @@ impl Run<'_> {
         }
     }
 
-    /// Whether nothing more can come.
-    fn is_finished(&self, last_answer: Instant) -> bool {
+    /// Whether nothing more can come, or comes too late. No request was due after `last_due`.
+    fn is_finished(&self, last_due: Option<Instant>) -> bool {
         if self.is_over() {
             return true;
         }
-        if !self.all_written.load(Ordering::Acquire) {
-            return false;
-        }
+        let Some(last_due) = last_due else { return false };
         let turns = lock(&self.turns);
         let none = turns.waiting.is_empty() && turns.in_flight.iter().all(Option::is_none);
-        none || last_answer.elapsed() > TIMEOUT
+        none || last_due.elapsed() > LAST_ANSWERS
     }
 
     /// Takes what has come on a connection: an answer, or why none comes any more.

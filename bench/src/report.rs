@@ -200,18 +200,18 @@ impl Load {
             .iter()
             .map(|((kind, code), count)| Failed { what: kind.name(), code: code.clone(), count: *count })
             .collect();
-        let a_second = |count: u64| {
-            if measured.took.is_zero() { 0.0 } else { of_count(count) / measured.took.as_secs_f64() }
-        };
+        // Without any answer no time has passed.
+        let a_second =
+            |total: f64| if measured.took.is_zero() { 0.0 } else { total / measured.took.as_secs_f64() };
         let mut load = Self {
             scenario: phase.scenario,
             rate: phase.rate(),
             step: phase.step,
             seconds: phase.seconds,
             connections: phase.connections,
-            generator_cores: generator_cpu.as_secs_f64() / measured.took.as_secs_f64().max(0.001),
+            generator_cores: a_second(generator_cpu.as_secs_f64()),
             requests: measured.due,
-            reached: a_second(measured.answered_well()),
+            reached: a_second(of_count(measured.answered_well())),
             latencies,
             errors,
             unanswered: measured.due.saturating_sub(measured.left_out).saturating_sub(all.len()),

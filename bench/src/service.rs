@@ -51,10 +51,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) async fn find(options: &Options) -> anyhow::Result<Self> {
+    /// Finds the service of `options.target`, or starts one; `interrupted` ends the start in good order.
+    pub(crate) async fn find(
+        options: &Options,
+        interrupted: impl Future<Output = ()> + Unpin,
+    ) -> anyhow::Result<Self> {
         match &options.target {
             Some(target) => Self::at(target, options).await,
-            None => Self::start().await,
+            None => Self::start(interrupted).await,
         }
     }
 
@@ -81,7 +85,7 @@ impl Service {
     }
 
     /// Starts the servers and the runtime as `./dev run` does, in another process and over a folder of their own.
-    async fn start() -> anyhow::Result<Self> {
+    async fn start(mut interrupted: impl Future<Output = ()> + Unpin) -> anyhow::Result<Self> {
         eprintln!("Starting Redis, MySQL, Kafka and the service, in a folder of their own.");
         let folder = tempfile::Builder::new().prefix("hongyan-bench-").tempdir()?;
         let mut process = Command::new(std::env::current_exe()?)
@@ -99,7 +103,14 @@ impl Service {
         let mut lines = BufReader::new(stdout).lines();
         let mut servers = Vec::new();
         let address = loop {
-            let line = lines.next_line().await?.context("the service did not start; see above")?;
+            let line = tokio::select! {
+                line = lines.next_line() => line?,
+                () = &mut interrupted => {
+                    stop(process, folder).await?;
+                    anyhow::bail!("interrupted; nothing is reported");
+                }
+            };
+            let line = line.context("the service did not start; see above")?;
             if let Some(ready) = line.strip_prefix("Hongyan is ready at http://") {
                 break ready.split(' ').next().unwrap_or_default().parse()?;
             }
@@ -141,18 +152,24 @@ impl Service {
 
     /// Stops what was started. An error says what did not end well.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        let Some((mut process, folder)) = self.own else { return Ok(()) };
-        let died = process.try_wait()?;
-        if let (None, Some(id)) = (died, process.id()) {
-            kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
-        }
-        let ended = tokio::time::timeout(STOP_TIMEOUT, process.wait()).await;
-        ended.context("the service does not stop")??;
-        remove(folder).await?;
-        match died {
-            Some(status) => anyhow::bail!("the service died: {status}"),
+        match self.own {
+            Some((process, folder)) => stop(process, folder).await,
             None => Ok(()),
         }
+    }
+}
+
+async fn stop(mut process: Child, folder: TempDir) -> anyhow::Result<()> {
+    let died = process.try_wait()?;
+    if let (None, Some(id)) = (died, process.id()) {
+        kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
+    }
+    let ended = tokio::time::timeout(STOP_TIMEOUT, process.wait()).await;
+    ended.context("the service does not stop")??;
+    remove(folder).await?;
+    match died {
+        Some(status) => anyhow::bail!("the service died: {status}"),
+        None => Ok(()),
     }
 }
 
