@@ -8,6 +8,8 @@ const RATES: [u64; 17] = [
     250, 500, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000, 12_500, 15_000, 20_000, 25_000,
     30_000, 40_000,
 ];
+/// The rates of the short ladder of `--quick`.
+const QUICK_RATES: [u64; 10] = [500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 15_000, 20_000];
 /// The seconds of each load of `--quick`, and of `--full`.
 const QUICK: u64 = 8;
 const QUICK_STEP: u64 = 4;
@@ -55,13 +57,13 @@ pub(crate) fn phases(options: &Options) -> Vec<Phase> {
     };
     let closed =
         |scenario, seconds, connections| Phase { pace: Pace::Closed, connections, ..open(scenario, seconds) };
-    let ladder = |scenario, seconds| {
-        RATES.map(|rate| Phase { pace: Pace::Rate(rate), step: true, ..open(scenario, seconds) })
-    };
+    let step =
+        |scenario, seconds, rate| Phase { pace: Pace::Rate(rate), step: true, ..open(scenario, seconds) };
+    let ladder = |scenario, seconds| RATES.map(|rate| step(scenario, seconds, rate));
     let mine = options.scenario;
     if options.quick {
         let mut phases = vec![open(mine, QUICK), closed(mine, QUICK, options.connections)];
-        phases.extend(ladder(mine, QUICK_STEP));
+        phases.extend(QUICK_RATES.map(|rate| step(mine, QUICK_STEP, rate)));
         return phases;
     }
     if options.full.is_some() {

@@ -54,6 +54,9 @@ impl Report {
 
     fn ladder(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some(p99) = self.ladder_p99_ms else { return Ok(()) };
+        if self.steps().next().is_none() {
+            return writeln!(f, "\nladder    not measured: the bench ended, or its time was up");
+        }
         writeln!(
             f,
             "\nladder    {:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
@@ -313,5 +316,7 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("ENDED before all was measured: the service died"), "{text}");
         assert!(text.contains("not checked"), "{text}");
+        report.loads.clear();
+        assert!(report.to_string().contains("ladder    not measured"), "{report}");
     }
 }
