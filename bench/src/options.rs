@@ -45,11 +45,11 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["full", "seconds", "warm_up", "step", "bare"])]
     pub quick: bool,
     /// Measure everything, and write tables, plots and JSON into this folder
-    #[arg(long, value_name = "FOLDER", conflicts_with = "seconds")]
+    #[arg(long, value_name = "FOLDER")]
     pub full: Option<PathBuf>,
-    /// For how long it is measured
-    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub seconds: u64,
+    /// For how long each load is measured [default: 30, and 60 with --full]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: Option<u64>,
     /// For how many seconds load runs unmeasured before that, at most. It ends sooner where Kafka's processor time a request
     /// can be watched and has stopped falling
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=3_600))]

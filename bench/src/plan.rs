@@ -10,10 +10,11 @@ const RATES: [u64; 17] = [
 ];
 /// The rates of the short ladder of `--quick`.
 const QUICK_RATES: [u64; 10] = [500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 15_000, 20_000];
-/// The seconds of each load of `--quick`, and of `--full`.
+/// The seconds of each load, and those of `--quick` and `--full`.
+const SECONDS: u64 = 30;
 const QUICK: u64 = 8;
 const QUICK_STEP: u64 = 4;
-const FULL: u64 = 60;
+const FULL_SECONDS: u64 = 60;
 
 /// One load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,18 +68,21 @@ pub(crate) fn phases(options: &Options) -> Vec<Phase> {
         return phases;
     }
     if options.full.is_some() {
-        let mut phases = vec![open(Scenario::Send, FULL), closed(Scenario::Send, FULL, options.connections)];
+        let seconds = options.seconds.unwrap_or(FULL_SECONDS);
+        let both = |scenario| [open(scenario, seconds), closed(scenario, seconds, options.connections)];
+        let mut phases = both(Scenario::Send).to_vec();
         phases.extend(ladder(Scenario::Send, options.step));
-        phases.extend([open(Scenario::Query, FULL), closed(Scenario::Query, FULL, options.connections)]);
-        phases.extend([open(Scenario::Mixed, FULL), closed(Scenario::Mixed, FULL, options.connections)]);
+        phases.extend(both(Scenario::Query));
+        phases.extend(both(Scenario::Mixed));
         return phases;
     }
     if options.ladder {
         return ladder(mine, options.step).to_vec();
     }
+    let seconds = options.seconds.unwrap_or(SECONDS);
     match options.closed {
-        Some(connections) => vec![closed(mine, options.seconds, connections)],
-        None => vec![open(mine, options.seconds)],
+        Some(connections) => vec![closed(mine, seconds, connections)],
+        None => vec![open(mine, seconds)],
     }
 }
 

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 use clap::Parser as _;
-use hongyan_bench::{Load, Options, Report};
+use hongyan_bench::{Load, Options, Report, Scenario};
 use hongyan_testkit::TestApp;
 
 fn options(test: &TestApp, arguments: &[&str]) -> Options {
@@ -153,6 +153,38 @@ async fn a_ladder_ends_with_the_first_rate_that_breaks_the_p99() {
     assert!(report.to_string().contains("no rate of the ladder had P99 <= 0.1 ms"), "{report}");
     let svg = std::fs::read_to_string(file.path()).unwrap();
     assert!(svg.contains("Latency over rate"), "{svg}");
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_run_measures_each_scenario_and_writes_its_tables_and_plots() {
+    let test = TestApp::builder().start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let full =
+        ["--full", folder.path().to_str().unwrap(), "--seconds", "1", "--rate", "20", "--connections", "4"];
+    let ladder = ["--step", "1", "--p99", "0.1", "--warm-up", "0"];
+    let options = options(&test, &[&full[..], &ladder[..]].concat());
+
+    let report = hongyan_bench::run(&options).await.unwrap();
+    hongyan_bench::write_files(&options, &report).unwrap();
+
+    let loads: Vec<_> = report.loads.iter().map(|load| (load.scenario, load.rate, load.step)).collect();
+    let both = |scenario| [(scenario, Some(20), false), (scenario, None, false)];
+    let mut wanted = both(Scenario::Send).to_vec();
+    wanted.push((Scenario::Send, Some(250), true));
+    wanted.extend(both(Scenario::Query));
+    wanted.extend(both(Scenario::Mixed));
+    assert_eq!(loads, wanted, "{report}");
+    assert!(report.is_good(), "{report}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!(json["loads"].as_array().unwrap().len(), wanted.len());
+    assert!(
+        read("tables.md").contains("| mixed, closed loop, 4 connections for 1 s |"),
+        "{}",
+        read("tables.md")
+    );
+    assert!(read("plots.svg").contains("Latency over rate"), "{}", read("plots.svg"));
     test.stop().await;
 }
 
