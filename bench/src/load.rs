@@ -8,12 +8,13 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -186,10 +187,6 @@ struct Run<'a> {
     turns: Mutex<Turns>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Run<'_> {
     /// Writes a request whenever one is due.
     fn write_at(&self, rate: u64) {
@@ -212,7 +209,7 @@ impl Run<'_> {
             }
             self.next.store(number + 1, Ordering::Relaxed);
             let due = Due { number, at, reached: Instant::now() };
-            let mut turns = lock(&self.turns);
+            let mut turns = self.turns.lock();
             if let Some(socket) = turns.idle.pop() {
                 drop(turns);
                 self.write(socket, due, &mut bytes);
@@ -229,9 +226,9 @@ impl Run<'_> {
     fn write_first(&self) {
         let mut bytes = Vec::new();
         loop {
-            let Some(socket) = lock(&self.turns).idle.pop() else { break };
+            let Some(socket) = self.turns.lock().idle.pop() else { break };
             let Some(due) = self.due_now() else {
-                lock(&self.turns).idle.push(socket);
+                self.turns.lock().idle.push(socket);
                 break;
             };
             self.write(socket, due, &mut bytes);
@@ -255,7 +252,7 @@ impl Run<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || lock(&self.gone).is_some()
+        self.stop.load(Ordering::Relaxed) || self.gone.lock().is_some()
     }
 
     /// Writes one request on a connection that is free. A connection that the service has closed meanwhile is opened anew.
@@ -265,9 +262,9 @@ impl Run<'_> {
             Until::HistoryIsWritten => self.talk.write_history(due.number, bytes),
             Until::Passed(_) => self.talk.write(due.number, bytes),
         };
-        let mut socket = lock(&self.sockets[token]);
+        let mut socket = self.sockets[token].lock();
         let written = Instant::now();
-        lock(&self.turns).in_flight[token] = Some(InFlight { due, written, kind, turn });
+        self.turns.lock().in_flight[token] = Some(InFlight { due, written, kind, turn });
         if socket.broken || socket.stream.write_all(bytes).is_err() {
             match connect(self.address, &self.registry, token) {
                 Ok(stream) => {
@@ -283,7 +280,7 @@ impl Run<'_> {
                 Err(error) => {
                     socket.broken = true;
                     let reason = format!("the service cannot be reached any more: {error}");
-                    lock(&self.gone).get_or_insert(reason);
+                    self.gone.lock().get_or_insert(reason);
                 }
             }
         }
@@ -336,16 +333,24 @@ impl Run<'_> {
         measured.due = self.next.load(Ordering::Relaxed);
         measured.left_out = self.left_out.load(Ordering::Relaxed);
         measured.took = last_answer.duration_since(self.began);
-        measured.ended.clone_from(&lock(&self.gone));
+        measured.ended.clone_from(&self.gone.lock());
         Ok(measured)
     }
 
     /// Gives up the requests that have no answer in the end. The next load must not take a late answer for one of its own.
     fn abandon(&self, measured: &mut Measured) {
-        for (socket, flight) in self.sockets.iter().zip(&lock(&self.turns).in_flight) {
-            if let Some(flight) = flight {
-                lock(socket).broken = true;
-                measured.unsure += u64::from(flight.kind == Kind::Send);
+        // The thread that writes locks a connection before the turns, so that neither lock is held for the other here.
+        let flights: Vec<Option<Kind>> = self
+            .turns
+            .lock()
+            .in_flight
+            .iter()
+            .map(|flight| flight.as_ref().map(|flight| flight.kind))
+            .collect();
+        for (socket, kind) in self.sockets.iter().zip(flights) {
+            if let Some(kind) = kind {
+                socket.lock().broken = true;
+                measured.unsure += u64::from(kind == Kind::Send);
             }
         }
     }
@@ -356,14 +361,14 @@ impl Run<'_> {
             return true;
         }
         let Some(last_due) = last_due else { return false };
-        let turns = lock(&self.turns);
+        let turns = self.turns.lock();
         let none = turns.waiting.is_empty() && turns.in_flight.iter().all(Option::is_none);
         none || last_due.elapsed() > LAST_ANSWERS
     }
 
     /// Takes what has come on a connection: an answer, or why none comes any more.
     fn take_answer(&self, token: usize) -> Option<Result<(u16, Vec<u8>), String>> {
-        let socket = &mut *lock(&self.sockets[token]);
+        let socket = &mut *self.sockets[token].lock();
         if socket.broken {
             return Some(Err("the connection broke".to_owned()));
         }
@@ -414,7 +419,7 @@ impl Run<'_> {
         measured: &mut Measured,
         probes: Option<&mpsc::Sender<Probe>>,
     ) -> bool {
-        let Some(InFlight { due, written, kind, turn }) = lock(&self.turns).in_flight[token].take() else {
+        let Some(InFlight { due, written, kind, turn }) = self.turns.lock().in_flight[token].take() else {
             return false;
         };
         let times = Times {
@@ -444,7 +449,7 @@ impl Run<'_> {
     /// Gives a connection that has become free its next request.
     fn go_on(&self, token: usize, pace: Pace, bytes: &mut Vec<u8>) {
         let due = {
-            let mut turns = lock(&self.turns);
+            let mut turns = self.turns.lock();
             match pace {
                 Pace::Rate(_) => {
                     let due = turns.waiting.pop_front();
@@ -465,11 +470,11 @@ impl Run<'_> {
     /// Counts requests that wait for an answer for too long, and closes their connections.
     fn give_up_late(&self, measured: &mut Measured, pace: Pace, bytes: &mut Vec<u8>) {
         for token in 0..self.sockets.len() {
-            let late = lock(&self.turns).in_flight[token]
+            let late = self.turns.lock().in_flight[token]
                 .as_ref()
                 .is_some_and(|flight| flight.written.elapsed() > TIMEOUT);
             if late {
-                lock(&self.sockets[token]).broken = true;
+                self.sockets[token].lock().broken = true;
                 let reason = format!("no answer within {} s", TIMEOUT.as_secs());
                 if self.count(token, Err(reason), Instant::now(), measured, None) {
                     self.go_on(token, pace, bytes);

@@ -239,5 +239,4 @@ fn as_text(value: Value) -> String {
 }
 
 #[cfg(test)]
-#[path = "auth/tests.rs"]
 mod tests;

@@ -31,8 +31,8 @@ use sqlx::{Connection as _, MySqlConnection};
 use crate::config::MySqlConfig;
 use crate::error::{Retry, Server, ServerError};
 
-pub use changes::{Change, ChangePage, What};
-pub use names::NameMemory;
+pub use changes::{Change, ChangeKind, ChangePage};
+pub use names::NameLookup;
 pub use persist::{Outcome, Persisted};
 use pool::{Pool, scoped};
 pub use recall::{TakeBack, TakenBack};

@@ -5,8 +5,8 @@
 //! broken record goes to the dead-letter topic and holds nobody up; a store that is away fails the batch without one.
 
 pub mod batch;
-mod dead;
-mod foreign;
+mod dead_letter;
+mod foreign_recalls;
 pub mod persist;
 mod recall;
 
@@ -49,8 +49,8 @@ pub async fn without_kafka(app: &App, partition: u16, event: &MessageEvent) -> R
 }
 
 async fn work_on(app: &App, batch: &mut Batch) {
-    foreign::find(app, batch).await;
-    dead::park_broken(app, batch).await;
+    foreign_recalls::reject(app, batch).await;
+    dead_letter::park_broken(app, batch).await;
     let underway = persist::persist(app, batch).await;
     recall::recall(app, batch, underway).await;
 }

@@ -19,7 +19,7 @@ use hongyan::store::{Outcome, Persisted, TakeBack};
 use hongyan::telemetry::metric;
 
 use crate::batch::{Batch, Content};
-use crate::dead;
+use crate::dead_letter;
 
 /// The most rows of one transaction.
 const MAX_ROWS: usize = 500;
@@ -203,7 +203,7 @@ pub async fn write(app: &App, writes: Vec<Write>) -> Result<Vec<(Write, Outcome)
 
 /// Fourth stage: marks what was written, and undoes what was recalled meanwhile.
 pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
-    let marked: Vec<_> = written.iter().map(|write| (&write.message, write.holder.clone())).collect();
+    let marked: Vec<_> = written.iter().map(|write| &write.message).collect();
     let marks = app.cache.mark_persisted(&marked).await?;
 
     let mut settled: Vec<(ConversationId, Pending)> = Vec::new();
@@ -288,7 +288,7 @@ async fn persist_chunk(
                     tracing::info!(message_id = %one.message.id, reason, attempt, "consume.persist: MySQL refuses the row; it is tried again");
                     refused.push(one);
                 }
-                other => set_aside(app, batch, &one, other, attempt).await?,
+                other => handle_unwritten(app, batch, &one, other, attempt).await?,
             }
         }
         mark(app, &written).await?;
@@ -320,7 +320,7 @@ fn count_written(app: &App, written: &[Write]) {
 }
 
 /// What will not be a row of its own.
-async fn set_aside(
+async fn handle_unwritten(
     app: &App,
     batch: &mut Batch,
     write: &Write,
@@ -342,17 +342,17 @@ async fn set_aside(
         }
         Persisted::Clash => {
             let reason = format!("another message has the id {}", message.id);
-            dead::park(app, &mut batch.records[write.position], &reason, attempt).await;
+            dead_letter::park(app, &mut batch.records[write.position], &reason, attempt).await;
         }
         Persisted::Refused { reason } => {
             let reason = format!("MySQL refuses the row: {reason}");
-            dead::park(app, &mut batch.records[write.position], &reason, attempt).await;
+            dead_letter::park(app, &mut batch.records[write.position], &reason, attempt).await;
         }
         Persisted::Written | Persisted::Recalled { .. } => return Ok(()),
     }
     // A dead letter is for a person to look at: the compensator must not send it again and again.
     if batch.records[write.position].done {
-        app.cache.set_aside(message.conversation(), Pending::sent(message)).await?;
+        app.cache.settle_dead_letter(message.conversation(), Pending::sent(message)).await?;
     }
     Ok(())
 }

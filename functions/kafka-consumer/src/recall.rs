@@ -6,7 +6,7 @@ use hongyan::event::Recall;
 use hongyan::store::{TakeBack, TakenBack};
 
 use crate::batch::Batch;
-use crate::dead;
+use crate::dead_letter;
 use crate::persist::Underway;
 
 /// Takes back everything that this batch says is recalled. If a store is away, those records come again. A recall that names
@@ -33,7 +33,7 @@ pub(crate) async fn recall(app: &App, batch: &mut Batch, underway: Vec<Underway>
             TakenBack::OtherConversation => {
                 let Recall { message_id, conversation_id, .. } = taken.recall;
                 let reason = format!("the message {message_id} is not of the conversation {conversation_id}");
-                dead::park(app, record, &reason, 1).await;
+                dead_letter::park(app, record, &reason, 1).await;
             }
         }
     }

@@ -10,7 +10,7 @@ use hongyan::clock::TimestampMs;
 use hongyan::error::{ApiError, ServerError};
 use hongyan::http::{self, MessageView, Reply};
 use hongyan::id::{MessageId, UserId};
-use hongyan::store::{Change, ChangePage, What};
+use hongyan::store::{Change, ChangeKind, ChangePage};
 use serde::Serialize;
 
 use crate::page::MAX_PAGE_BYTES;
@@ -36,12 +36,12 @@ pub(crate) struct ChangesView {
 struct ChangeView {
     seq: i64,
     #[serde(flatten)]
-    what: WhatView,
+    kind: ChangeKindView,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
-enum WhatView {
+enum ChangeKindView {
     Message { data: Box<MessageView> },
     MessageRecalled { message_id: String, recall_time: TimestampMs },
     Read { user_id: String, up_to: String },
@@ -50,17 +50,21 @@ enum WhatView {
 
 impl ChangeView {
     fn of(change: Change, viewer: UserId) -> Self {
-        let what = match change.what {
-            What::Message(message) => WhatView::Message { data: Box::new(MessageView::of(*message, viewer)) },
-            What::Recalled { message_id, recall_time } => {
-                WhatView::MessageRecalled { message_id: message_id.to_string(), recall_time }
+        let kind = match change.kind {
+            ChangeKind::Message(message) => {
+                ChangeKindView::Message { data: Box::new(MessageView::of(*message, viewer)) }
             }
-            What::Read { user, up_to } => {
-                WhatView::Read { user_id: user.to_string(), up_to: up_to.to_string() }
+            ChangeKind::Recalled { message_id, recall_time } => {
+                ChangeKindView::MessageRecalled { message_id: message_id.to_string(), recall_time }
             }
-            What::Deleted { message_id } => WhatView::MessageDeleted { message_id: message_id.to_string() },
+            ChangeKind::Read { user, up_to } => {
+                ChangeKindView::Read { user_id: user.to_string(), up_to: up_to.to_string() }
+            }
+            ChangeKind::Deleted { message_id } => {
+                ChangeKindView::MessageDeleted { message_id: message_id.to_string() }
+            }
         };
-        Self { seq: change.seq, what }
+        Self { seq: change.seq, kind }
     }
 }
 
@@ -98,8 +102,8 @@ async fn hide_recalled(app: &App, page: &mut ChangePage) -> Result<(), ApiError>
     let live: Vec<MessageId> = page
         .changes
         .iter()
-        .filter_map(|change| match &change.what {
-            What::Message(message) if !message.is_recalled() => Some(message.id),
+        .filter_map(|change| match &change.kind {
+            ChangeKind::Message(message) if !message.is_recalled() => Some(message.id),
             _ => None,
         })
         .collect();
@@ -112,7 +116,7 @@ async fn hide_recalled(app: &App, page: &mut ChangePage) -> Result<(), ApiError>
         Err(error) => return Err(error.into()),
     };
     for change in &mut page.changes {
-        if let What::Message(message) = &mut change.what
+        if let ChangeKind::Message(message) = &mut change.kind
             && let Some(&recall_time) = recalled.get(&message.id)
         {
             **message = message.as_ref().clone().recalled(recall_time);
@@ -137,8 +141,8 @@ async fn recalled_in_redis(
 fn keep_within(most: usize, page: &mut ChangePage) {
     let mut bytes = 0;
     let fitting = page.changes.iter().take_while(|change| {
-        bytes += match &change.what {
-            What::Message(message) => serde_json::to_vec(message).map_or(most, |json| json.len()),
+        bytes += match &change.kind {
+            ChangeKind::Message(message) => serde_json::to_vec(message).map_or(most, |json| json.len()),
             _ => 100,
         };
         bytes <= most

@@ -63,7 +63,7 @@ async fn part(
     let recent = app.cache.recent(conversation, Part::After(above), app.cache.conversation_size()).await?;
     let ceiling = recent.pending.last().copied().filter(|_| recent.has_more_pending());
     let epoch = app.cache.epoch().await?;
-    let is_believed = recent.is_of(&epoch);
+    let is_believed = recent.is_believed_in(&epoch);
 
     let (reaches_back, ids) = if is_believed {
         let listed = recent.listed.iter().copied().filter(|&id| id > above);
@@ -87,9 +87,9 @@ async fn part(
         if rows.keys().chain(found.keys()).filter(|id| **id < chunk[0]).count() >= wanted {
             break;
         }
-        let look = app.cache.look(caller, chunk).await?;
-        if is_believed && !recent.is_of(&look.epoch) {
-            return Err(visible::redis_is_another());
+        let look = app.cache.look_up(caller, chunk).await?;
+        if is_believed && !recent.is_believed_in(&look.epoch) {
+            return Err(visible::epoch_has_ended());
         }
         let seen = visible::of_redis(app, caller, conversation, chunk, look).await?;
         found.extend(seen.into_iter().map(|message| (message.id, message)));

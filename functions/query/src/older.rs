@@ -86,8 +86,8 @@ impl Page<'_> {
         candidates.retain(|id| floor.is_none_or(|floor| *id >= floor));
         let mut epoch = None;
         for chunk in candidates.chunks(self.wanted) {
-            let look = cache.look(self.caller, chunk).await?;
-            if !recent.is_of(&look.epoch) {
+            let look = cache.look_up(self.caller, chunk).await?;
+            if !recent.is_believed_in(&look.epoch) {
                 self.messages.truncate(had);
                 return Box::pin(self.extend_unbelieved(below, &recent, look.epoch)).await;
             }
@@ -111,7 +111,7 @@ impl Page<'_> {
             Some(epoch) => epoch,
             None => cache.epoch().await?,
         };
-        if !recent.is_of(&epoch) {
+        if !recent.is_believed_in(&epoch) {
             self.messages.truncate(had);
             return Box::pin(self.extend_unbelieved(below, &recent, epoch)).await;
         }
@@ -170,9 +170,9 @@ impl Page<'_> {
             if merged.len() >= lacking {
                 break;
             }
-            let look = self.app.cache.look(self.caller, chunk).await?;
-            if believed.is_some_and(|recent| !recent.is_of(&look.epoch)) {
-                return Err(visible::redis_is_another());
+            let look = self.app.cache.look_up(self.caller, chunk).await?;
+            if believed.is_some_and(|recent| !recent.is_believed_in(&look.epoch)) {
+                return Err(visible::epoch_has_ended());
             }
             let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
             merged.extend(seen.into_iter().map(|message| (message.id, message)));

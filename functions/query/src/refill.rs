@@ -35,7 +35,7 @@ async fn try_append(
     let end = recent.listed.last().copied();
     let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
     let ids = Box::pin(app.store.listed_ids(conversation, None, end, limit)).await?;
-    if ids.is_empty() || !app.cache.append(conversation, end, &ids).await? {
+    if ids.is_empty() || !app.cache.append_to_list(conversation, end, &ids).await? {
         return Ok(());
     }
     check(app, conversation, &ids, end, epoch).await
@@ -70,7 +70,7 @@ async fn try_replace(
     visible::not_recalled(app, conversation, &seen.pending).await?;
     let limit = u32::try_from(wanted.max(LEAST).min(app.cache.conversation_size())).unwrap_or(u32::MAX);
     let ids = Box::pin(app.store.listed_ids(conversation, None, None, limit)).await?;
-    if !app.cache.replace(conversation, &seen, &ids).await? {
+    if !app.cache.replace_list(conversation, &seen, &ids).await? {
         return Ok(());
     }
     check(app, conversation, &ids, None, epoch).await
@@ -88,10 +88,10 @@ async fn check(
     let above = ids.last().and_then(|oldest| MessageId::new(oldest.get() - 1).ok());
     let now = Box::pin(app.store.listed_ids(conversation, above, below, u32::MAX)).await?;
     if now.iter().all(|id| ids.contains(id)) {
-        return app.cache.keep_conversation(conversation, ids.last().copied(), epoch).await;
+        return app.cache.mark_gapless(conversation, ids.last().copied(), epoch).await;
     }
     tracing::debug!(%conversation, "query.refill: a message became a row meanwhile; dropped the list");
-    app.cache.drop_conversation(conversation).await
+    app.cache.drop_list(conversation).await
 }
 
 fn note(conversation: ConversationId, refilled: Result<(), ServerError>) {

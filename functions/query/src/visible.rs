@@ -6,7 +6,7 @@ use hongyan::app::App;
 use hongyan::cache::deletion::DeletedAmong;
 use hongyan::cache::detail::Detail;
 use hongyan::cache::epoch::Epoch;
-use hongyan::cache::page::Look;
+use hongyan::cache::page::Lookup;
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
@@ -17,7 +17,7 @@ use hongyan::telemetry::metric;
 const MAX_CACHED_DELETIONS: u32 = 10_000;
 
 /// Redis vouches no more for what it said a moment ago: MySQL alone answers, as while Redis is away.
-pub(crate) fn redis_is_another() -> ServerError {
+pub(crate) fn epoch_has_ended() -> ServerError {
     let source = "Redis is another one than a moment ago".into();
     ServerError { server: Server::Redis, action: "query.page", retry: Retry::Transient, source }
 }
@@ -35,9 +35,9 @@ pub(crate) async fn of_redis(
     caller: UserId,
     conversation: ConversationId,
     ids: &[MessageId],
-    look: Look,
+    look: Lookup,
 ) -> Result<Vec<Message>, ServerError> {
-    let Look { details, deleted, epoch } = look;
+    let Lookup { details, deleted, epoch } = look;
     let missing: Vec<MessageId> = ids
         .iter()
         .zip(&details)
@@ -165,8 +165,8 @@ async fn deleted_of(
     epoch: &Epoch,
 ) -> Result<HashSet<MessageId>, ServerError> {
     if known.complete {
-        let in_doubt = deleted_of_doubtful(app, caller, known.in_doubt).await?;
-        return Ok(known.deleted.into_iter().chain(in_doubt).collect());
+        let begun = finish_begun(app, caller, known.begun).await?;
+        return Ok(known.deleted.into_iter().chain(begun).collect());
     }
     match read_deletions(app, caller, epoch).await? {
         Some(all) => Ok(all.into_iter().collect()),
@@ -176,7 +176,7 @@ async fn deleted_of(
 
 /// Brings the caller's deletions to Redis, unless Redis has all of them in `epoch`.
 pub(crate) async fn refill_deletions(app: &App, caller: UserId, epoch: &Epoch) -> Result<(), ServerError> {
-    let look = app.cache.look(caller, &[]).await?;
+    let look = app.cache.look_up(caller, &[]).await?;
     if look.epoch == *epoch && !look.deleted.complete {
         read_deletions(app, caller, epoch).await?;
     }
@@ -199,19 +199,19 @@ async fn read_deletions(
 
 /// How deletions ended that were begun and not finished: MySQL knows, and what it has is finished here. While it is away
 /// they count as done, as their user wanted.
-async fn deleted_of_doubtful(
+async fn finish_begun(
     app: &App,
     caller: UserId,
-    in_doubt: Vec<MessageId>,
+    begun: Vec<MessageId>,
 ) -> Result<Vec<MessageId>, ServerError> {
-    match app.store.deleted_among(caller, &in_doubt).await {
+    match app.store.deleted_among(caller, &begun).await {
         Ok(deleted) => {
             for id in &deleted {
                 app.cache.note_deleted(caller, *id).await?;
             }
             Ok(deleted.into_iter().collect())
         }
-        Err(error) if error.is_transient() => Ok(in_doubt),
+        Err(error) if error.is_transient() => Ok(begun),
         Err(error) => Err(error),
     }
 }

@@ -35,7 +35,7 @@ impl Passed {
 
 /// Compares how far the group has come with the ends that earlier runs saw, and notes the ends of now (`now`: before
 /// `progress` was asked for) where the old ones are passed.
-pub(crate) async fn look(
+pub(crate) async fn compare(
     app: &App,
     progress: &[Progress],
     now: TimestampMs,

@@ -27,7 +27,7 @@ pub(crate) enum Accepted {
 }
 
 /// Keeps the message, unless an earlier try of the same request did.
-pub(crate) async fn accept(app: &App, request: SendRequest) -> Result<Accepted, ApiError> {
+pub(crate) async fn accept_once(app: &App, request: SendRequest) -> Result<Accepted, ApiError> {
     let id = app.ids.next().await?;
     let id = match &request.client_msg_id {
         None => id,
@@ -137,7 +137,7 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
         }
         Err(error) if error.is_transient() => {
             tracing::warn!(message_id = %message.id, %error, "send.accept: Redis is away; Kafka alone decides");
-            app.cache.note_unremembered(message.send_time).await;
+            app.cache.note_kafka_only(message.send_time).await;
             // Refused for good, it may still be kept once Redis is back: 503, as nothing could take it now.
             let produced = produce(app, &event).await;
             produced.map_err(|error| ApiError::Unavailable(Some(error)))

@@ -40,7 +40,7 @@ pub async fn handle(
 async fn send(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<MessageView>, ApiError> {
     let caller = http::caller(event)?;
     let request = SendRequest::parse(event, caller, app.rules.max_content_bytes)?;
-    Ok(match accept::accept(app, request).await? {
+    Ok(match accept::accept_once(app, request).await? {
         Accepted::New(message) => Reply::Created(MessageView::of(message, caller)),
         Accepted::Before(message) => Reply::Ok(MessageView::of(message, caller)),
     })

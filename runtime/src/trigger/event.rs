@@ -1,6 +1,6 @@
 //! The event that Lambda makes of Kafka's records.
 
-use hongyan::queue::envelope::Told;
+use hongyan::queue::envelope::Metadata;
 use hongyan::queue::{KafkaEvent, KafkaRecord};
 use rdkafka::message::{Headers as _, Message, Timestamp};
 
@@ -59,7 +59,7 @@ fn record<M: Message>(message: &M) -> KafkaRecord {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         fault: None,
-        told: Told { timestamp, timestamp_type, headers: headers.unwrap_or_default() },
+        metadata: Metadata { timestamp, timestamp_type, headers: headers.unwrap_or_default() },
     }
 }
 

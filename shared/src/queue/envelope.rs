@@ -45,12 +45,12 @@ pub struct KafkaRecord {
     /// Why the record can never be handled, if its envelope says too little of it.
     pub fault: Option<String>,
     /// What Lambda tells besides. Only written, never read.
-    pub told: Told,
+    pub metadata: Metadata,
 }
 
 /// What Lambda tells of a record besides, which no function needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Metadata {
     /// Kafka's time of the record, ms since 1970 UTC; -1 if it has none.
     pub timestamp: TimestampMs,
     /// `CREATE_TIME`, `LOG_APPEND_TIME` or `NO_TIMESTAMP_TYPE`.
@@ -95,7 +95,7 @@ impl KafkaRecord {
             key,
             value,
             fault: value_fault.or(offset_fault),
-            told: Told::default(),
+            metadata: Metadata::default(),
         }
     }
 
@@ -181,11 +181,11 @@ impl Serialize for KafkaRecord {
         record.serialize_field("topic", &self.topic)?;
         record.serialize_field("partition", &self.partition)?;
         record.serialize_field("offset", &self.offset)?;
-        record.serialize_field("timestamp", &self.told.timestamp)?;
-        record.serialize_field("timestampType", self.told.timestamp_type)?;
+        record.serialize_field("timestamp", &self.metadata.timestamp)?;
+        record.serialize_field("timestampType", self.metadata.timestamp_type)?;
         record.serialize_field("key", &encoded(&self.key))?;
         record.serialize_field("value", &encoded(&self.value))?;
-        record.serialize_field("headers", &Headers(&self.told.headers))?;
+        record.serialize_field("headers", &Headers(&self.metadata.headers))?;
         record.end()
     }
 }
@@ -295,11 +295,11 @@ mod tests {
             timestamp in any::<i64>(),
             offset in 0..=i64::MAX,
         ) {
-            let told = Told { timestamp, timestamp_type: "CREATE_TIME", headers: vec![("h".to_owned(), header)] };
+            let metadata = Metadata { timestamp, timestamp_type: "CREATE_TIME", headers: vec![("h".to_owned(), header)] };
             let (topic, partition) = (Some("t".to_owned()), Some(4));
-            let record = KafkaRecord { topic, partition, offset: Some(offset), key, value, fault: None, told };
+            let record = KafkaRecord { topic, partition, offset: Some(offset), key, value, fault: None, metadata };
             let json = serde_json::to_value(&record).unwrap();
-            prop_assert_eq!(one(&json), KafkaRecord { told: Told::default(), ..record });
+            prop_assert_eq!(one(&json), KafkaRecord { metadata: Metadata::default(), ..record });
         }
     }
 }

@@ -18,12 +18,12 @@ pub struct Change {
     /// Its number. Gaps mean nothing.
     pub seq: i64,
     /// What changed.
-    pub what: What,
+    pub kind: ChangeKind,
 }
 
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum ChangeKind {
     /// A message became a row. It is shown as it is now: without content once it is recalled.
     Message(Box<Message>),
     /// A message was recalled; it need not have been a row.
@@ -84,7 +84,7 @@ impl Store {
 /// One slot of the sequence: a change, or a message that the viewer has hidden.
 struct Slot {
     seq: i64,
-    what: Option<What>,
+    kind: Option<ChangeKind>,
 }
 
 async fn changes(
@@ -118,7 +118,7 @@ async fn changes(
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let next = if slots.len() > wanted { slots[..wanted].last().map(|slot| slot.seq) } else { None };
     slots.truncate(wanted);
-    let changes = slots.into_iter().filter_map(|slot| Some(Change { seq: slot.seq, what: slot.what? }));
+    let changes = slots.into_iter().filter_map(|slot| Some(Change { seq: slot.seq, kind: slot.kind? }));
     Ok(ChangePage { changes: changes.collect(), next, last_seq })
 }
 
@@ -130,7 +130,7 @@ fn positions(row: &MySqlRow, range: &Range) -> Result<Vec<Slot>, sqlx::Error> {
         let seq: Option<i64> = row.try_get(seq)?;
         if let Some(seq) = seq.filter(|&seq| seq > range.after && seq <= range.last_seq) {
             let up_to = message_id(row.try_get(up_to)?)?;
-            slots.push(Slot { seq, what: Some(What::Read { user, up_to }) });
+            slots.push(Slot { seq, kind: Some(ChangeKind::Read { user, up_to }) });
         }
     }
     Ok(slots)
@@ -183,7 +183,7 @@ impl Range {
             let message = message_of(&row)?;
             Ok(Slot {
                 seq: row.try_get("seq")?,
-                what: (!is_hidden).then(|| What::Message(Box::new(message))),
+                kind: (!is_hidden).then(|| ChangeKind::Message(Box::new(message))),
             })
         };
         rows.into_iter().map(slot).collect()
@@ -194,7 +194,10 @@ impl Range {
         let slot = |row: MySqlRow| -> Result<Slot, sqlx::Error> {
             let message_id = message_id(row.try_get("message_id")?)?;
             let recall_time = row.try_get("recall_time")?;
-            Ok(Slot { seq: row.try_get("seq")?, what: Some(What::Recalled { message_id, recall_time }) })
+            Ok(Slot {
+                seq: row.try_get("seq")?,
+                kind: Some(ChangeKind::Recalled { message_id, recall_time }),
+            })
         };
         self.fetch(connection, select.to_owned(), None).await?.into_iter().map(slot).collect()
     }
@@ -207,7 +210,7 @@ impl Range {
         let select = "/* store.changes: deletions */ SELECT seq, message_id FROM message_delete";
         let slot = |row: MySqlRow| -> Result<Slot, sqlx::Error> {
             let message_id = message_id(row.try_get("message_id")?)?;
-            Ok(Slot { seq: row.try_get("seq")?, what: Some(What::Deleted { message_id }) })
+            Ok(Slot { seq: row.try_get("seq")?, kind: Some(ChangeKind::Deleted { message_id }) })
         };
         self.fetch(connection, select.to_owned(), Some(viewer)).await?.into_iter().map(slot).collect()
     }

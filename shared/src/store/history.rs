@@ -175,9 +175,9 @@ impl Store {
     }
 
     /// A page of the replica, if there is one that answers and its messages are exactly those that the writer shows now, which
-    /// the writer reads from an index alone. A replica that hangs gets half of the time, and is then left alone for [`super::replica::REST`].
+    /// the writer reads from an index alone. A replica that hangs gets half of the time, and is then left alone for [`super::replica::BACK_OFF`].
     async fn page_of_replica(&self, page: &Page) -> Result<Option<Vec<Message>>, ServerError> {
-        let Some(replica) = self.replica.as_ref().filter(|replica| !replica.rests()) else {
+        let Some(replica) = self.replica.as_ref().filter(|replica| !replica.is_backing_off()) else {
             return Ok(None);
         };
         let (messages, outline) = tokio::join!(
@@ -193,7 +193,7 @@ impl Store {
             }
             Err(error) if error.is_transient() => {
                 // Many calls may meet it at the same time.
-                if replica.rest() {
+                if replica.back_off() {
                     tracing::warn!(%error, "the replica does not answer: history is read from the writer");
                 }
                 Ok(None)

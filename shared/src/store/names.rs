@@ -20,7 +20,7 @@ use crate::message::ClientMessageId;
 const MOST: usize = 100;
 
 /// How long nobody asks after MySQL did not answer in time: a send must not wait for it again and again.
-const REST: Duration = Duration::from_secs(1);
+const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// One look-up that waits for its answer.
 struct Question {
@@ -30,24 +30,24 @@ struct Question {
 
 /// Looks names up. Cheap to clone; clones share the statements.
 #[derive(Clone)]
-pub struct NameMemory {
+pub struct NameLookup {
     questions: mpsc::Sender<Question>,
-    resting_until: Arc<Mutex<Option<Instant>>>,
-    patience: Duration,
+    backing_off_until: Arc<Mutex<Option<Instant>>>,
+    longest_wait: Duration,
 }
 
-impl NameMemory {
-    /// Looks up in `store`; a caller waits at most `patience`. Must be called in a runtime.
-    pub fn new(store: Store, patience: Duration) -> Self {
+impl NameLookup {
+    /// Looks up in `store`; a caller waits at most `longest_wait`. Must be called in a runtime.
+    pub fn new(store: Store, longest_wait: Duration) -> Self {
         let (questions, asked) = mpsc::channel(1_024);
         tokio::spawn(answer_all(store, asked));
-        Self { questions, resting_until: Arc::default(), patience }
+        Self { questions, backing_off_until: Arc::default(), longest_wait }
     }
 
     /// The sends that the sender's name stands for in MySQL; usually none. A transient error says that MySQL did not answer in
     /// time: then the unique key decides when the message is written.
     pub async fn look_up(&self, from: UserId, name: &ClientMessageId) -> Result<Vec<NamedSend>, ServerError> {
-        if self.resting_until.lock().await.is_some_and(|until| Instant::now() < until) {
+        if self.backing_off_until.lock().await.is_some_and(|until| Instant::now() < until) {
             return Err(unknown("not asked: MySQL did not answer a moment ago"));
         }
         let (answer, answered) = oneshot::channel();
@@ -56,10 +56,10 @@ impl NameMemory {
             self.questions.send(question).await.ok()?;
             answered.await.ok()
         };
-        match timeout(self.patience, asked).await {
+        match timeout(self.longest_wait, asked).await {
             Ok(Some(sends)) => Ok(sends),
             failed => {
-                *self.resting_until.lock().await = Some(Instant::now() + REST);
+                *self.backing_off_until.lock().await = Some(Instant::now() + BACK_OFF);
                 Err(unknown(if failed.is_err() { "no answer in time" } else { "MySQL does not answer" }))
             }
         }
@@ -75,7 +75,7 @@ fn unknown(reason: &'static str) -> ServerError {
     }
 }
 
-/// Takes all questions that have arrived, asks once, and answers each; until every [`NameMemory`] is gone.
+/// Takes all questions that have arrived, asks once, and answers each; until every [`NameLookup`] is gone.
 async fn answer_all(store: Store, mut asked: mpsc::Receiver<Question>) {
     let mut questions = Vec::with_capacity(MOST);
     while asked.recv_many(&mut questions, MOST).await > 0 {

@@ -9,32 +9,32 @@ use tokio::time::Instant;
 use super::pool::Pool;
 
 /// How long a replica that failed is left alone.
-pub(super) const REST: Duration = Duration::from_secs(5);
+pub(super) const BACK_OFF: Duration = Duration::from_secs(5);
 
 /// A reader for history.
 #[derive(Debug, Clone)]
 pub(super) struct Replica {
     pub(super) pool: Pool,
     /// Until when the writer answers for it.
-    resting_until: Arc<Mutex<Option<Instant>>>,
+    backing_off_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Replica {
     pub(super) fn new(pool: Pool) -> Self {
-        Self { pool, resting_until: Arc::default() }
+        Self { pool, backing_off_until: Arc::default() }
     }
 
-    pub(super) fn rests(&self) -> bool {
-        let until = *self.resting_until.lock();
+    pub(super) fn is_backing_off(&self) -> bool {
+        let until = *self.backing_off_until.lock();
         until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Leaves it alone for a time; whether that begins only now.
-    pub(super) fn rest(&self) -> bool {
+    pub(super) fn back_off(&self) -> bool {
         let now = Instant::now();
-        let mut until = self.resting_until.lock();
+        let mut until = self.backing_off_until.lock();
         let begins = until.is_none_or(|until| until <= now);
-        *until = Some(now + REST);
+        *until = Some(now + BACK_OFF);
         begins
     }
 }

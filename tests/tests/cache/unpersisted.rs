@@ -67,7 +67,7 @@ async fn a_dead_letter_stays_on_its_pages() {
     let refused = message(1);
     accept(&cache, &refused).await;
 
-    cache.set_aside(conversation(), Pending::sent(&refused)).await.unwrap();
+    cache.settle_dead_letter(conversation(), Pending::sent(&refused)).await.unwrap();
 
     assert_eq!(cache.pending_count().await.unwrap(), 0, "the compensator leaves it to a person");
     assert_eq!(pending(&cache).await.0, [1], "and Redis is the only place that has it");

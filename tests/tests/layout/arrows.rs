@@ -126,7 +126,7 @@ impl Search<'_> {
             found = true;
             self.within(*child, rest);
         }
-        // In a path that begins with a module name the name of a module is meant, though a function may have the same name.
+        // More of the path follows, so the name is the name of a module here, though a function may share it.
         if module.items.contains(first) && (rest.is_empty() || !found) {
             found = true;
             self.files.insert(module.file);

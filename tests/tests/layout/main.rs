@@ -20,12 +20,6 @@ use arrows::Arrow;
 use package::Package;
 use source::Sources;
 
-/// Folders whose circles are known and not opened yet.
-const KNOWN_CIRCLES: [&str; 2] = ["shared/src", "functions"];
-
-/// Files that are known to be named by `#[path]`, and not moved yet.
-const KNOWN_PATH_ATTRIBUTES: [&str; 2] = ["shared/src/auth/tests.rs", "tests/tests/docs/openapi.rs"];
-
 /// The domain modules of `shared`. They only compute: they neither read nor write outside their process.
 const DOMAIN: [&str; 6] = ["clock", "event", "id", "message", "snowflake", "worker"];
 
@@ -49,10 +43,7 @@ fn no_files_use_each_other_in_a_circle() {
             let sources = Sources::read(root, package::text).unwrap();
             let arrows = arrows::all(&sources);
             for circle in circles::all(&arrows) {
-                let known = |file: &&Path| KNOWN_CIRCLES.iter().any(|known| file.starts_with(known));
-                if !circle.iter().copied().all(|file| known(&file)) {
-                    found.push(describe(&circle, &arrows));
-                }
+                found.push(describe(&circle, &arrows));
             }
         }
     }
@@ -78,8 +69,7 @@ fn a_module_is_a_file_beside_its_folder() {
         for root in &package.roots {
             let sources = Sources::read(root, package::text).unwrap();
             for file in sources.files {
-                let known = KNOWN_PATH_ATTRIBUTES.iter().any(|known| file.path == Path::new(known));
-                assert!(known || !file.by_path_attribute, "{}: `#[path]` on a module", file.path.display());
+                assert!(!file.by_path_attribute, "{}: `#[path]` on a module", file.path.display());
                 in_a_module.insert(file.path);
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
-use hongyan::store::{Change, Store, What};
+use hongyan::store::{Change, ChangeKind, Store};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -114,14 +114,14 @@ async fn changes(
 fn shown(changes: &[Change]) -> Vec<MessageId> {
     let mut shown = BTreeSet::new();
     for change in changes {
-        match &change.what {
-            What::Message(message) if !message.is_recalled() => {
+        match &change.kind {
+            ChangeKind::Message(message) if !message.is_recalled() => {
                 shown.insert(message.id);
             }
-            What::Recalled { message_id, .. } | What::Deleted { message_id } => {
+            ChangeKind::Recalled { message_id, .. } | ChangeKind::Deleted { message_id } => {
                 shown.remove(message_id);
             }
-            What::Message(_) | What::Read { .. } => {}
+            ChangeKind::Message(_) | ChangeKind::Read { .. } => {}
         }
     }
     shown.into_iter().rev().collect()

@@ -13,7 +13,7 @@ use crate::batch::{Batch, Content};
 /// in the batch itself. Each is broken. If a store is away, none of them is worked on now, and they come again.
 ///
 /// The record's key has no say. A message that nobody knows yet is left to the tombstone, which holds the conversation.
-pub(crate) async fn find(app: &App, batch: &mut Batch) {
+pub(crate) async fn reject(app: &App, batch: &mut Batch) {
     let recalls = batch.recalls();
     if recalls.is_empty() {
         return;
