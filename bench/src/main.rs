@@ -4,10 +4,6 @@ use std::process::ExitCode;
 
 use hongyan_bench::service;
 
-/// The allocator of the binary `hongyan`, so that the measured service has the same.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     if service::is_asked_for() {
         // This process is the service that another one of this binary measures.

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use fault::ConfigError;
+pub use minimal::{MINIMAL, minimal};
 pub use reader::{HIDDEN, Reader, Setting};
 
 /// All settings.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use hongyan::config::Reader;
 
+/// The shortest time between two lines of the log about the same kind of refusal: any client can cause a thousand a second.
+pub(super) const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
+
 /// See each field for its variable and its default.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {

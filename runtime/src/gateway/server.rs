@@ -90,7 +90,7 @@ impl Door {
 /// Takes connections until the listener is told to stop.
 pub(super) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared>) {
     let Door { router, stop, tasks } = door;
-    let refusals = Seldom::default();
+    let log = Limiter::new(LOG_REFUSALS_EVERY);
     let places = Arc::new(Semaphore::new(shared.options.max_connections));
     loop {
         let accepted = tokio::select! {
