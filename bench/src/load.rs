@@ -1,11 +1,12 @@
 //! The open loop.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -116,14 +117,14 @@ impl Load {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn measured(&self) -> std::sync::MutexGuard<'_, Measured> {
+    pub(crate) fn measured(&self) -> MutexGuard<'_, Measured> {
         self.shared.measured()
     }
 }
 
 impl Shared {
-    fn measured(&self) -> std::sync::MutexGuard<'_, Measured> {
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock()
     }
 
     async fn one(&self, number: u64, due: Instant, measured: bool) {

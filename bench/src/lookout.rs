@@ -1,10 +1,11 @@
 //! What happens behind the answers: how soon accepted messages are PERSISTED, and how many rows a second are written.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use http::Method;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -111,7 +112,7 @@ impl Lookout {
             a_second: rows.saturating_sub(first) as f64 / (last.at - before.at).as_secs_f64(),
             best_second,
         });
-        let (lag, overdue) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (lag, overdue) = self.seen.lock().clone();
         Seen { lag, overdue, rows }
     }
 }
@@ -140,7 +141,7 @@ async fn probe(
                     tokio::time::sleep(LOOK_EVERY.saturating_sub(looked.elapsed())).await;
                 }
             }
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = seen.lock();
             match lag {
                 Some(lag) => record(&mut seen.0, lag),
                 None => seen.1 += 1,

@@ -1,7 +1,7 @@
 //! Connections that are opened once and shared.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -60,7 +61,7 @@ impl Pool {
     }
 
     async fn exchange(&self, call: Call) -> anyhow::Result<Answer> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.lock().pop();
         let mut connection = match idle {
             Some(connection) if !connection.is_closed() => connection,
             _ => connect(self.address).await?,
@@ -75,7 +76,7 @@ impl Pool {
             .body(Full::new(Bytes::from(call.body)))?;
         let (head, body) = connection.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle.lock().push(connection);
         Ok(Answer { status: head.status.as_u16(), body })
     }
 }

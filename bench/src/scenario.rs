@@ -1,9 +1,9 @@
 //! What is asked, request by request.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
 use http::Method;
+use parking_lot::Mutex;
 use rand::Rng as _;
 use serde_json::Value;
 
@@ -146,7 +146,7 @@ impl Talk {
     /// Keeps a message in mind, to be read and recalled.
     pub(crate) fn remember(&self, sent: Sent) {
         if self.scenario == Scenario::Mixed {
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut recent = self.recent.lock();
             recent.push_back(sent);
             if recent.len() > REMEMBERED {
                 recent.pop_front();
@@ -156,7 +156,7 @@ impl Talk {
 
     /// A message that was sent lately; `once`: and never again.
     fn recent(&self, once: bool) -> Option<Sent> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         if recent.is_empty() {
             return None;
         }

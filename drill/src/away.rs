@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use hdrhistogram::Histogram;
 use hongyan::cache::generation::GENERATION_MAX_AGE;
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 
 use crate::fault::{Victim, What};
 use crate::ledger::Ledger;
@@ -162,7 +162,10 @@ impl Away {
         );
         let redis_hangs = matches!(
             what,
-            What::Freeze(Victim::Server(Kind::Redis)) | What::RefuseWrites | What::PauseWrites | What::Full
+            What::Freeze(Victim::Server(ServerKind::Redis))
+                | What::RefuseWrites
+                | What::PauseWrites
+                | What::Full
         );
         if redis_hangs {
             let limit = |kind: &str| {
@@ -174,8 +177,8 @@ impl Away {
         }
         let kafka_away = matches!(
             what,
-            What::Kill(Victim::Server(Kind::Kafka))
-                | What::Freeze(Victim::Server(Kind::Kafka))
+            What::Kill(Victim::Server(ServerKind::Kafka))
+                | What::Freeze(Victim::Server(ServerKind::Kafka))
                 | What::RestartKafka
                 | What::LoseTopic
         );

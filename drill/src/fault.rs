@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use redis::AsyncCommands as _;
 
 use crate::ledger::Ledger;
@@ -48,7 +48,7 @@ const OLDER_BY: Duration = Duration::from_secs(1);
 /// What can be killed and frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
-    Server(Kind),
+    Server(ServerKind),
     /// One of the two; the other goes on.
     Runtime,
 }
@@ -67,8 +67,8 @@ pub(crate) enum What {
     Rebalance,
     Zombie,
     ClockBack,
-    Cut(Kind),
-    Slow(Kind),
+    Cut(ServerKind),
+    Slow(ServerKind),
     AllAway,
     KillNode,
     Reshard,
@@ -91,9 +91,9 @@ impl What {
 }
 
 const RUNTIME: Victim = Victim::Runtime;
-const REDIS: Victim = Victim::Server(Kind::Redis);
-const KAFKA: Victim = Victim::Server(Kind::Kafka);
-const MYSQL: Victim = Victim::Server(Kind::Mysql);
+const REDIS: Victim = Victim::Server(ServerKind::Redis);
+const KAFKA: Victim = Victim::Server(ServerKind::Kafka);
+const MYSQL: Victim = Victim::Server(ServerKind::MySql);
 
 /// Every fault with its name and what it is.
 const ALL: [(What, &str, &str); 32] = [
@@ -103,8 +103,8 @@ const ALL: [(What, &str, &str); 32] = [
     (What::Kill(REDIS), "redis-kill", "kill -9 of Redis; it comes back with its append-only file"),
     (What::Freeze(REDIS), "redis-freeze", "SIGSTOP of Redis"),
     (What::Flush, "redis-flush", "FLUSHALL: Redis forgets everything"),
-    (What::Cut(Kind::Redis), "redis-cut", "connections to Redis are reset five times a second"),
-    (What::Slow(Kind::Redis), "redis-slow", "30 ms between the runtimes and Redis, each way"),
+    (What::Cut(ServerKind::Redis), "redis-cut", "connections to Redis are reset five times a second"),
+    (What::Slow(ServerKind::Redis), "redis-slow", "30 ms between the runtimes and Redis, each way"),
     (
         What::RefuseWrites,
         "redis-refuses-writes",
@@ -129,8 +129,8 @@ const ALL: [(What, &str, &str); 32] = [
         "kafka-restart",
         "the leader of all partitions is stopped in good order and started again",
     ),
-    (What::Cut(Kind::Kafka), "kafka-cut", "connections to Kafka are reset five times a second"),
-    (What::Slow(Kind::Kafka), "kafka-slow", "30 ms between the runtimes and Kafka, each way"),
+    (What::Cut(ServerKind::Kafka), "kafka-cut", "connections to Kafka are reset five times a second"),
+    (What::Slow(ServerKind::Kafka), "kafka-slow", "30 ms between the runtimes and Kafka, each way"),
     (
         What::RefuseOne,
         "kafka-refuses-one",
@@ -148,8 +148,8 @@ const ALL: [(What, &str, &str); 32] = [
     ),
     (What::Kill(MYSQL), "mysql-kill", "kill -9 of MySQL"),
     (What::Freeze(MYSQL), "mysql-freeze", "SIGSTOP of MySQL"),
-    (What::Cut(Kind::Mysql), "mysql-cut", "connections to MySQL are reset five times a second"),
-    (What::Slow(Kind::Mysql), "mysql-slow", "30 ms between the runtimes and MySQL, each way"),
+    (What::Cut(ServerKind::MySql), "mysql-cut", "connections to MySQL are reset five times a second"),
+    (What::Slow(ServerKind::MySql), "mysql-slow", "30 ms between the runtimes and MySQL, each way"),
     (
         What::LockMetadata,
         "mysql-metadata-lock",
@@ -217,7 +217,7 @@ impl Fault {
             What::Freeze(Victim::Server(kind)) => site.stack.server(kind).pause().await?,
             What::Freeze(Victim::Runtime) => site.victim().await.pause()?,
             What::Flush => site.redis().await?.flushall::<()>().await?,
-            What::RestartKafka => site.stack.server(Kind::Kafka).stop().await?,
+            What::RestartKafka => site.stack.server(ServerKind::Kafka).stop().await?,
             What::Rebalance => {
                 site.begin_extra().await?;
                 site.end_extra().await?;
@@ -237,11 +237,11 @@ impl Fault {
             }
             What::Slow(kind) => site.slow_down(kind, LATENCY),
             What::AllAway => {
-                let [redis, mysql, kafka] = Kind::ALL.map(|kind| site.stack.server(kind));
+                let [redis, mysql, kafka] = ServerKind::ALL.map(|kind| site.stack.server(kind));
                 let (redis, mysql, kafka) = tokio::join!(redis.kill(), mysql.kill(), kafka.kill());
                 redis.and(mysql).and(kafka)?;
             }
-            What::KillNode => site.stack.server(Kind::Redis).kill_node(KILLED_NODE).await?,
+            What::KillNode => site.stack.server(ServerKind::Redis).kill_node(KILLED_NODE).await?,
             What::Reshard => site.begin_resharding().await?,
             What::RefuseWrites => config_set(site, "min-replicas-to-write", "1").await?,
             What::PauseWrites => {
@@ -281,7 +281,7 @@ impl Fault {
             What::Kill(Victim::Runtime) => site.victim().await.start().await?,
             What::Freeze(Victim::Server(kind)) => site.stack.server(kind).resume().await?,
             What::Freeze(Victim::Runtime) => site.victim().await.resume()?,
-            What::RestartKafka => site.stack.server(Kind::Kafka).start().await?,
+            What::RestartKafka => site.stack.server(ServerKind::Kafka).start().await?,
             What::Rebalance => {
                 if let Some(mut extra) = site.extra.lock().await.take() {
                     extra.kill().await?;
@@ -297,12 +297,12 @@ impl Fault {
             What::Cut(_) => site.stop_cutting(),
             What::Slow(kind) => site.slow_down(kind, Duration::ZERO),
             What::AllAway => {
-                let [redis, mysql, kafka] = Kind::ALL.map(|kind| site.stack.server(kind));
+                let [redis, mysql, kafka] = ServerKind::ALL.map(|kind| site.stack.server(kind));
                 let (redis, mysql, kafka) = tokio::join!(redis.start(), mysql.start(), kafka.start());
                 redis.and(mysql).and(kafka)?;
             }
             // Only what does not run is started.
-            What::KillNode => site.stack.server(Kind::Redis).start().await?,
+            What::KillNode => site.stack.server(ServerKind::Redis).start().await?,
             What::Reshard => site.end_resharding().await?,
             What::RefuseWrites => config_set(site, "min-replicas-to-write", "0").await?,
             What::PauseWrites => {
@@ -374,12 +374,12 @@ impl Fault {
                 | What::AllAway
                 | What::Kill(REDIS)
                 | What::Freeze(REDIS)
-                | What::Cut(Kind::Redis)
+                | What::Cut(ServerKind::Redis)
                 | What::KillNode
         )
     }
 
-    fn touches(self, kind: Kind) -> bool {
+    fn touches(self, kind: ServerKind) -> bool {
         match self.0 {
             What::Kill(Victim::Server(it))
             | What::Freeze(Victim::Server(it))
@@ -392,9 +392,11 @@ impl Fault {
             | What::PauseWrites
             | What::OlderMemory
             | What::OlderRestart
-            | What::Full => kind == Kind::Redis,
-            What::RestartKafka | What::RefuseOne | What::RemakeTopic | What::LoseTopic => kind == Kind::Kafka,
-            What::LockMetadata => kind == Kind::Mysql,
+            | What::Full => kind == ServerKind::Redis,
+            What::RestartKafka | What::RefuseOne | What::RemakeTopic | What::LoseTopic => {
+                kind == ServerKind::Kafka
+            }
+            What::LockMetadata => kind == ServerKind::MySql,
             What::AllAway => true,
             What::Nothing
             | What::Kill(RUNTIME)
@@ -420,15 +422,15 @@ impl Fault {
 
     /// Whether two may be done at the same time, and nothing may be lost then either.
     pub(crate) fn mixes_with(self, other: Self) -> bool {
-        let apart = Kind::ALL.into_iter().all(|kind| !self.touches(kind) || !other.touches(kind))
+        let apart = ServerKind::ALL.into_iter().all(|kind| !self.touches(kind) || !other.touches(kind))
             && !(self.touches_runtime() && other.touches_runtime())
             && !(self.adds_a_consumer() && (other.adds_a_consumer() || other.0 == What::AllAway))
             && !(other.adds_a_consumer() && self.0 == What::AllAway);
         // A message that only Redis held goes with Redis' memory (`docs/limits.md`): Kafka, and the runtimes that bring it
         // there, must be well. A message that only Kafka held goes with the topic: Redis must be well.
         let forgets = |a: Self, b: Self| {
-            (a.forgets() && (b.touches(Kind::Kafka) || b.touches_runtime()))
-                || (matches!(a.0, What::RemakeTopic | What::LoseTopic) && b.touches(Kind::Redis))
+            (a.forgets() && (b.touches(ServerKind::Kafka) || b.touches_runtime()))
+                || (matches!(a.0, What::RemakeTopic | What::LoseTopic) && b.touches(ServerKind::Redis))
         };
         let something = self.0 != What::Nothing && other.0 != What::Nothing;
         let in_one_place = self.needs_a_cluster() == other.needs_a_cluster();
@@ -506,7 +508,7 @@ impl Faults {
     }
 
     /// The servers that a proxy must be in front of.
-    pub(crate) fn need_a_proxy(&self) -> impl Iterator<Item = Kind> {
+    pub(crate) fn need_a_proxy(&self) -> impl Iterator<Item = ServerKind> {
         self.0.iter().filter_map(|fault| match fault.0 {
             What::Cut(kind) | What::Slow(kind) => Some(kind),
             _ => None,

@@ -1,8 +1,9 @@
 //! What the users did and what they were told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// All of one round.
 #[derive(Debug, Default)]
@@ -81,7 +82,7 @@ impl Book {
 
 impl Ledger {
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Notes an answer that nobody should get.

@@ -3,8 +3,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use hongyan::clock::Clock;
 use hongyan::config::Config;
 use hongyan::id::UserId;
 use hongyan_runtime::dlq::{self, Filter};
-use hongyan_stack::{Kind, RedisSnapshot, Stack, StackOptions, free_port};
+use hongyan_stack::{RedisSnapshot, ServerKind, Stack, StackOptions, free_port};
 use hongyan_testkit::Caller;
 use hongyan_testkit::proxy::Proxy;
 use hongyan_testkit::redis::{RedisClient, RedisConnection};
@@ -51,8 +51,8 @@ const RESHARDING_LIMIT: Duration = Duration::from_secs(30);
 /// The place of one drill.
 pub(crate) struct Site {
     pub(crate) stack: Stack,
-    proxies: Vec<(Kind, Arc<Proxy>)>,
-    cutting: std::sync::Mutex<Vec<AbortHandle>>,
+    proxies: Vec<(ServerKind, Arc<Proxy>)>,
+    cutting: parking_lot::Mutex<Vec<AbortHandle>>,
     /// The runtimes that users talk to.
     pub(crate) runtimes: [Mutex<RuntimeProcess>; RUNTIMES],
     addresses: [SocketAddr; RUNTIMES],
@@ -102,13 +102,14 @@ impl Site {
             stack.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         settings.extend(pace.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = config_of(&settings)?;
-        let mysql = MySqlPool::connect_lazy(value_of(&settings, Kind::Mysql.variable())?)?;
-        let redis = RedisClient::new(value_of(&settings, Kind::Redis.variable())?, redis_cluster);
+        let mysql = MySqlPool::connect_lazy(value_of(&settings, ServerKind::MySql.variable())?)?;
+        let redis = RedisClient::new(value_of(&settings, ServerKind::Redis.variable())?, redis_cluster);
         let clock_offset: Arc<AtomicI64> = Arc::default();
         let app = App::new(&config, Clock::shifted(clock_offset.clone()))?;
 
         let mut proxies = Vec::new();
-        let direct = if redis_cluster { &[Kind::Mysql][..] } else { &[Kind::Redis, Kind::Mysql] };
+        let direct =
+            if redis_cluster { &[ServerKind::MySql][..] } else { &[ServerKind::Redis, ServerKind::MySql] };
         for &kind in direct {
             let url = settings.iter_mut().find(|(name, _)| name == kind.variable()).context("its URL")?;
             let proxy = Proxy::to(&url.1).await;
@@ -117,9 +118,9 @@ impl Site {
         }
         if let Some(kafka) = stack.kafka_behind_proxy() {
             let proxy = Proxy::on(listener, &format!("kafka://{kafka}"));
-            let bootstrap = settings.iter_mut().find(|(name, _)| name == Kind::Kafka.variable());
+            let bootstrap = settings.iter_mut().find(|(name, _)| name == ServerKind::Kafka.variable());
             bootstrap.context("its address")?.1 = proxy.address().to_string();
-            proxies.push((Kind::Kafka, Arc::new(proxy)));
+            proxies.push((ServerKind::Kafka, Arc::new(proxy)));
         }
         let serve = Serve { listen: free_address(), longest_pause: pace.longest_pause, clock_ms: 0 };
         let program = Program { path: program, settings, serve, log: logs.join("runtime-extra.log") };
@@ -130,7 +131,7 @@ impl Site {
         Ok(Self {
             stack,
             proxies,
-            cutting: std::sync::Mutex::default(),
+            cutting: parking_lot::Mutex::default(),
             runtimes: runtimes.map(Mutex::new),
             addresses,
             extra: Mutex::new(None),
@@ -216,7 +217,7 @@ impl Site {
     }
 
     /// The proxy in front of a server; in Docker there is none in front of Kafka.
-    pub(crate) fn proxy(&self, kind: Kind) -> Option<&Arc<Proxy>> {
+    pub(crate) fn proxy(&self, kind: ServerKind) -> Option<&Arc<Proxy>> {
         self.proxies.iter().find(|(it, _)| *it == kind).map(|(_, proxy)| proxy)
     }
 
@@ -229,16 +230,16 @@ impl Site {
                 tokio::time::sleep(pause).await;
             }
         });
-        self.cutting.lock().unwrap_or_else(PoisonError::into_inner).push(task.abort_handle());
+        self.cutting.lock().push(task.abort_handle());
     }
 
     pub(crate) fn stop_cutting(&self) {
-        for task in self.cutting.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for task in self.cutting.lock().drain(..) {
             task.abort();
         }
     }
 
-    pub(crate) fn slow_down(&self, kind: Kind, latency: Duration) {
+    pub(crate) fn slow_down(&self, kind: ServerKind, latency: Duration) {
         if let Some(proxy) = self.proxy(kind) {
             proxy.slow_down(latency);
         }

@@ -1,10 +1,11 @@
 //! A user of the drill: each request goes to one of the runtimes, and into the ledger with its answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongyan_testkit::{Answer, Caller};
 use http::Method;
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
@@ -76,7 +77,7 @@ impl User {
 
     /// A caller of any runtime.
     pub(crate) fn caller(&self) -> &Caller {
-        let mut choice = self.choice.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut choice = self.choice.lock();
         &self.callers[choice.random_range(0..RUNTIMES)]
     }
 

@@ -1,9 +1,10 @@
 //! Users at work.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -144,7 +145,7 @@ impl Person {
         } else {
             self.user.send(peer, &content).await.1
         }?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         known.push((self.user.id(), peer, id.clone()));
         Some(id)
     }
@@ -152,7 +153,7 @@ impl Person {
     /// A message of one of this user's conversations.
     fn pick(&mut self, peer: Option<i64>) -> Option<(i64, String)> {
         let me = self.user.id();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let mut mine = known.iter().filter(|(from, to, _)| match peer {
             Some(peer) => (*from, *to) == (me, peer) || (*from, *to) == (peer, me),
             None => *from == me || *to == me,

@@ -2,7 +2,6 @@
 //! scope with all rules on breaks nothing.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 
 use hongyan_model::action::{KafkaAnswer, RedisAnswer};
 use hongyan_model::properties::{
@@ -11,6 +10,7 @@ use hongyan_model::properties::{
 };
 use hongyan_model::state::{Phase, QueryPhase, State};
 use hongyan_model::{Action, Bounds, LateUnread, Protocol, Rules};
+use parking_lot::Mutex;
 use stateright::{Checker, HasDiscoveries, Model};
 
 fn broken(rules: Rules, bounds: Bounds, property: &'static str) {
@@ -29,7 +29,7 @@ fn broken(rules: Rules, bounds: Bounds, property: &'static str) {
 static SOUND: Mutex<Option<HashSet<Bounds>>> = Mutex::new(None);
 
 fn assert_sound(bounds: Bounds) {
-    let mut sound = SOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sound = SOUND.lock();
     let sound = sound.get_or_insert_default();
     if !sound.contains(&bounds) {
         let rules = Rules::default();

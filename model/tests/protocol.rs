@@ -1,16 +1,16 @@
 //! The protocol keeps its promises in every order of steps within these scopes.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use hongyan_model::{Bounds, Protocol, Rules};
+use parking_lot::Mutex;
 use stateright::{Checker, Model};
 
 // One exploration at a time: each takes two cores and up to a gigabyte.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn holds(scope: &str, bounds: Bounds) {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = TURN.lock();
     let start = Instant::now();
     let checker = Protocol { rules: Rules::default(), bounds }.checker().threads(2).spawn_bfs().join();
     println!(

@@ -60,17 +60,14 @@ impl ServeSettings {
 
 #[cfg(test)]
 mod tests {
+    use hongyan::config::minimal;
+
     use super::*;
 
     fn read(set: &[(&str, &str)]) -> Result<ServeSettings, Vec<String>> {
-        let complete = [
-            ("REDIS_URL", "redis://127.0.0.1/1"),
-            ("MYSQL_URL", "mysql://127.0.0.1/hongyan"),
-            ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
-        ];
-        let find = |name: &str| set.iter().chain(&complete).find(|(key, _)| *key == name);
-        let mut reader = Reader::new(|name: &str| find(name).map(|(_, value)| (*value).to_owned()));
+        let found =
+            |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let mut reader = Reader::new(|name: &str| found(name).or_else(|| minimal(name)));
         let settings = ServeSettings::read(&mut reader);
         reader.finish(settings).map_err(|error| error.faults)
     }

@@ -19,13 +19,14 @@ mod watch;
 mod worker;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hongyan::error::ServerError;
 use hongyan::queue::client::{ClientEvents, first_answer, refused};
 use hongyan::queue::error::{is_settling, kafka_error, transient};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
+use parking_lot::Mutex;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;

@@ -1,4 +1,4 @@
-//! All that a function works with, built once a cold start, the same way in Lambda and locally.
+//! The parts that a function works with. They are built once per cold start, the same way in Lambda and locally.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::push::Push;
 use crate::queue::Queue;
 use crate::store::{NameLookup, Store};
 
-/// How long a clean stop waits for Kafka to acknowledge what was produced.
+/// How long a clean stop waits for Kafka to acknowledge records that were already produced.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// The parts of the system. Handlers get it by reference; cloning it shares the same connections.
 #[derive(Clone)]
 pub struct App {
-    /// The rules of the product that may be tuned.
+    /// The product rules that an operator may tune (`IM_*`).
     pub rules: Arc<ImConfig>,
-    /// How long a caller waits for Kafka once Redis has accepted.
+    /// The longest that a caller waits for Kafka's acknowledgement once Redis has accepted.
     pub kafka_wait: Duration,
-    /// How long the producer goes on trying to deliver a record.
+    /// How long the producer keeps trying to deliver a record.
     pub kafka_delivery_timeout: Duration,
-    /// Where time comes from.
+    /// The source of the time.
     pub clock: Clock,
-    /// Where message ids come from.
+    /// The source of message ids.
     pub ids: Arc<IdSource>,
     /// Redis.
     pub cache: Cache,
@@ -35,16 +35,16 @@ pub struct App {
     pub queue: Queue,
     /// MySQL.
     pub store: Store,
-    /// What senders' names for messages stand for, for good.
+    /// Looks up in MySQL which message a sender's `clientMsgId` stands for.
     pub names: NameLookup,
     /// Connected clients.
     pub push: Push,
-    /// Who a token speaks for.
+    /// Verifies a caller's token.
     pub auth: Auth,
 }
 
 impl App {
-    /// Prepares all connections and waits for none: a store that is away makes requests fail, not the start.
+    /// Prepares all connections and waits for none: if a store is away, requests fail and the start does not.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, ServerError> {
         let store = Store::new(&config.mysql)?;
         let cache = Cache::new(&config.redis, &config.kafka, &config.im, clock.clone())?
@@ -64,7 +64,8 @@ impl App {
         })
     }
 
-    /// Ends cleanly: what was produced reaches Kafka, the worker number is given back, connections are closed.
+    /// Stops cleanly: Kafka gets the records that are still queued, the worker number is given back, connections are
+    /// closed.
     pub async fn shutdown(&self) {
         if let Err(error) = self.queue.flush(FLUSH).await {
             tracing::warn!(%error, "app.shutdown: Kafka did not take everything; the compensator will send it again");

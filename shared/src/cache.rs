@@ -1,8 +1,12 @@
-//! Redis: what is recent (`docs/contract.md`, "Keys").
+//! Redis: the recent messages and the decisions on them (`docs/contract.md`, "Keys").
 //!
-//! Every command touches one key, so all of it also works in Redis Cluster; every command may be repeated, so a broken
-//! connection is answered by trying once more. What is decided in Redis is decided in a Lua script on the single key
-//! `msg:detail:{id}` (`docs/protocol.md`, R1).
+//! Every command touches one key, so everything works in Redis Cluster too. Every command may be repeated, so a broken
+//! connection is answered by one more try. Redis decides only in Lua scripts on the single key `msg:detail:{id}`
+//! (`docs/protocol.md`, R1).
+//!
+//! There is one file for each thing that is done: [`accept`] a send, [`claim`] a name, [`recall`], [`persist`],
+//! [`settle`], [`compensate`], read a [`page`], note a [`deletion`]. Below these lie the [`connection`], the [`epoch`]
+//! and the names of the [`keys`].
 
 pub mod accept;
 pub mod claim;
@@ -36,16 +40,16 @@ use crate::config::{ImConfig, KafkaConfig, RedisConfig};
 use crate::error::ServerError;
 use crate::id::ConversationId;
 
-/// All that is done in Redis. Cheap to clone.
+/// The operations on Redis. Cheap to clone; clones share the connection.
 #[derive(Clone)]
 pub struct Cache {
     redis: Redis,
     partitions: NonZeroU16,
     conversation_size: usize,
     expiry_ms: u64,
-    /// Messages sent up to this time, ms since 1970 UTC, may have been accepted by Kafka alone.
+    /// Messages sent up to this time (ms since 1970 UTC) may have been accepted by Kafka alone.
     kafka_only_until: Arc<Mutex<TimestampMs>>,
-    /// What MySQL has been told of these messages.
+    /// How much of that this process has reported to MySQL.
     reported: Arc<tokio::sync::Mutex<Reported>>,
     generation: Generation,
     clock: Clock,
@@ -71,7 +75,7 @@ impl Cache {
         })
     }
 
-    /// The connection itself, for the parts that keep keys of their own (push).
+    /// The connection itself, for modules with keys of their own (push, worker numbers).
     pub fn redis(&self) -> &Redis {
         &self.redis
     }
@@ -86,12 +90,13 @@ impl Cache {
         self.partitions.get()
     }
 
-    /// The shard of the pending set that holds this conversation's messages: the partition that they are sent to.
+    /// The key of the pending set's shard for this conversation: the shard's number is that of the Kafka partition.
     fn shard(&self, conversation: ConversationId) -> String {
         keys::pending(conversation.partition(self.partitions))
     }
 
-    /// Runs `first`, then `rest`: one round trip on a single server, where a pipeline keeps its order; two in a cluster.
+    /// Runs `first`, then `rest`. A single server runs both in one round trip, since a pipeline keeps its order; a
+    /// cluster needs two.
     async fn in_order(
         &self,
         action: &'static str,

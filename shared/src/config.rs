@@ -3,6 +3,7 @@
 //! Every fault is found in one go, each named by its variable with the form it wants; secrets cannot be printed.
 
 mod fault;
+mod minimal;
 mod reader;
 
 use std::num::NonZeroU16;
@@ -12,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use fault::ConfigError;
+pub use minimal::{MINIMAL, minimal};
 pub use reader::{HIDDEN, Reader, Setting};
 
 /// All settings.
@@ -319,12 +321,10 @@ mod tests {
     use super::*;
 
     fn complete() -> HashMap<&'static str, &'static str> {
-        HashMap::from([
-            ("REDIS_URL", "redis://:hunter2@127.0.0.1:6379/1"),
-            ("MYSQL_URL", "mysql://hongyan:hunter2@127.0.0.1:3306/hongyan"),
-            ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
-        ])
+        let mut settings = HashMap::from(MINIMAL);
+        settings.insert("REDIS_URL", "redis://:hunter2@127.0.0.1:6379/1");
+        settings.insert("MYSQL_URL", "mysql://hongyan:hunter2@127.0.0.1:3306/hongyan");
+        settings
     }
 
     fn read(settings: &HashMap<&'static str, &'static str>) -> Result<Config, ConfigError> {

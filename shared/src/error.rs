@@ -1,20 +1,20 @@
-//! What can go wrong, said as a type: whether trying again can help, and what the caller is told.
+//! Errors as types: whether trying again can help ([`Retry`]), and what a caller of the API is told ([`ApiError`]).
 
 use std::time::Duration;
 
 use crate::id::InvalidId;
 use crate::message::InvalidMessage;
 
-/// Whether doing the same again can end differently.
+/// Whether the same action can end differently next time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// A store is away or busy: it is nobody's fault, and the same will work later.
+    /// A server is away or busy. The same action works later.
     Transient,
-    /// The value itself is refused, and will be refused again.
+    /// The server refuses the value, and will refuse it again.
     Permanent,
 }
 
-/// One of the three servers, as named to operators.
+/// One of the three servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     /// The cache.
@@ -26,7 +26,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// Its name in logs, metrics and `/health`.
+    /// The server's name in logs, metrics and `/health`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Redis => "redis",
@@ -40,39 +40,39 @@ impl Server {
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {action}: {source}", server.as_str())]
 pub struct ServerError {
-    /// Which server.
+    /// The server.
     pub server: Server,
-    /// What was being done, as a span names it (`cache.send`, `store.persist`).
+    /// The action that failed, with the name of its span (`cache.send`, `store.persist`).
     pub action: &'static str,
     /// Whether trying again can help.
     pub retry: Retry,
-    /// What the client library said.
+    /// The client library's error.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl ServerError {
-    /// Whether the server is away or busy, rather than refusing the value.
+    /// Whether the server is away or busy, and has not refused the value.
     pub fn is_transient(&self) -> bool {
         self.retry == Retry::Transient
     }
 
-    /// Whether it is Redis that is away or busy: what MySQL can answer alone is then answered so.
+    /// Whether Redis is the one that is away or busy. Where MySQL can answer alone, the caller then asks MySQL.
     pub fn is_redis_away(&self) -> bool {
         self.server == Server::Redis && self.is_transient()
     }
 }
 
-/// What the caller of the API is told: each is one row of the table "Errors" in `docs/contract.md`.
+/// An error for the caller of the API: one row of the table "Errors" in `docs/contract.md`.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// 400: the request does not say what it must. The text tells the caller what is wrong.
+    /// 400: the request is malformed. The text says what is wrong.
     #[error("{0}")]
     InvalidRequest(String),
     /// 401: no token, or a bad or expired one.
     #[error("a valid bearer token is needed")]
     Unauthorized,
-    /// 403: recall of somebody else's message by its receiver.
+    /// 403: the receiver tried to recall the message.
     #[error("only the sender of a message can recall it")]
     NotSender,
     /// 404: no such message or route, or the caller is not in its conversation.
@@ -81,78 +81,62 @@ pub enum ApiError {
     /// 405: the path exists with other methods.
     #[error("this path has no such method")]
     MethodNotAllowed,
-    /// 409: recall after the limit.
+    /// 409: the recall came after the recall window.
     #[error("a message can be recalled only within {} s of its sending", .0.as_secs())]
     RecallWindowClosed(Duration),
-    /// 409: a `clientMsgId` used before for something else.
+    /// 409: the `clientMsgId` stands for another message.
     #[error("this clientMsgId was used before for another receiver or content")]
     ClientMsgIdConflict,
-    /// 413: more content than `IM_MAX_CONTENT_BYTES`.
+    /// 413: the content has more bytes than `IM_MAX_CONTENT_BYTES`.
     #[error("content has more than {max_bytes} bytes of UTF-8")]
     ContentTooLarge {
         /// The limit in bytes.
         max_bytes: usize,
     },
-    /// 503: nothing could take the message, or no store could answer. Trying again helps.
+    /// 503: no store could take or answer the request. Trying again helps.
     #[error("the service cannot take this request right now")]
     Unavailable(#[source] Option<ServerError>),
-    /// 500: a fault of ours. The cause is logged, never told.
+    /// 500: a fault of ours. The cause is logged and never told to the caller.
     #[error("an internal error occurred")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl ApiError {
-    /// The message does not exist for this caller: one answer for "there is none" and "it is not yours", so that
+    /// 404 for a message. The answer is the same whether there is no such message or it is not the caller's, so that
     /// nobody learns which.
     pub fn no_such_message() -> Self {
         Self::NotFound("there is no such message in your conversations")
     }
 
+    /// The table of all errors: status, code, title.
+    fn row(&self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::InvalidRequest(_) => (400, "invalid_request", "Invalid request"),
+            Self::Unauthorized => (401, "unauthorized", "Unauthorized"),
+            Self::NotSender => (403, "not_sender", "Not the sender"),
+            Self::NotFound(_) => (404, "not_found", "Not found"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "Method not allowed"),
+            Self::RecallWindowClosed(_) => (409, "recall_window_closed", "Recall window closed"),
+            Self::ClientMsgIdConflict => (409, "client_msg_id_conflict", "clientMsgId conflict"),
+            Self::ContentTooLarge { .. } => (413, "content_too_large", "Content too large"),
+            Self::Internal(_) => (500, "internal", "Internal error"),
+            Self::Unavailable(_) => (503, "unavailable", "Unavailable"),
+        }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
-        match self {
-            Self::InvalidRequest(_) => 400,
-            Self::Unauthorized => 401,
-            Self::NotSender => 403,
-            Self::NotFound(_) => 404,
-            Self::MethodNotAllowed => 405,
-            Self::RecallWindowClosed(_) | Self::ClientMsgIdConflict => 409,
-            Self::ContentTooLarge { .. } => 413,
-            Self::Internal(_) => 500,
-            Self::Unavailable(_) => 503,
-        }
+        self.row().0
     }
 
     /// The stable code that a client may branch on.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::Unauthorized => "unauthorized",
-            Self::NotSender => "not_sender",
-            Self::NotFound(_) => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::RecallWindowClosed(_) => "recall_window_closed",
-            Self::ClientMsgIdConflict => "client_msg_id_conflict",
-            Self::ContentTooLarge { .. } => "content_too_large",
-            Self::Internal(_) => "internal",
-            Self::Unavailable(_) => "unavailable",
-        }
+        self.row().1
     }
 
     /// A short title, the same for every error of this code.
     pub fn title(&self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "Invalid request",
-            Self::Unauthorized => "Unauthorized",
-            Self::NotSender => "Not the sender",
-            Self::NotFound(_) => "Not found",
-            Self::MethodNotAllowed => "Method not allowed",
-            Self::RecallWindowClosed(_) => "Recall window closed",
-            Self::ClientMsgIdConflict => "clientMsgId conflict",
-            Self::ContentTooLarge { .. } => "Content too large",
-            Self::Internal(_) => "Internal error",
-            Self::Unavailable(_) => "Unavailable",
-        }
+        self.row().2
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is said on the topic `im-message-private` (`docs/contract.md`, "Kafka").
+//! The records of the topic `im-message-private` (`docs/contract.md`, "Kafka").
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,8 @@ use crate::id::{ConversationId, MessageId};
 use crate::json;
 use crate::message::Message;
 
-/// One record of the topic. Its key is the conversation id, so that a RECALL follows its PERSIST in one partition.
+/// The value of a record. The record's key is the conversation id, so a RECALL follows its PERSIST in the same
+/// partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "UPPERCASE")]
 pub enum MessageEvent {
@@ -17,7 +18,7 @@ pub enum MessageEvent {
         #[serde(deserialize_with = "json::object")]
         data: Message,
     },
-    /// Take this message back, wherever it is.
+    /// Recall this message, wherever it is.
     Recall(Recall),
 }
 
@@ -25,11 +26,11 @@ pub enum MessageEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recall {
-    /// Which message.
+    /// The message.
     pub message_id: MessageId,
-    /// When its sender took it back, ms since 1970 UTC.
+    /// The time of the recall, ms since 1970 UTC.
     pub recall_time: TimestampMs,
-    /// Its conversation: the key of the record.
+    /// The message's conversation, which is also the record's key.
     pub conversation_id: ConversationId,
 }
 
@@ -96,7 +97,7 @@ mod tests {
             r#"{"action":"DELETE"}"#,
             r#"{"action":"PERSIST"}"#,
             r#"{"action":"RECALL","messageId":0}"#,
-            // The fields in their order, but no object.
+            // The fields in their order, but as an array.
             r#"["RECALL",3,5,"1_2"]"#,
             r#"["RECALL",{"messageId":3,"recallTime":5,"conversationId":"1_2"}]"#,
             r#"{"action":"PERSIST","data":[1,"PENDING",null,9,null,1,2,1,1,4,null,"a"]}"#,
@@ -192,7 +193,7 @@ mod tests {
             ] {
                 let bytes = serde_json::to_vec(&event).unwrap();
                 prop_assert_eq!(&MessageEvent::parse(&bytes).unwrap(), &event);
-                // A beginning is never taken for the whole.
+                // A truncated record is never taken for a whole one.
                 prop_assert!(MessageEvent::parse(&bytes[..cut.index(bytes.len())]).is_err());
             }
         }

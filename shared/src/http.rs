@@ -1,6 +1,6 @@
-//! The edge of the HTTP functions: from an API Gateway event to types, from a result to its answer.
+//! The edge of the HTTP functions: reads an API Gateway event into types, and writes a handler's result as the answer.
 //!
-//! Ids leave as JSON strings; every error becomes RFC 9457 `application/problem+json` here and nowhere else
+//! Ids are JSON strings in answers. Every error becomes RFC 9457 `application/problem+json` here and nowhere else
 //! (`docs/contract.md`, "HTTP").
 
 use std::borrow::Cow;
@@ -18,27 +18,28 @@ use crate::id::{ConversationId, MessageId, UserId};
 use crate::json;
 use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, MessageType, PersistStatus, Status};
 
-/// After how many seconds a caller that was answered 503 may try again.
+/// The value of `Retry-After` in a 503, seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// The caller: the `sub` claim that the authorizer checked. A function never takes a user id from a body or a query.
+/// The caller: the `sub` claim of the token that the authorizer checked. No function takes the caller's id from a body
+/// or a query.
 pub fn caller(request: &ApiGatewayV2httpRequest) -> Result<UserId, ApiError> {
     let claims = request.request_context.authorizer.as_ref().and_then(|authorizer| authorizer.jwt.as_ref());
     let subject = claims.and_then(|jwt| jwt.claims.get("sub")).ok_or(ApiError::Unauthorized)?;
     subject.parse().map_err(|_| ApiError::Unauthorized)
 }
 
-/// The key of the route that the request came by, e.g. `GET /unread`; empty when the event names none.
+/// The key of the route of the request, e.g. `GET /unread`; empty if the event names none.
 pub fn route_key(request: &ApiGatewayV2httpRequest) -> &str {
     request.request_context.route_key.as_deref().unwrap_or_default()
 }
 
-/// 404 for a request that reached a function by a route that the function does not serve.
+/// 404 for a request whose route the function does not serve.
 pub fn no_such_route<T>() -> Result<T, ApiError> {
     Err(ApiError::NotFound("there is no such route"))
 }
 
-/// The JSON body as `T`.
+/// The JSON body as `T`. An error is a 400.
 pub fn json_body<T: DeserializeOwned>(request: &ApiGatewayV2httpRequest) -> Result<T, ApiError> {
     let body = request.body.as_deref().unwrap_or_default();
     let bytes = if request.is_base64_encoded {
@@ -56,7 +57,7 @@ pub fn path_message_id(request: &ApiGatewayV2httpRequest) -> Result<MessageId, A
     Ok(path_parameter(request, "id")?.parse()?)
 }
 
-/// The other user of a conversation in the path (`{peerId}`), and the conversation with them.
+/// The conversation of the caller and the other user in the path (`{peerId}`).
 pub fn path_conversation(
     request: &ApiGatewayV2httpRequest,
     caller: UserId,
@@ -70,8 +71,8 @@ fn path_parameter<'a>(request: &'a ApiGatewayV2httpRequest, name: &str) -> Resul
     value.ok_or_else(|| ApiError::InvalidRequest(format!("the path has no {name}")))
 }
 
-/// The value of `name` in the query, if it is there. API Gateway joins several of one name by commas, so that one with a
-/// comma counts as several; no value of ours has one.
+/// The value of `name` in the query, if there is one. API Gateway joins several values of one name with commas, so a
+/// value with a comma counts as several; no value of ours has one.
 pub fn query_parameter<'a>(
     request: &'a ApiGatewayV2httpRequest,
     name: &str,
@@ -83,7 +84,7 @@ pub fn query_parameter<'a>(
     }
 }
 
-/// A message as the API shows it: ids as strings, times in ms since 1970 UTC.
+/// A message in an answer: ids as strings, times in ms since 1970 UTC.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageView {
@@ -104,7 +105,7 @@ pub struct MessageView {
 }
 
 impl MessageView {
-    /// The message as `viewer` may see it: only its sender sees the `clientMsgId`.
+    /// The message for `viewer`. Only the sender sees the `clientMsgId`.
     pub fn of(message: Message, viewer: UserId) -> Self {
         Self {
             id: message.id.to_string(),
@@ -124,18 +125,18 @@ impl MessageView {
     }
 }
 
-/// What a handler found out: an answer with a body, or without one.
+/// The result of a handler: an answer with a body, or without one.
 #[derive(Debug)]
 pub enum Reply<T> {
     /// 200 with `T` as JSON.
     Ok(T),
-    /// 201 with `T` as JSON: something was made.
+    /// 201 with `T` as JSON: something was created.
     Created(T),
     /// 204, no body.
     NoContent,
 }
 
-/// Turns a handler's result into the answer for API Gateway. An internal error is logged here, and only here.
+/// Turns a handler's result into the answer for API Gateway. Internal errors are logged here, and only here.
 pub fn respond<T: Serialize>(result: Result<Reply<T>, ApiError>) -> ApiGatewayV2httpResponse {
     let written = match result {
         Ok(Reply::Ok(body)) => json_response(200, "application/json", &body),
@@ -146,7 +147,7 @@ pub fn respond<T: Serialize>(result: Result<Reply<T>, ApiError>) -> ApiGatewayV2
     written.unwrap_or_else(|error| problem(&ApiError::Internal(Box::new(error))))
 }
 
-/// RFC 9457.
+/// The body of an error, by RFC 9457.
 #[derive(Serialize)]
 struct Problem<'a> {
     #[serde(rename = "type")]
@@ -157,7 +158,7 @@ struct Problem<'a> {
     code: &'a str,
 }
 
-/// The answer that tells the caller of `error`. What the caller cannot mend is logged here.
+/// The answer for `error`. A fault that the caller cannot correct is logged.
 pub fn problem(error: &ApiError) -> ApiGatewayV2httpResponse {
     match error {
         ApiError::Internal(cause) => {
@@ -175,7 +176,7 @@ pub fn problem(error: &ApiError) -> ApiGatewayV2httpResponse {
         detail: error.to_string(),
         code: error.code(),
     };
-    // A struct of numbers and strings always becomes JSON; if it did not, the status alone still answers.
+    // A struct of numbers and strings always becomes JSON. If it did not, the status alone would answer.
     let mut response = json_response(error.status(), "application/problem+json", &body)
         .unwrap_or_else(|_| empty_response(error.status()));
     match error {

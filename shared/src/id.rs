@@ -1,7 +1,7 @@
-//! The ids of the domain. Each is parsed once, at the edge, and trusted from there on.
+//! The ids of the domain. Each is parsed once, at the edge, and then trusted.
 //!
-//! In Kafka and Redis an id is a JSON number; both numbers and decimal strings are accepted when reading. Over HTTP ids
-//! leave as strings, because JavaScript would round them (`docs/contract.md`); [`crate::http`] does that.
+//! Kafka and Redis hold ids as JSON numbers; when reading, decimal strings are accepted too. HTTP answers hold ids as
+//! strings, because JavaScript would round them (`docs/contract.md`); [`crate::http`] writes them so.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-/// Why a text or number is not an id.
+/// A text or number is not an id. The text says what the field must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {wanted}")]
 pub struct InvalidId {
@@ -19,7 +19,7 @@ pub struct InvalidId {
 
 const POSITIVE_I64: &str = "a decimal number from 1 to 9223372036854775807";
 
-/// Decimal digits only: no sign, no leading zero, no space, so that one id has one spelling.
+/// Parses decimal digits: no sign, no leading zero, no space, so that an id has exactly one spelling.
 fn parse_positive(text: &str, what: &'static str) -> Result<i64, InvalidId> {
     let invalid = InvalidId { what, wanted: POSITIVE_I64 };
     if text.is_empty() || text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -35,7 +35,7 @@ macro_rules! positive_id {
         pub struct $name(i64);
 
         impl $name {
-            /// Takes a value from 1 to 2^63−1.
+            /// The id with this value, which must be 1 to 2^63−1.
             pub fn new(value: i64) -> Result<Self, InvalidId> {
                 if value > 0 { Ok(Self(value)) } else { Err(InvalidId { what: $what, wanted: POSITIVE_I64 }) }
             }
@@ -80,13 +80,13 @@ macro_rules! positive_id {
 }
 
 positive_id!(
-    /// A user: the `sub` of the caller's JWT, a decimal number from 1 to 2^63−1.
+    /// The id of a user, from the `sub` of the caller's JWT: a decimal number from 1 to 2^63−1.
     UserId,
     "a user id"
 );
 
 positive_id!(
-    /// A message: made by [`crate::snowflake`], so that ids of one conversation order its history.
+    /// The id of a message ([`crate::ids`]). The ids of a conversation order its history.
     MessageId,
     "a message id"
 );
@@ -121,7 +121,7 @@ pub struct ConversationId {
 }
 
 impl ConversationId {
-    /// The conversation of `a` and `b`, in either order. Nobody has a conversation with themselves.
+    /// The conversation of `a` and `b`, in either order. An error if they are the same user.
     pub fn between(a: UserId, b: UserId) -> Result<Self, InvalidId> {
         if a == b {
             return Err(InvalidId { what: "a conversation", wanted: "between two different users" });
@@ -129,7 +129,7 @@ impl ConversationId {
         Ok(Self::of(a, b))
     }
 
-    /// The conversation of two users that are known to differ.
+    /// The conversation of two users who are known to differ.
     pub(crate) fn of(a: UserId, b: UserId) -> Self {
         Self { lower: a.min(b), higher: a.max(b) }
     }
@@ -159,7 +159,7 @@ impl ConversationId {
     /// `abs(String.hashCode) % partitions` (`docs/contract.md`, "Kafka"). The result is below `partitions`.
     pub fn partition(self, partitions: std::num::NonZeroU16) -> u16 {
         let hash = java_hash_code(&self.to_string());
-        // `unsigned_abs` also has an answer for i32::MIN, where Java's `Math.abs` stays negative. The remainder is below
+        // `unsigned_abs` is positive for i32::MIN too, where Java's `Math.abs` stays negative. The remainder is below
         // `partitions`, so it fits.
         u16::try_from(hash.unsigned_abs() % u32::from(partitions.get())).unwrap_or_default()
     }
@@ -245,7 +245,7 @@ mod tests {
         assert!(ConversationId::between(user(3), user(3)).is_err());
     }
 
-    /// Each hash is worked out from the definition of `String.hashCode`, digit by digit.
+    /// Each hash was worked out by hand from the definition of `String.hashCode`.
     #[test]
     fn partitions_are_those_of_java() {
         // "1_2": 49·961 + 95·31 + 50 = 50084; "3_5": 51·961 + 95·31 + 53 = 52009.
@@ -277,7 +277,7 @@ mod tests {
             let _ = text.parse::<ConversationId>();
         }
 
-        /// Whatever is read is written the same again: one id has one spelling.
+        /// A text that can be read is written the same again: an id has exactly one spelling.
         #[test]
         fn an_id_that_is_read_is_written_as_it_was(text in "[0-9+\\-_ .]{0,21}|[0-9]{1,20}|[0-9]{1,19}_[0-9]{1,19}") {
             let from_json = serde_json::from_str::<MessageId>(&format!("\"{text}\""));

@@ -1,4 +1,5 @@
-//! Making message ids (`docs/protocol.md`, R3, R6). The types of ids are in [`crate::id`].
+//! Making message ids (`docs/protocol.md`, R3, R6). [`source`] leases a worker number in Redis, [`snowflake`] makes ids
+//! with it. The types of ids are in [`crate::id`].
 
 pub mod snowflake;
 pub mod source;

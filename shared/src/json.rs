@@ -1,7 +1,7 @@
-//! JSON objects, where an object is meant.
+//! Reading a JSON value that must be an object.
 //!
-//! A struct that derives `Deserialize` is also read from an array of its fields in their order: `["2","hi",1]` would be a
-//! message to send. No caller and no producer may say it so, or the order of our fields would become part of the format.
+//! A struct that derives `Deserialize` can also be read from an array of its fields in order: `["2","hi",1]` would be a
+//! message to send. Accepting such arrays would make the order of our fields a part of the format, so they are refused.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 
-/// The object that `bytes` are; any other JSON is an error.
+/// Reads `bytes`, which must be a JSON object.
 pub fn object_from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice::<Object<T>>(bytes).map(|Object(value)| value)
 }
 
-/// For a field (`deserialize_with`) that must be an object.
+/// Reads a field that must be an object; for `deserialize_with`.
 pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
 }

@@ -1,8 +1,8 @@
-//! What the functions of Hongyan have in common.
+//! The code that the functions of Hongyan share.
 //!
-//! The domain ([`id`], [`message`], [`event`]) is plain data and rules and does no I/O; [`ids`] makes message ids. The I/O
-//! modules know the domain: [`cache`] is Redis, [`queue`] is Kafka, [`store`] is MySQL, [`push`] reaches connected clients.
-//! [`app::App`] builds them once a cold start; every handler gets it by reference.
+//! The domain ([`id`], [`message`], [`event`]) is plain data and rules and does no I/O; [`ids`] makes message ids. The
+//! I/O modules know the domain: [`cache`] is Redis, [`queue`] is Kafka, [`store`] is MySQL, [`push`] reaches connected
+//! clients. [`app::App`] builds them once per cold start; every handler gets it by reference.
 
 pub mod app;
 pub mod auth;
@@ -21,6 +21,7 @@ pub mod message;
 mod outbound;
 pub mod push;
 pub mod queue;
+pub mod random;
 pub mod secret;
 mod signature;
 pub mod store;

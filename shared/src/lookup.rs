@@ -1,4 +1,4 @@
-//! Finds a message for somebody: in Redis, else in MySQL, and only if it is theirs.
+//! Finds a message by its id for a caller: in Redis, else in MySQL, and only in the caller's own conversations.
 
 use crate::app::App;
 use crate::cache::detail::{Detail, RecalledDetail};
@@ -8,15 +8,17 @@ use crate::id::{MessageId, UserId};
 use crate::ids::snowflake;
 use crate::message::Message;
 
-/// For how long after its sending a message may be in Kafka only, and unknown to a Redis that has lost its memory.
+/// How long after its send a message may exist in Kafka alone, unknown to a Redis that has lost its data.
 const ON_ITS_WAY_MS: TimestampMs = 10 * 60 * 1_000;
 
-/// How much the clocks of two processes may differ.
+/// The most that the clocks of two processes differ, ms.
 const CLOCKS_DIFFER_MS: TimestampMs = 60_000;
 
-/// The message `id`, if `caller` is one of its two users: otherwise the answer is the same as if there were none. What
-/// only Kafka may have yet, because Redis is away or has lost its memory, cannot be told from what does not exist: then
-/// the answer is "try again" instead of "no".
+/// The message `id`, if `caller` is one of its two users. A stranger gets the same answer as if there were no message
+/// ([`ApiError::no_such_message`]).
+///
+/// While Redis is away, or after Redis has lost its data, a message may exist that only Kafka has. Such an id gets
+/// [`ApiError::Unavailable`] ("try again") and not "there is none" (`docs/protocol.md`, R22).
 pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Message, ApiError> {
     let (detail, redis_away) = match Box::pin(believed(app, id)).await {
         Ok(detail) => (detail, None),
@@ -27,7 +29,7 @@ pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Mess
         Detail::Message(message) | Detail::Recalled(RecalledDetail { message: Some(message), .. }) => {
             Some(message)
         }
-        // Only a stub: MySQL says whose it is.
+        // Only a stub is left: MySQL says who the two users are.
         Detail::Recalled(RecalledDetail { recall_time, .. }) => {
             app.store.message(id).await?.map(|message| message.recalled(recall_time))
         }
@@ -41,8 +43,8 @@ pub async fn message_of(app: &App, caller: UserId, id: MessageId) -> Result<Mess
     }
 }
 
-/// What Redis knows of a message, where MySQL does not know better: a Redis that has come back as it was before, or that
-/// could not take a recall, does not know that the message is recalled.
+/// The detail that Redis has of a message, corrected by MySQL. A Redis that returned with older data, or that could not
+/// take a recall, shows a recalled message as live; MySQL's tombstone then wins.
 pub async fn believed(app: &App, id: MessageId) -> Result<Detail, ServerError> {
     let (detail, epoch) = app.cache.detail_in_epoch(id).await?;
     let Detail::Message(message) = detail else { return Ok(detail) };
@@ -64,10 +66,10 @@ pub async fn believed(app: &App, id: MessageId) -> Result<Detail, ServerError> {
     })
 }
 
-/// Whether Redis may have forgotten this message before it became a row.
+/// Whether this message may have been accepted, lost by Redis, and not yet written to MySQL.
 async fn may_be_on_its_way(app: &App, id: MessageId) -> Result<bool, ServerError> {
     let (sent, now) = (snowflake::time_of(id), app.clock.now_ms());
-    // Another process, with another clock, may have made the id.
+    // Another process may have made the id, by another clock.
     if sent > now.saturating_add(CLOCKS_DIFFER_MS) || now.saturating_sub(sent) > ON_ITS_WAY_MS {
         return Ok(false);
     }

@@ -5,6 +5,7 @@
 //! where they end: CloudWatch's embedded metric format in Lambda, Prometheus locally.
 
 pub mod emf;
+pub mod limiter;
 pub mod metric;
 
 use std::io::IsTerminal;

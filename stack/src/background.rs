@@ -6,15 +6,15 @@ use std::process::Command;
 use super::docker::Compose;
 use super::error::StackError;
 use super::files::{self, State, find_program, run_tool};
-use super::kind::Kind;
 use super::probe::{NotReady, Target};
+use super::server_kind::ServerKind;
 use super::{kafka, native};
 
 /// One line of `./dev stack status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerStatus {
     /// The server.
-    pub kind: Kind,
+    pub kind: ServerKind,
     /// Host and port.
     pub address: String,
     /// Its name and version if it answers, or why it does not.
@@ -37,12 +37,12 @@ pub async fn status(folder: &Path) -> Result<Vec<ServerStatus>, StackError> {
     let value =
         |name: &str| env.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value).to_owned();
     let mut lines = Vec::new();
-    for kind in Kind::ALL {
+    for kind in ServerKind::ALL {
         let address = value(kind.variable());
         let target = match kind {
-            Kind::Redis => Target::Redis { url: address, cluster: value("REDIS_CLUSTER") == "true" },
-            Kind::Mysql => Target::Mysql { url: address },
-            Kind::Kafka => Target::Kafka { bootstrap: address },
+            ServerKind::Redis => Target::Redis { url: address, cluster: value("REDIS_CLUSTER") == "true" },
+            ServerKind::MySql => Target::MySql { url: address },
+            ServerKind::Kafka => Target::Kafka { bootstrap: address },
         };
         let answer = match target.ask().await {
             Ok(()) => target.version().await,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::error::StackError;
 use super::files::{State, find_program, run_tool, short_name};
-use super::kind::Kind;
 use super::options::StackOptions;
 use super::probe::WaitError;
+use super::server_kind::ServerKind;
 
 /// One Docker project: `compose.yaml` with this folder's ports and passwords.
 #[derive(Debug)]
@@ -76,12 +76,14 @@ impl Compose {
     /// Starts the servers that nobody else runs.
     pub(super) async fn up(&self, options: &StackOptions) -> Result<(), StackError> {
         let mut arguments = vec!["up", "--detach", "--wait"];
-        arguments.extend(Kind::ALL.into_iter().filter(|kind| !options.is_given(*kind)).map(Kind::service));
+        arguments.extend(
+            ServerKind::ALL.into_iter().filter(|kind| !options.is_given(*kind)).map(ServerKind::service),
+        );
         self.run(&arguments).await
     }
 
     /// What to say of a container that does not answer.
-    pub(super) async fn silent(&self, server: Kind, limit: Duration, error: &WaitError) -> StackError {
+    pub(super) async fn silent(&self, server: ServerKind, limit: Duration, error: &WaitError) -> StackError {
         let arguments = ["logs", "--no-color", "--tail", "8", server.service()];
         let tail = run_tool("docker compose logs", self.command(&arguments)).await;
         let (WaitError::Refused(reason) | WaitError::Ended(reason) | WaitError::Silent(reason)) = error;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::kind::Kind;
+use super::server_kind::ServerKind;
 
 /// Why a server, or the whole stack, is not there. The first line names the server or the setting.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum StackError {
     #[error("{server}: port {port} on 127.0.0.1 is in use by another program")]
     PortInUse {
         /// The server that wanted it.
-        server: Kind,
+        server: ServerKind,
         /// The port.
         port: u16,
     },
@@ -39,7 +39,7 @@ pub enum StackError {
     #[error("{server} ended at start ({status}); its log {log} says last:\n{tail}")]
     Ended {
         /// The server.
-        server: Kind,
+        server: ServerKind,
         /// Its exit status in words.
         status: String,
         /// The whole log.
@@ -51,7 +51,7 @@ pub enum StackError {
     #[error("{server} did not answer within {seconds} s ({reason}); its log {log} says last:\n{tail}")]
     Silent {
         /// The server.
-        server: Kind,
+        server: ServerKind,
         /// How long was waited, in seconds.
         seconds: u64,
         /// What the last attempt met.
@@ -73,7 +73,7 @@ pub enum StackError {
     #[error("{server} was given by {variable}; it is not this stack's to stop or start")]
     NotOurs {
         /// The server.
-        server: Kind,
+        server: ServerKind,
         /// The setting that named it.
         variable: &'static str,
     },

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
@@ -153,7 +153,7 @@ pub(super) fn settle_port(port: &mut u16) {
     static FOUND: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     while *port == 0 || !port_is_free(*port) {
         let other = rand::rng().random_range(20_000..32_000);
-        let is_new = FOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(other);
+        let is_new = FOUND.lock().insert(other);
         *port = if is_new { other } else { 0 };
     }
 }

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 
 use super::error::{Doing as _, StackError};
 
@@ -42,7 +42,7 @@ impl Guard {
 
     /// Server `name` now runs as this process, or not at all.
     pub(super) fn watch(&self, name: &str, pid: Option<Pid>) -> Result<(), StackError> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock();
         match pid {
             Some(pid) => inner.pids.insert(name.to_owned(), pid),
             None => inner.pids.remove(name),
@@ -53,12 +53,12 @@ impl Guard {
 
     /// The servers run in this Docker project.
     pub(super) fn watch_docker(&self, project: &str) -> Result<(), StackError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(&format!("compose {project}"))
+        self.0.lock().tell(&format!("compose {project}"))
     }
 
     /// All has been stopped in good order; the guard goes too.
     pub(super) fn dismiss(&self) -> Result<(), StackError> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock();
         inner.tell("done")?;
         inner.pipe = None;
         inner.child.wait().doing(|| "the guard of the servers".into())?;

@@ -11,10 +11,10 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, write_private};
-use super::kind::Kind;
 use super::options::{StackOptions, TopicSpec};
-use super::probe;
 use super::process::Launch;
+use super::server_kind::ServerKind;
+use super::{probe, wait};
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../servers/kafka.properties");
@@ -103,7 +103,7 @@ pub(super) async fn prepare(
     }
     arguments.push("kafka.Kafka".into());
     arguments.push(settings.into());
-    Ok(Launch { kind: Kind::Kafka, folder, program: java, arguments })
+    Ok(Launch { kind: ServerKind::Kafka, folder, program: java, arguments })
 }
 
 /// The settings of a listener whose clients are sent on to a proxy: a listener advertises one address to all of its own.
@@ -192,64 +192,64 @@ pub(super) async fn ensure_topics(
     if create {
         create_topics(bootstrap, topics).await?;
     }
-    let start = std::time::Instant::now();
-    loop {
-        let there = probe::topics(bootstrap, Duration::from_secs(5)).await;
-        let reason = match there {
-            Err(reason) => reason,
-            Ok(there) => {
-                let mut waits_for = None;
-                for wanted in topics {
-                    match there.iter().find(|topic| topic.name == wanted.name) {
-                        Some(topic) if topic.ready && topic.partitions < wanted.partitions => {
-                            return Err(StackError::TooFewPartitions {
-                                setting: wanted.setting,
-                                topic: wanted.name.clone(),
-                                has: topic.partitions,
-                                wanted: wanted.partitions,
-                            });
-                        }
-                        Some(topic) if topic.ready => {}
-                        None if !create => {
-                            return Err(StackError::External {
-                                variable: "KAFKA_BOOTSTRAP_SERVERS",
-                                reason: format!(
-                                    "there is no topic {}; make it there, with {} partitions",
-                                    wanted.name, wanted.partitions
-                                ),
-                            });
-                        }
-                        _ => waits_for = Some(format!("topic {} is not ready", wanted.name)),
-                    }
-                }
-                match waits_for {
-                    None => return Ok(()),
-                    Some(reason) => reason,
-                }
-            }
-        };
-        if start.elapsed() > ADMIN_LIMIT {
-            return Err(StackError::Tool { what: "making Kafka's topics".into(), reason });
+    let there = wait::until(ADMIN_LIMIT, || async {
+        match probe::topics(bootstrap, ASK_LIMIT).await {
+            Ok(there) => missing(topics, &there, create),
+            Err(reason) => Ok(Err(reason)),
         }
-        tokio::time::sleep(super::process::POLL).await;
+    });
+    there.await?.map_err(|reason| StackError::Tool { what: "making Kafka's topics".into(), reason })
+}
+
+/// The first of the wanted topics that is not there or not ready yet; an error for one that is too small, or that nobody
+/// will make.
+fn missing(
+    wanted: &[TopicSpec],
+    there: &[probe::Topic],
+    create: bool,
+) -> Result<Result<(), String>, StackError> {
+    let mut not_yet = Ok(());
+    for wanted in wanted {
+        match there.iter().find(|topic| topic.name == wanted.name) {
+            Some(topic) if topic.ready && topic.partitions < wanted.partitions => {
+                return Err(StackError::TooFewPartitions {
+                    setting: wanted.setting,
+                    topic: wanted.name.clone(),
+                    has: topic.partitions,
+                    wanted: wanted.partitions,
+                });
+            }
+            Some(topic) if topic.ready => {}
+            None if !create => {
+                return Err(StackError::External {
+                    variable: "KAFKA_BOOTSTRAP_SERVERS",
+                    reason: format!(
+                        "there is no topic {}; make it there, with {} partitions",
+                        wanted.name, wanted.partitions
+                    ),
+                });
+            }
+            _ => not_yet = Err(format!("topic {} is not ready", wanted.name)),
+        }
     }
+    Ok(not_yet)
 }
 
 /// Waits until consumer groups can join.
 pub(super) async fn ensure_groups(bootstrap: &str, topics: &[TopicSpec]) -> Result<(), StackError> {
     let Some(topic) = topics.first() else { return Ok(()) };
-    let start = std::time::Instant::now();
-    while let Err(reason) = probe::group_offsets(bootstrap, &topic.name, Duration::from_secs(5)).await {
-        if start.elapsed() > ADMIN_LIMIT {
-            return Err(StackError::Tool { what: "waiting for Kafka's group coordinator".into(), reason });
-        }
-        tokio::time::sleep(super::process::POLL).await;
-    }
-    Ok(())
+    let asked = wait::until(ADMIN_LIMIT, || async {
+        Ok(probe::group_offsets(bootstrap, &topic.name, ASK_LIMIT).await)
+    });
+    let what = || "waiting for Kafka's group coordinator".into();
+    asked.await?.map_err(|reason| StackError::Tool { what: what(), reason })
 }
 
 /// How long Kafka may take for what an administrator asks.
 const ADMIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long Kafka may take for one answer.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Deletes a topic, and waits until it is named no more.
 pub(super) async fn delete_topic(bootstrap: &str, name: &str) -> Result<(), StackError> {
@@ -259,18 +259,14 @@ pub(super) async fn delete_topic(bootstrap: &str, name: &str) -> Result<(), Stac
     for result in deleted.map_err(|error| failed(error.to_string()))? {
         result.map_err(|(_, code)| failed(code.to_string()))?;
     }
-    let start = std::time::Instant::now();
-    loop {
-        let reason = match probe::topics(bootstrap, Duration::from_secs(5)).await {
-            Ok(there) if there.iter().all(|topic| topic.name != name) => return Ok(()),
-            Ok(_) => "it is still there".to_owned(),
-            Err(reason) => reason,
-        };
-        if start.elapsed() > ADMIN_LIMIT {
-            return Err(failed(reason));
-        }
-        tokio::time::sleep(super::process::POLL).await;
-    }
+    let gone = wait::until(ADMIN_LIMIT, || async {
+        let there = probe::topics(bootstrap, ASK_LIMIT).await;
+        Ok(there.and_then(|there| {
+            let gone = there.iter().all(|topic| topic.name != name);
+            gone.then_some(()).ok_or_else(|| "it is still there".to_owned())
+        }))
+    });
+    gone.await?.map_err(failed)
 }
 
 /// Sets the size of the largest batch that a topic takes, or takes the topic's own limit away.

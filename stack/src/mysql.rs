@@ -10,9 +10,9 @@ use sqlx::mysql::MySqlConnectOptions;
 
 use super::error::{Doing as _, StackError};
 use super::files::{State, find_program, make_folder, run_tool, short_name, write_private};
-use super::kind::Kind;
 use super::options::StackOptions;
 use super::process::Launch;
+use super::server_kind::ServerKind;
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../servers/mysql.cnf");
@@ -74,7 +74,7 @@ pub(super) async fn prepare(
         option("--datadir=", &data),
         option("--init-file=", &accounts),
     ];
-    Ok(Launch { kind: Kind::Mysql, folder, program, arguments })
+    Ok(Launch { kind: ServerKind::MySql, folder, program, arguments })
 }
 
 fn option(name: &str, path: &Path) -> OsString {

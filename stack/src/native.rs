@@ -7,11 +7,11 @@ use super::docker::Compose;
 use super::error::StackError;
 use super::files::{State, port_is_free, settle_port};
 use super::guard::Guard;
-use super::kind::Kind;
 use super::options::StackOptions;
 use super::probe::Target;
 use super::process::{Launch, Process};
 use super::server::{Node, Runs, Server, Started};
+use super::server_kind::ServerKind;
 use super::targets::{ensure_topics, given_targets, own_target};
 use super::{kafka, mysql, redis};
 
@@ -42,7 +42,7 @@ impl Plan {
         let found = running(folder);
         let stays = options.background || (state.background && !found.is_empty());
         if state.background && !found.is_empty() {
-            if state.redis_cluster != options.redis_cluster && !options.is_given(Kind::Redis) {
+            if state.redis_cluster != options.redis_cluster && !options.is_given(ServerKind::Redis) {
                 return Err(StackError::Setting {
                     variable: "REDIS_CLUSTER",
                     reason: "the servers that run are of the other kind; stop them by `./dev stack down`"
@@ -89,14 +89,15 @@ pub(super) async fn stop_all(found: Vec<(PathBuf, Process)>) -> Result<(), Stack
 /// Gives a port to each server that is to be started and is not running.
 fn settle_all(options: &StackOptions, state: &mut State, folder: &Path) {
     let runs = |name: &str| Process::find(&folder.join(name)).is_some();
-    if !options.is_given(Kind::Redis) && !runs(if state.redis_cluster { "redis-cluster-1" } else { "redis" })
+    if !options.is_given(ServerKind::Redis)
+        && !runs(if state.redis_cluster { "redis-cluster-1" } else { "redis" })
     {
         redis::settle_ports(state, options);
     }
-    if !options.is_given(Kind::Mysql) && !runs("mysql") {
+    if !options.is_given(ServerKind::MySql) && !runs("mysql") {
         settle_port(&mut state.ports.mysql);
     }
-    if !options.is_given(Kind::Kafka) && !runs("kafka") {
+    if !options.is_given(ServerKind::Kafka) && !runs("kafka") {
         settle_kafka(state, options);
     }
 }
@@ -115,14 +116,14 @@ pub(super) async fn start(
     plan: Plan,
 ) -> Result<Started, StackError> {
     let guard = if plan.stays { None } else { Some(Arc::new(Guard::start(folder, options.remove)?)) };
-    let one = |kind: Kind, state: State| {
+    let one = |kind: ServerKind, state: State| {
         let guard = guard.clone();
         async move { start_one(kind, folder, options, state, guard).await }
     };
     let (redis, mysql, kafka) = tokio::join!(
-        one(Kind::Redis, state.clone()),
-        one(Kind::Mysql, state.clone()),
-        one(Kind::Kafka, state.clone())
+        one(ServerKind::Redis, state.clone()),
+        one(ServerKind::MySql, state.clone()),
+        one(ServerKind::Kafka, state.clone())
     );
     match (redis, mysql, kafka) {
         (Ok((redis, redis_state)), Ok((mysql, mysql_state)), Ok((kafka, kafka_state))) => {
@@ -150,7 +151,7 @@ pub(super) async fn start(
 
 /// Starts one server and waits until it works. `state` is this server's own copy: of it only its ports change.
 async fn start_one(
-    kind: Kind,
+    kind: ServerKind,
     folder: &Path,
     options: &StackOptions,
     mut state: State,
@@ -159,7 +160,7 @@ async fn start_one(
     if options.is_given(kind) {
         let server = Server::new(kind, Runs::Elsewhere, given_targets(kind, options));
         server.wait().await?;
-        if kind == Kind::Kafka {
+        if kind == ServerKind::Kafka {
             ensure_topics(options, &state).await?;
         }
         return Ok((server, state));
@@ -170,24 +171,24 @@ async fn start_one(
         let server = prepare(kind, folder, options, &state, guard.as_ref()).await?;
         let ready = async {
             server.spawn().await?;
-            if kind == Kind::Redis && state.redis_cluster {
+            if kind == ServerKind::Redis && state.redis_cluster {
                 server.wait_for_nodes(&state).await?;
                 redis::form_cluster(&state).await?;
             }
             server.wait().await?;
-            if kind == Kind::Kafka { ensure_topics(options, &state).await } else { Ok(()) }
+            if kind == ServerKind::Kafka { ensure_topics(options, &state).await } else { Ok(()) }
         };
         let Err(error) = ready.await else {
             return Ok((server, state));
         };
         server.undo().await?;
         let lost_its_port = match kind {
-            Kind::Redis => {
+            ServerKind::Redis => {
                 let mut ports = state.ports.redis.iter().chain(&state.ports.redis_tls);
                 !ports.all(|port| port_is_free(*port))
             }
-            Kind::Mysql => !port_is_free(state.ports.mysql),
-            Kind::Kafka => {
+            ServerKind::MySql => !port_is_free(state.ports.mysql),
+            ServerKind::Kafka => {
                 let ports = kafka::ports(&mut state, options);
                 !ports.into_iter().all(|port| port_is_free(*port))
             }
@@ -196,16 +197,16 @@ async fn start_one(
             return Err(error);
         }
         match kind {
-            Kind::Redis => redis::settle_ports(&mut state, options),
-            Kind::Mysql => settle_port(&mut state.ports.mysql),
-            Kind::Kafka => settle_kafka(&mut state, options),
+            ServerKind::Redis => redis::settle_ports(&mut state, options),
+            ServerKind::MySql => settle_port(&mut state.ports.mysql),
+            ServerKind::Kafka => settle_kafka(&mut state, options),
         }
     }
 }
 
 /// Everything up to the start: files, data folder, and a process that already runs.
 async fn prepare(
-    kind: Kind,
+    kind: ServerKind,
     folder: &Path,
     options: &StackOptions,
     state: &State,
@@ -216,7 +217,7 @@ async fn prepare(
         Node::new(launch, port, process, guard.cloned())
     };
     let (nodes, targets) = match kind {
-        Kind::Redis => {
+        ServerKind::Redis => {
             let count = if state.redis_cluster { redis::CLUSTER_NODES } else { 1 };
             let mut nodes = Vec::with_capacity(count);
             for (number, port) in state.ports.redis.iter().take(count).enumerate() {
@@ -227,11 +228,11 @@ async fn prepare(
                 .collect();
             (nodes, targets)
         }
-        Kind::Mysql => (
+        ServerKind::MySql => (
             vec![node(mysql::prepare(folder, state, options).await?, state.ports.mysql)],
             vec![own_target(kind, state)],
         ),
-        Kind::Kafka => (
+        ServerKind::Kafka => (
             vec![node(kafka::prepare(folder, state, options).await?, state.ports.kafka)],
             vec![own_target(kind, state)],
         ),

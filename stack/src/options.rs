@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::StackError;
 use super::files::{random_text, write_private};
-use super::kind::Kind;
 use super::secure_kafka::SecureKafka;
+use super::server_kind::ServerKind;
 
 /// Where the servers run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl StackOptions {
                 return Err(StackError::Setting { variable: "HONGYAN_STACK", reason });
             }
         };
-        if !self.is_given(Kind::Redis) {
+        if !self.is_given(ServerKind::Redis) {
             self.redis_cluster = self.given.get("REDIS_CLUSTER").is_some_and(|value| value == "true");
         }
         Ok(self)
@@ -226,7 +226,7 @@ impl StackOptions {
     }
 
     /// True if the caller named this server, so that none is started.
-    pub(super) fn is_given(&self, kind: Kind) -> bool {
+    pub(super) fn is_given(&self, kind: ServerKind) -> bool {
         self.given.contains_key(kind.variable())
     }
 }

@@ -1,6 +1,6 @@
 //! Asks a server something only a working one can answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -11,7 +11,7 @@ use redis::{ErrorKind, RedisError};
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{Connection as _, MySqlConnection};
 
-use super::process::POLL;
+use super::wait;
 
 /// One question, so that a server that hangs does not hang the asking.
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -20,7 +20,7 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     Redis { url: String, cluster: bool },
-    Mysql { url: String },
+    MySql { url: String },
     Kafka { bootstrap: String },
 }
 
@@ -39,7 +39,7 @@ impl Target {
         let attempt = async {
             match self {
                 Self::Redis { url, cluster } => ask_redis(url, *cluster).await,
-                Self::Mysql { url } => ask_mysql(url).await,
+                Self::MySql { url } => ask_mysql(url).await,
                 Self::Kafka { bootstrap } => ask_kafka(bootstrap).await,
             }
         };
@@ -54,27 +54,24 @@ impl Target {
         limit: Duration,
         mut ended: impl FnMut() -> Option<String>,
     ) -> Result<(), WaitError> {
-        let start = Instant::now();
-        loop {
-            let reason = match self.ask().await {
-                Ok(()) => return Ok(()),
-                Err(NotReady::Ever(reason)) => return Err(WaitError::Refused(reason)),
-                Err(NotReady::Yet(reason)) => reason,
-            };
-            if let Some(status) = ended() {
-                return Err(WaitError::Ended(status));
+        let asked = wait::until(limit, || {
+            let ended = ended();
+            async move {
+                match (self.ask().await, ended) {
+                    (Ok(()), _) => Ok(Ok(())),
+                    (Err(NotReady::Ever(reason)), _) => Err(WaitError::Refused(reason)),
+                    (Err(NotReady::Yet(_)), Some(status)) => Err(WaitError::Ended(status)),
+                    (Err(NotReady::Yet(reason)), None) => Ok(Err(reason)),
+                }
             }
-            if start.elapsed() > limit {
-                return Err(WaitError::Silent(reason));
-            }
-            tokio::time::sleep(POLL).await;
-        }
+        });
+        asked.await?.map_err(WaitError::Silent)
     }
 
     /// Host and port, without a password.
     pub(super) fn address(&self) -> String {
         match self {
-            Self::Redis { url, .. } | Self::Mysql { url } => {
+            Self::Redis { url, .. } | Self::MySql { url } => {
                 let rest = url.rsplit_once('@').map_or(url.as_str(), |(_, rest)| rest);
                 rest.split('/').next().unwrap_or(rest).to_owned()
             }
@@ -88,7 +85,7 @@ impl Target {
             Self::Redis { url, cluster } => {
                 redis_version(url, *cluster).await.map_err(|error| error.to_string())
             }
-            Self::Mysql { url } => mysql_version(url).await.map_err(|error| error.to_string()),
+            Self::MySql { url } => mysql_version(url).await.map_err(|error| error.to_string()),
             // Kafka's protocol has no question for it.
             Self::Kafka { .. } => Ok("Kafka".to_owned()),
         }

@@ -3,28 +3,27 @@
 //! `std::process` rather than tokio's: a tokio child is reaped by the runtime that started it, but a stack is shared by
 //! tests that each have a runtime of their own.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::error::{Doing as _, StackError};
 use super::files::last_lines;
-use super::kind::Kind;
-
-/// How often a condition is looked at again.
-pub(super) const POLL: Duration = Duration::from_millis(20);
+use super::server_kind::ServerKind;
+use super::wait;
 
 /// What is run, and where its pid and log are kept.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
-    pub(super) kind: Kind,
+    pub(super) kind: ServerKind,
     /// The server's own folder; it stands on the command line, so a process can be told by it.
     pub(super) folder: PathBuf,
     pub(super) program: PathBuf,
@@ -135,14 +134,11 @@ impl Process {
 
     /// Waits until it has ended; false if it has not within the limit.
     pub(super) async fn wait(&mut self, limit: Duration) -> bool {
-        let start = Instant::now();
-        while self.ended().is_none() {
-            if start.elapsed() > limit {
-                return false;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        true
+        let ended = wait::until(limit, || {
+            let ended = self.ended().map(drop).ok_or_else(|| "it runs".to_owned());
+            std::future::ready(Ok::<_, Infallible>(ended))
+        });
+        matches!(ended.await, Ok(Ok(())))
     }
 
     /// Asks it to end, waits, and insists where it does not.

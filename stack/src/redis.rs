@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::StackError;
 use super::files::{State, find_program, make_folder, settle_port, write_private};
-use super::kind::Kind;
 use super::options::{ServerCertificate, StackOptions};
 use super::process::Launch;
+use super::server_kind::ServerKind;
 
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../servers/redis.conf");
@@ -91,7 +91,7 @@ fn settings(folder: &Path, port: u16, state: &State) -> String {
 fn launch(folder: PathBuf, settings: &str) -> Result<Launch, StackError> {
     let file = folder.join("redis.conf");
     write_private(&file, settings.as_bytes())?;
-    Ok(Launch { kind: Kind::Redis, program: program(&folder)?, folder, arguments: vec![file.into()] })
+    Ok(Launch { kind: ServerKind::Redis, program: program(&folder)?, folder, arguments: vec![file.into()] })
 }
 
 /// Writes key and certificates into `folder`, and says what `redis.conf` has beside the plaintext port's settings.

@@ -11,10 +11,10 @@ use super::docker::Compose;
 use super::error::StackError;
 use super::files::{State, port_is_free};
 use super::guard::Guard;
-use super::kind::Kind;
 use super::probe::{NotReady, Target, WaitError};
 use super::process::{Launch, Process};
 use super::redis;
+use super::server_kind::ServerKind;
 
 /// How long a server may take to answer after its start. MySQL may have to replay its log, Redis to load its file.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -25,7 +25,7 @@ const EXTERNAL_LIMIT: Duration = Duration::from_secs(10);
 /// One of the three servers.
 #[derive(Debug)]
 pub struct Server {
-    kind: Kind,
+    kind: ServerKind,
     runs: Runs,
     /// What each node must answer to; one but for a Redis Cluster.
     targets: Vec<Target>,
@@ -125,12 +125,12 @@ impl Node {
 }
 
 impl Server {
-    pub(super) fn new(kind: Kind, runs: Runs, targets: Vec<Target>) -> Self {
+    pub(super) fn new(kind: ServerKind, runs: Runs, targets: Vec<Target>) -> Self {
         Self { kind, runs, targets }
     }
 
     /// Which of the three it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ServerKind {
         self.kind
     }
 
@@ -291,7 +291,7 @@ impl Server {
             Ok(version) => version,
             Err(reason) => return format!("{} does not answer: {reason}", self.kind),
         };
-        if self.kind == Kind::Kafka && !matches!(self.runs, Runs::Elsewhere) {
+        if self.kind == ServerKind::Kafka && !matches!(self.runs, Runs::Elsewhere) {
             version = format!("Apache Kafka {}", super::kafka::VERSION);
         }
         let place = match self.runs {

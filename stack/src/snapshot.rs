@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::error::{Doing as _, StackError};
 use super::files::{free_port, make_folder};
-use super::kind::Kind;
 use super::probe::Target;
-use super::redis;
 use super::server::Node;
+use super::server_kind::ServerKind;
 use super::stack::Stack;
+use super::{redis, wait};
 
 /// The folder with the append-only file, and the snapshot beside it.
 const APPEND_ONLY: &str = "appendonlydir";
@@ -33,7 +33,7 @@ pub struct RedisSnapshot {
 impl Stack {
     /// True if an older state can be put back: Redis is one server, and a process of this machine.
     pub fn has_redis_snapshots(&self) -> bool {
-        self.compose.is_none() && !self.options.is_given(Kind::Redis) && !self.state.redis_cluster
+        self.compose.is_none() && !self.options.is_given(ServerKind::Redis) && !self.state.redis_cluster
     }
 
     /// Copies the files of the Redis that runs, as of now.
@@ -55,7 +55,7 @@ impl Stack {
 
     /// Kills Redis and starts it with an older state, as after a restore from a backup.
     pub async fn restart_redis_with(&self, older: RedisSnapshot) -> Result<(), StackError> {
-        let server = self.server(Kind::Redis);
+        let server = self.server(ServerKind::Redis);
         server.kill().await?;
         let folder = self.folder.join("redis");
         replace_data(&older.folder, &folder)
@@ -104,23 +104,21 @@ async fn follow_once(url: &str, port: u16) -> Result<(), String> {
         let mut redis = ::redis::Client::open(url)?.get_multiplexed_async_connection().await?;
         let mut replica_of = ::redis::cmd("REPLICAOF");
         replica_of.arg("127.0.0.1").arg(port).exec_async(&mut redis).await?;
-        let start = Instant::now();
-        let loaded = loop {
-            let info: String = ::redis::cmd("INFO").arg("replication").query_async(&mut redis).await?;
-            if info.contains("master_link_status:up") {
-                break true;
+        let loaded = wait::until(LOAD_LIMIT, || {
+            let mut redis = redis.clone();
+            async move {
+                let info: String = ::redis::cmd("INFO").arg("replication").query_async(&mut redis).await?;
+                let loaded = info.contains("master_link_status:up");
+                let reason = || format!("not loaded within {} s", LOAD_LIMIT.as_secs());
+                Ok::<_, ::redis::RedisError>(loaded.then_some(()).ok_or_else(reason))
             }
-            if start.elapsed() > LOAD_LIMIT {
-                break false;
-            }
-            tokio::time::sleep(super::process::POLL).await;
-        };
+        });
+        let loaded = loaded.await?;
         ::redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut redis).await?;
         Ok::<_, ::redis::RedisError>(loaded)
     };
     match follow.await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(format!("not loaded within {} s", LOAD_LIMIT.as_secs())),
+        Ok(loaded) => loaded,
         Err(error) => Err(error.to_string()),
     }
 }

@@ -12,9 +12,9 @@ use super::docker::{self, Compose};
 use super::error::{Doing as _, StackError};
 use super::files::{self, State};
 use super::guard::Guard;
-use super::kind::Kind;
 use super::options::{Place, StackOptions, TopicSpec};
 use super::server::{Runs, Server, Started};
+use super::server_kind::ServerKind;
 use super::targets::{ensure_topics, given_targets, own_target};
 use super::{kafka, mysql, native, redis};
 
@@ -54,7 +54,7 @@ impl Stack {
         let docker = match options.place {
             _ if options.natively_only() => false,
             Some(place) => place == Place::Docker,
-            None if Kind::ALL.into_iter().all(|kind| options.is_given(kind)) => false,
+            None if ServerKind::ALL.into_iter().all(|kind| options.is_given(kind)) => false,
             None => match state.docker {
                 Some(docker) => docker,
                 None => docker::engine_answers().await,
@@ -78,12 +78,12 @@ impl Stack {
     }
 
     /// One of the servers.
-    pub fn server(&self, kind: Kind) -> &Server {
+    pub fn server(&self, kind: ServerKind) -> &Server {
         let [redis, mysql, kafka] = &self.servers;
         match kind {
-            Kind::Redis => redis,
-            Kind::Mysql => mysql,
-            Kind::Kafka => kafka,
+            ServerKind::Redis => redis,
+            ServerKind::MySql => mysql,
+            ServerKind::Kafka => kafka,
         }
     }
 
@@ -140,7 +140,7 @@ impl Stack {
     pub fn kafka_behind_proxy(&self) -> Option<SocketAddr> {
         let ours = self.options.kafka_proxy.is_some()
             && self.compose.is_none()
-            && !self.options.is_given(Kind::Kafka);
+            && !self.options.is_given(ServerKind::Kafka);
         ours.then(|| (Ipv4Addr::LOCALHOST, self.state.ports.kafka_proxied).into())
     }
 
@@ -241,7 +241,7 @@ async fn start_in_docker(
     if let Some(guard) = &guard {
         guard.watch_docker(&compose.project)?;
     }
-    let servers = Kind::ALL.map(|kind| {
+    let servers = ServerKind::ALL.map(|kind| {
         if options.is_given(kind) {
             return Server::new(kind, Runs::Elsewhere, given_targets(kind, options));
         }

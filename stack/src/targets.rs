@@ -2,43 +2,45 @@
 
 use super::error::StackError;
 use super::files::State;
-use super::kind::Kind;
 use super::options::StackOptions;
 use super::probe::Target;
+use super::server_kind::ServerKind;
 use super::{kafka, mysql, redis};
 
 /// What a server that we start must answer to; of a Redis Cluster, its first node.
-pub(super) fn own_target(kind: Kind, state: &State) -> Target {
+pub(super) fn own_target(kind: ServerKind, state: &State) -> Target {
     match kind {
-        Kind::Redis => Target::Redis { url: redis::url(state, 0), cluster: state.redis_cluster },
-        Kind::Mysql => Target::Mysql { url: mysql::url(state) },
-        Kind::Kafka => Target::Kafka { bootstrap: kafka::bootstrap(state) },
+        ServerKind::Redis => Target::Redis { url: redis::url(state, 0), cluster: state.redis_cluster },
+        ServerKind::MySql => Target::MySql { url: mysql::url(state) },
+        ServerKind::Kafka => Target::Kafka { bootstrap: kafka::bootstrap(state) },
     }
 }
 
 /// What a server that the caller named must answer to.
-pub(super) fn given_targets(kind: Kind, options: &StackOptions) -> Vec<Target> {
+pub(super) fn given_targets(kind: ServerKind, options: &StackOptions) -> Vec<Target> {
     let given = |name: &str| options.given.get(name).map(String::as_str);
     let address = given(kind.variable()).unwrap_or_default().to_owned();
     match kind {
-        Kind::Redis => vec![Target::Redis { url: address, cluster: given("REDIS_CLUSTER") == Some("true") }],
-        Kind::Mysql => vec![Target::Mysql { url: address }],
+        ServerKind::Redis => {
+            vec![Target::Redis { url: address, cluster: given("REDIS_CLUSTER") == Some("true") }]
+        }
+        ServerKind::MySql => vec![Target::MySql { url: address }],
         // The stack speaks plaintext only; with TLS or SASL the application finds out by itself.
-        Kind::Kafka if given("KAFKA_SECURITY").unwrap_or("plaintext") == "plaintext" => {
+        ServerKind::Kafka if given("KAFKA_SECURITY").unwrap_or("plaintext") == "plaintext" => {
             vec![Target::Kafka { bootstrap: address }]
         }
-        Kind::Kafka => Vec::new(),
+        ServerKind::Kafka => Vec::new(),
     }
 }
 
 /// Makes or checks the topics; what is ours is ready for consumer groups then.
 pub(super) async fn ensure_topics(options: &StackOptions, state: &State) -> Result<(), StackError> {
-    if !options.is_given(Kind::Kafka) {
+    if !options.is_given(ServerKind::Kafka) {
         let bootstrap = kafka::bootstrap(state);
         kafka::ensure_topics(&bootstrap, &options.topics, true).await?;
         return kafka::ensure_groups(&bootstrap, &options.topics).await;
     }
-    match given_targets(Kind::Kafka, options).first() {
+    match given_targets(ServerKind::Kafka, options).first() {
         Some(Target::Kafka { bootstrap }) => kafka::ensure_topics(bootstrap, &options.topics, false).await,
         _ => Ok(()),
     }

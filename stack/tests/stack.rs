@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hongyan_stack::{Kind, Place, Stack, StackError, StackOptions, TopicSpec, down, saved_env, status};
+use hongyan_stack::{Place, ServerKind, Stack, StackError, StackOptions, TopicSpec, down, saved_env, status};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -142,7 +142,7 @@ async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
         assert_eq!(text, "鸿雁 🪿");
         assert_eq!(first_record(stack).await, "by Kafka");
     };
-    for kind in Kind::ALL {
+    for kind in ServerKind::ALL {
         let server = stack.server(kind);
         server.kill().await.unwrap();
         assert!(!server.is_running().await);
@@ -153,7 +153,7 @@ async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
     }
     check(&stack).await;
 
-    let server = stack.server(Kind::Redis);
+    let server = stack.server(ServerKind::Redis);
     server.pause().await.unwrap();
     assert!(server.is_running().await);
     assert!(server.answers().await.is_err());
@@ -218,7 +218,7 @@ async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
         .unwrap();
     let second = Stack::start(second).await.unwrap();
     assert_eq!(second.env(), guest.env());
-    assert!(matches!(second.server(Kind::Kafka).kill().await, Err(StackError::NotOurs { .. })));
+    assert!(matches!(second.server(ServerKind::Kafka).kill().await, Err(StackError::NotOurs { .. })));
     second.stop().await.unwrap();
 
     guest.stop().await.unwrap();
@@ -272,8 +272,8 @@ async fn a_redis_cluster_has_three_nodes_and_comes_back_as_one() {
         }
     };
     write("before").await;
-    stack.server(Kind::Redis).kill().await.unwrap();
-    stack.server(Kind::Redis).start().await.unwrap();
+    stack.server(ServerKind::Redis).kill().await.unwrap();
+    stack.server(ServerKind::Redis).start().await.unwrap();
     write("after").await;
     stack.stop().await.unwrap();
     assert!(!folder.exists());

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::AsyncCommands;
@@ -17,6 +17,7 @@ use hongyan_runtime::prometheus;
 use hongyan_runtime::runtime::{Host, Runtime, RuntimeOptions, own_endpoint};
 use hongyan_scheduled_compensator::Summary;
 use hongyan_stack::Stack;
+use parking_lot::Mutex;
 use sqlx::MySqlPool;
 use url::Url;
 
@@ -39,7 +40,7 @@ struct RedisDatabase(u32);
 
 impl RedisDatabase {
     fn take() -> Self {
-        let mut in_use = REDIS_DATABASES_IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_use = REDIS_DATABASES_IN_USE.lock();
         let free = (1..=REDIS_DATABASES).find(|number| *in_use & 1 << number == 0);
         let number = free.expect("fewer than 16 tests at a time");
         *in_use |= 1 << number;
@@ -49,7 +50,7 @@ impl RedisDatabase {
 
 impl Drop for RedisDatabase {
     fn drop(&mut self) {
-        *REDIS_DATABASES_IN_USE.lock().unwrap_or_else(PoisonError::into_inner) &= !(1 << self.0);
+        *REDIS_DATABASES_IN_USE.lock() &= !(1 << self.0);
     }
 }
 

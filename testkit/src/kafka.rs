@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use hongyan::config::{Config, KafkaConfig};
+use hongyan::config::{Config, KafkaConfig, minimal};
 use hongyan::event::MessageEvent;
 use hongyan::id::{MessageId, UserId};
 use hongyan::message::{Message, MessageType};
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
@@ -22,7 +22,7 @@ use crate::servers::{address_of, stack, unique_name};
 
 /// The Kafka that all tests of this binary share, as `KAFKA_BOOTSTRAP_SERVERS` has it.
 pub async fn servers() -> String {
-    address_of(stack().await, Kind::Kafka)
+    address_of(stack().await, ServerKind::Kafka)
 }
 
 /// Settings with a topic, a dead-letter topic and a group that nobody else has; both topics exist.
@@ -42,9 +42,6 @@ pub fn own_config(bootstrap_servers: &str, partitions: u16) -> KafkaConfig {
 pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str)]) -> KafkaConfig {
     let name = unique_name();
     let settings = HashMap::from([
-        ("REDIS_URL", "redis://127.0.0.1:1/1".to_owned()),
-        ("MYSQL_URL", "mysql://a:b@127.0.0.1:1/a".to_owned()),
-        ("JWT_SECRET", "0123456789abcdef0123456789abcdef".to_owned()),
         ("KAFKA_BOOTSTRAP_SERVERS", bootstrap_servers.to_owned()),
         ("KAFKA_TOPIC", name.clone()),
         ("KAFKA_PARTITIONS", NonZeroU16::new(partitions).unwrap().to_string()),
@@ -52,7 +49,10 @@ pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str
         ("KAFKA_DEAD_LETTER_TOPIC", format!("{name}-dead")),
     ]);
     let more: HashMap<_, _> = more.iter().copied().collect();
-    let lookup = |name: &str| more.get(name).map(|value| (*value).to_owned()).or(settings.get(name).cloned());
+    let lookup = |name: &str| {
+        let given = more.get(name).map(|value| (*value).to_owned()).or_else(|| settings.get(name).cloned());
+        given.or_else(|| minimal(name))
+    };
     Config::from_lookup(lookup).unwrap().kafka
 }
 

@@ -1,9 +1,9 @@
 //! Redis, MySQL and Kafka for one test binary, started at the first use. They end with the process, even if it is killed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_stack::{ServerKind, Stack, StackOptions};
+use parking_lot::Mutex;
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::sync::OnceCell;
 
@@ -40,7 +40,7 @@ pub async fn stack() -> &'static Stack {
 ///
 /// # Panics
 /// If the stack does not name it.
-pub fn address_of(stack: &Stack, kind: Kind) -> String {
+pub fn address_of(stack: &Stack, kind: ServerKind) -> String {
     let found = stack.env().into_iter().find(|(name, _)| *name == kind.variable());
     found.expect("a stack names all three servers").1
 }
@@ -60,7 +60,7 @@ pub async fn mysql_administrator() -> MySqlConnectOptions {
 ///
 /// # Panics
 /// If the shared servers do not start.
-pub async fn beside_shared(own: Kind) -> StackOptions {
+pub async fn beside_shared(own: ServerKind) -> StackOptions {
     let shared = stack().await.env().into_iter().filter(|(name, _)| *name != own.variable());
     let given = shared.map(|(name, value)| (name.to_owned(), value));
     StackOptions::temporary().with_environment(given).expect("settings of a stack")
@@ -88,11 +88,11 @@ impl RedisCluster {
     /// # Panics
     /// If it does not start.
     pub async fn take() -> Self {
-        let free = FREE_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = FREE_CLUSTERS.lock().pop();
         if free.is_some() {
             return Self(free);
         }
-        let options = beside_shared(Kind::Redis).await.with_redis_cluster();
+        let options = beside_shared(ServerKind::Redis).await.with_redis_cluster();
         let stack = Stack::start(options).await.expect("a Redis Cluster starts");
         eprintln!("one more cluster: {}", stack.versions().await[0]);
         Self(Some(stack))
@@ -106,7 +106,7 @@ impl RedisCluster {
 
 impl Drop for RedisCluster {
     fn drop(&mut self) {
-        FREE_CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner).extend(self.0.take());
+        FREE_CLUSTERS.lock().extend(self.0.take());
     }
 }
 

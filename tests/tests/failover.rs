@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hongyan_runtime::dlq::{self, Filter};
-use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_stack::{ServerKind, Stack, StackOptions};
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::proxy::Proxy;
 use hongyan_testkit::servers::address_of;
@@ -64,7 +64,7 @@ async fn set_read_only(administrator: &mut MySqlConnection, on: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_fails_over_costs_no_message_and_no_answer() {
     let stack = Stack::start(StackOptions::temporary()).await.unwrap();
-    let url = address_of(&stack, Kind::Mysql);
+    let url = address_of(&stack, ServerKind::MySql);
     let mut proxy = Proxy::to(&url).await;
     let builder = TestApp::builder().in_process().set("MYSQL_TIMEOUT_MS", "1000");
     let test = builder.mysql_by_way_of(proxy.address()).start_on(&stack).await;

@@ -1,16 +1,17 @@
 //! Kafka goes away and comes back under a producer and a trigger: nothing hangs, nothing is lost, nothing needs a restart.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongyan::error::Retry;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, Progress, Queue};
 use hongyan_runtime::host::InvokeError;
 use hongyan_runtime::trigger::{Trigger, TriggerOptions};
-use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_stack::{ServerKind, Stack, StackOptions};
 use hongyan_testkit::kafka::{own_topics, persist};
 use hongyan_testkit::servers::address_of;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -20,7 +21,7 @@ const LONG: Duration = Duration::from_mins(1);
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_is_killed_frozen_and_comes_back() {
     let stack = Stack::start(StackOptions::temporary()).await.unwrap();
-    let servers = &address_of(&stack, Kind::Kafka);
+    let servers = &address_of(&stack, ServerKind::Kafka);
     let mut config = own_topics(servers, 10).await;
     config.delivery_timeout = LONG;
     let queue = Queue::new(&config).unwrap();
@@ -29,9 +30,7 @@ async fn kafka_is_killed_frozen_and_comes_back() {
         let seen = Arc::clone(&seen);
         move |event: KafkaEvent| {
             let records = event.records.values().flatten();
-            seen.lock()
-                .unwrap()
-                .extend(records.map(|record| (record.partition.unwrap(), record.offset.unwrap())));
+            seen.lock().extend(records.map(|record| (record.partition.unwrap(), record.offset.unwrap())));
             async { Ok::<_, InvokeError>(KafkaBatchResponse::done()) }
         }
     };
@@ -39,7 +38,7 @@ async fn kafka_is_killed_frozen_and_comes_back() {
     queue.send(&persist(1, 1, 2), LONG).await.unwrap();
     timeout(LONG, trigger.drain()).await.unwrap().unwrap();
 
-    let kafka = stack.server(Kind::Kafka);
+    let kafka = stack.server(ServerKind::Kafka);
     let mut id = 1;
     for frozen in [false, true] {
         if frozen {
@@ -68,7 +67,7 @@ async fn kafka_is_killed_frozen_and_comes_back() {
         timeout(LONG, trigger.drain()).await.unwrap().unwrap();
         // What was answered with an error stayed with the producer and arrived, each once.
         let expected: BTreeSet<_> = (0..id).map(|offset| (4, offset)).collect();
-        assert_eq!(*seen.lock().unwrap(), expected, "frozen: {frozen}");
+        assert_eq!(*seen.lock(), expected, "frozen: {frozen}");
         assert_eq!(queue.progress().await.unwrap(), [Progress::CaughtUp; 10]);
     }
     timeout(LONG, trigger.stop()).await.unwrap();
@@ -78,7 +77,7 @@ async fn kafka_is_killed_frozen_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_stops_in_time_though_kafka_dies_under_its_commit() {
     let stack = Stack::start(StackOptions::temporary()).await.unwrap();
-    let servers = &address_of(&stack, Kind::Kafka);
+    let servers = &address_of(&stack, ServerKind::Kafka);
     let config = own_topics(servers, 1).await;
     let queue = Queue::new(&config).unwrap();
     let (at_work, may_end) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
@@ -96,7 +95,7 @@ async fn a_trigger_stops_in_time_though_kafka_dies_under_its_commit() {
     let trigger = Trigger::start(TriggerOptions::new(config), invoke).await.unwrap();
     queue.send(&persist(1, 1, 2), LONG).await.unwrap();
     at_work.acquire().await.unwrap().forget();
-    stack.server(Kind::Kafka).kill().await.unwrap();
+    stack.server(ServerKind::Kafka).kill().await.unwrap();
     // Done, and nobody is there who could be told.
     may_end.add_permits(1);
     timeout(LONG, trigger.stop()).await.unwrap();

@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hongyan::config::KafkaConfig;
@@ -14,10 +14,11 @@ use hongyan::queue::{DeadLetter, KafkaBatchResponse, KafkaEvent, Progress, Queue
 use hongyan_runtime::dlq::{self, Filter, RedriveOptions};
 use hongyan_runtime::host::InvokeError;
 use hongyan_runtime::trigger::{Trigger, TriggerOptions};
-use hongyan_stack::{Kind, SecureKafka, Stack, StackOptions};
+use hongyan_stack::{SecureKafka, ServerKind, Stack, StackOptions};
 use hongyan_testkit::certificates::Authority;
 use hongyan_testkit::kafka::{config_with, create_topic, persist};
 use hongyan_testkit::servers::address_of;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -62,7 +63,7 @@ fn over_tls(address: &str, authority: &Path) -> KafkaConfig {
 
 impl Broker {
     fn plaintext(&self) -> String {
-        address_of(&self.stack, Kind::Kafka)
+        address_of(&self.stack, ServerKind::Kafka)
     }
 
     fn with_scram(&self, username: &str, password: &str) -> KafkaConfig {
@@ -140,7 +141,7 @@ async fn is_told(config: KafkaConfig, names: &[&str]) {
     let told: Mutex<Vec<String>> = Mutex::default();
     let note = |what: &str, error: String| {
         assert!(has_all(&error, names), "{what} does not name {names:?}: {error}");
-        told.lock().unwrap().push(error);
+        told.lock().push(error);
     };
     let queue = Queue::new(&config).unwrap();
     let (event, source) = (persist(1, 1, 2), |error: &ServerError| error.source.to_string());
@@ -163,7 +164,7 @@ async fn is_told(config: KafkaConfig, names: &[&str]) {
     note("dlq", list.source.to_string());
     note("trigger", trigger.to_string());
     assert!(began.elapsed() < 2 * WAIT, "{:?}", began.elapsed());
-    eprintln!("{}", told.lock().unwrap()[0]);
+    eprintln!("{}", told.lock()[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

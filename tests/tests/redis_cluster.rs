@@ -1,7 +1,7 @@
 //! A Redis Cluster of which one node is another one than before. That the whole contract holds on a cluster is shown by
 //! `HONGYAN_TEST_REDIS=cluster`, and that nothing is lost while slots move and a node is away, by the drill.
 
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use hongyan_testkit::TestApp;
 use hongyan_testkit::servers::RedisCluster;
 use redis::AsyncCommands as _;
@@ -26,7 +26,7 @@ async fn seen(test: &TestApp) -> Vec<(Vec<String>, Vec<String>, serde_json::Valu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_another_memory_is_noticed_and_everything_is_whole_again() {
     let cluster = RedisCluster::take().await;
-    let redis = cluster.stack().server(Kind::Redis);
+    let redis = cluster.stack().server(ServerKind::Redis);
     let test = TestApp::builder().set("REDIS_TIMEOUT_MS", "1000").start_on(cluster.stack()).await;
     let user = test.user(1);
     let mut sent = Vec::new();

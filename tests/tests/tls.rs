@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hongyan::config::{Config, MySqlConfig};
 use hongyan::store::Store;
-use hongyan_stack::{Kind, ServerCertificate, Stack, StackOptions};
+use hongyan_stack::{ServerCertificate, ServerKind, Stack, StackOptions};
 use hongyan_testkit::certificates::Authority;
 use hongyan_testkit::{TestApp, TestAppBuilder, servers};
 use tempfile::TempDir;
@@ -33,7 +33,10 @@ struct Secure {
 }
 
 impl Secure {
-    async fn start(own: Kind, make: impl FnOnce(StackOptions, ServerCertificate) -> StackOptions) -> Self {
+    async fn start(
+        own: ServerKind,
+        make: impl FnOnce(StackOptions, ServerCertificate) -> StackOptions,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("the authority of a test");
         let (chain, key) = authority.issue("127.0.0.1");
@@ -103,7 +106,7 @@ async fn works_over_tls_by_a_limited_user(redis: &Redis) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_tls_by_a_limited_user() {
-    let redis = Redis(Secure::start(Kind::Redis, StackOptions::with_secure_redis).await);
+    let redis = Redis(Secure::start(ServerKind::Redis, StackOptions::with_secure_redis).await);
     works_over_tls_by_a_limited_user(&redis).await;
 
     // Nobody speaks to a server that an unknown authority vouches for.
@@ -120,14 +123,14 @@ async fn redis_over_tls_by_a_limited_user() {
 async fn a_redis_cluster_over_tls_by_a_limited_user() {
     let cluster =
         |options: StackOptions, certificate| options.with_redis_cluster().with_secure_redis(certificate);
-    let redis = Redis(Secure::start(Kind::Redis, cluster).await);
+    let redis = Redis(Secure::start(ServerKind::Redis, cluster).await);
     works_over_tls_by_a_limited_user(&redis).await;
     redis.0.stack.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mysql_that_takes_tls_only() {
-    let mysql = Secure::start(Kind::Mysql, StackOptions::with_secure_mysql).await;
+    let mysql = Secure::start(ServerKind::MySql, StackOptions::with_secure_mysql).await;
     let app = |authority: &Path| TestApp::builder().set("MYSQL_TLS_CA", authority.to_str().unwrap());
     let test = app(&mysql.authority).start_on(&mysql.stack).await;
     everything_works(&test).await;

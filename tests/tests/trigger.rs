@@ -3,14 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hongyan::config::KafkaConfig;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord, Queue};
 use hongyan_runtime::host::InvokeError;
 use hongyan_runtime::trigger::{Trigger, TriggerError, TriggerOptions};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use hongyan_testkit::app::eventually;
@@ -26,7 +27,7 @@ struct Seen(Arc<Mutex<BTreeMap<i64, Vec<i64>>>>);
 
 impl Seen {
     fn note(&self, event: &KafkaEvent) {
-        let mut seen = self.0.lock().unwrap();
+        let mut seen = self.0.lock();
         for record in event.records.values().flatten() {
             let (partition, offset) = place(record);
             seen.entry(partition).or_default().push(offset);
@@ -34,11 +35,11 @@ impl Seen {
     }
 
     fn of(&self, partition: i64) -> Vec<i64> {
-        self.0.lock().unwrap().get(&partition).cloned().unwrap_or_default()
+        self.0.lock().get(&partition).cloned().unwrap_or_default()
     }
 
     fn partitions(&self) -> Vec<i64> {
-        self.0.lock().unwrap().keys().copied().collect()
+        self.0.lock().keys().copied().collect()
     }
 }
 

@@ -203,7 +203,7 @@ pub async fn write(app: &App, writes: Vec<Write>) -> Result<Vec<(Write, Outcome)
 
 /// Fourth stage: marks what was written, and undoes what was recalled meanwhile.
 pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
-    let marked: Vec<_> = written.iter().map(|write| (&write.message, write.holder.clone())).collect();
+    let marked: Vec<_> = written.iter().map(|write| &write.message).collect();
     let marks = app.cache.mark_persisted(&marked).await?;
 
     let mut settled: Vec<(ConversationId, Pending)> = Vec::new();

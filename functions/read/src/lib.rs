@@ -1,9 +1,10 @@
 //! `POST /conversations/{peerId}/read` and `GET /unread`: what a user has not read yet.
 //!
-//! MySQL counts the unread rows of each user in the conversation's row; Redis knows the unread messages that are not rows yet
-//! (`docs/protocol.md`, R27).
+//! MySQL counts the unread rows of both users in the conversation's row; Redis knows the unread messages that are not rows
+//! yet (`docs/protocol.md`, R27).
 
-mod unread;
+mod count;
+mod position;
 
 use std::convert::Infallible;
 
@@ -27,7 +28,7 @@ struct ReadBody {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum View {
-    /// What is left unread in all.
+    /// How many messages are left unread in all conversations.
     Left { unread: u64 },
     /// The newest unread ids, newest first.
     #[serde(rename_all = "camelCase")]
@@ -48,22 +49,22 @@ pub async fn handle(
     Ok(http::respond(result))
 }
 
-/// Everything in the conversation up to and with this message is read.
+/// Marks the conversation as read up to and including the message `upTo`.
 async fn mark_read(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<View>, ApiError> {
     let caller = http::caller(event)?;
     let conversation = http::path_conversation(event, caller)?;
     let body: ReadBody = http::json_body(event)?;
-    // A position must be a message of this conversation: an id beyond all would mark what is yet to come as read.
+    // The position must be a message of this conversation: an id above all of them would mark future messages as read.
     let message = lookup::message_of(app, caller, body.up_to).await?;
     if message.conversation() != conversation {
         return Err(ApiError::no_such_message());
     }
-    unread::read(app, caller, conversation, body.up_to).await?;
-    Ok(Reply::Ok(View::Left { unread: unread::total(app, caller).await? }))
+    position::advance(app, caller, conversation, body.up_to).await?;
+    Ok(Reply::Ok(View::Left { unread: count::total(app, caller).await? }))
 }
 
 async fn list_unread(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<View>, ApiError> {
     let caller = http::caller(event)?;
-    let (total, ids) = unread::list(app, caller, MAX_LISTED).await?;
+    let (total, ids) = count::list(app, caller, MAX_LISTED).await?;
     Ok(Reply::Ok(View::List { total, message_ids: ids.iter().map(ToString::to_string).collect() }))
 }

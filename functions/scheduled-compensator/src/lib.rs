@@ -9,9 +9,9 @@ mod run;
 
 use hongyan::app::App;
 use hongyan::error::ServerError;
+use hongyan::random;
 use hongyan::telemetry::metric;
 use lambda_runtime::Error;
-use rand::Rng;
 
 pub use aws_lambda_events::eventbridge::EventBridgeEvent;
 
@@ -26,7 +26,7 @@ const RUN_MS: u64 = 55_000;
 /// that is away ends the run, which then fails: the next run tries again.
 #[tracing::instrument(name = "compensate", skip_all)]
 pub async fn handle(app: &App, _event: EventBridgeEvent) -> Result<Summary, Error> {
-    let holder = format!("{:032x}", rand::rng().random::<u128>());
+    let holder = random::hex_128();
     if !app.cache.begin_compensation(&holder, RUN_MS).await? {
         tracing::info!("compensate: another run is under way");
         return Ok(Summary { skipped: true, ..Summary::default() });

@@ -23,9 +23,6 @@ const MAX_LOOKED_AT: usize = 1_000;
 /// The most messages that one run sends again.
 const MAX_RESENT: usize = 1_000;
 
-/// The name under which the compensator gives a lock back: it never holds one.
-const NO_HOLDER: &str = "compensator";
-
 /// How long after a message was sent again it may be once more, at the earliest.
 const RESEND_AFTER_MS: TimestampMs = 5 * 60 * 1_000;
 
@@ -192,7 +189,7 @@ async fn mark(app: &App, entry: Pending, row: Message) -> Result<Settled, Server
         app.cache.confirm_recalled(&[Recall::of(&row, recall_time)]).await?;
         return Ok(Settled::Recalled);
     }
-    let marks = app.cache.mark_persisted(&[(&row, NO_HOLDER.to_owned())]).await?;
+    let marks = app.cache.mark_persisted(&[&row]).await?;
     if let Some(&PersistMark::Recalled(recall_time)) = marks.first() {
         let recall = Recall::of(&row, recall_time);
         return complete_recall(app, TakeBack { recall, message: Some(row) }).await;

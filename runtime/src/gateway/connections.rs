@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::ws::Utf8Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hongyan::clock::TimestampMs;
 use hongyan::telemetry::metric;
+use parking_lot::RwLock;
 use rand::Rng as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -145,19 +146,19 @@ impl Connections {
             closing: OnceLock::new(),
             closed: CancellationToken::new(),
         });
-        let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.write();
         open.insert(connection.id.clone(), connection.clone());
         metrics::gauge!(metric::CONNECTIONS).increment(1.0);
         (connection, receiver)
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Connection>> {
-        let open = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let open = self.0.read();
         open.get(id).filter(|connection| !connection.closed.is_cancelled()).cloned()
     }
 
     pub(super) fn remove(&self, id: &str) {
-        let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.write();
         if open.remove(id).is_some() {
             metrics::gauge!(metric::CONNECTIONS).decrement(1.0);
         }
@@ -175,7 +176,7 @@ impl Connections {
 
     /// Asks each to end.
     pub(super) fn close_all(&self, closing: Closing) {
-        for connection in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+        for connection in self.0.read().values() {
             connection.close(closing);
         }
     }

@@ -1,11 +1,12 @@
 //! Asks the three servers whether they answer.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, WeakShared};
 use hongyan::error::{Server, ServerError};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 /// One server, asked whether it answers.
@@ -36,7 +37,7 @@ pub(super) struct Checks(Mutex<Option<WeakShared<BoxFuture<'static, Report>>>>);
 impl Checks {
     pub(super) async fn ask(&self, check: &HealthCheck) -> Report {
         let report = {
-            let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = self.0.lock();
             // One that nobody waits for any more, or that has ended, tells nothing of now.
             let joined =
                 running.as_ref().and_then(WeakShared::upgrade).filter(|report| report.peek().is_none());

@@ -1,7 +1,8 @@
 //! Refusals that anybody can cause a thousand times a second: counted, and told every 10 s.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The shortest time between two lines of the log.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -19,7 +20,7 @@ struct Untold {
 impl Seldom {
     /// Counts one more. If it is time to tell, returns how many there were since the last time.
     pub(super) fn note(&self) -> Option<u64> {
-        let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut untold = self.0.lock();
         untold.count += 1;
         if untold.told.is_some_and(|told| told.elapsed() < SAY_EVERY) {
             return None;

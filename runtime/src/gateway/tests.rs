@@ -4,7 +4,6 @@ mod http_api;
 mod websocket;
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::apigw::{
@@ -26,6 +25,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -49,10 +49,6 @@ struct Recorder {
     disconnected: watch::Sender<usize>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 struct Recorded(Arc<Recorder>);
 
 impl FunctionHost for Recorded {
@@ -64,10 +60,10 @@ impl FunctionHost for Recorded {
         let recorder = self.0.clone();
         async move {
             assert_ne!(event.body.as_deref(), Some("panic"), "asked to panic");
-            locked(&recorder.http).push((function.name, event));
+            recorder.http.lock().push((function.name, event));
             recorder.arrived.send_modify(|count| *count += 1);
             let _ = recorder.held.subscribe().wait_for(|held| !held).await;
-            Ok(locked(&recorder.answer).take().unwrap_or_else(|| {
+            Ok(recorder.answer.lock().take().unwrap_or_else(|| {
                 let mut answer = ApiGatewayV2httpResponse::default();
                 answer.status_code = 201;
                 answer.body = Some(EventBody::Text("{}".to_owned()));
@@ -95,7 +91,7 @@ impl FunctionHost for Recorded {
             }
             let ended = event.request_context.route_key.as_deref() == Some("$disconnect");
             let begun = event.request_context.route_key.as_deref() == Some("$connect");
-            locked(&recorder.websocket).push(event);
+            recorder.websocket.lock().push(event);
             if begun {
                 let _ = recorder.connect_held.subscribe().wait_for(|held| !held).await;
             }

@@ -1,6 +1,6 @@
 //! Commits what the lanes have done: one commit at a time, for all lanes together, and again when it failed.
 
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
@@ -30,7 +30,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let for_thread = Arc::clone(&shared);
         let round = tokio::task::spawn_blocking(move || {
             // Held while committing, so that a partition is not given up in between.
-            let _turn = for_thread.committing.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = for_thread.committing.lock();
             commit(&for_thread, &for_thread.all_lanes())
         });
         match round.await {

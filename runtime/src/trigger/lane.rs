@@ -1,8 +1,9 @@
 //! One partition: its records that wait, and how far it is done.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Condvar, Mutex};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{Message as _, OwnedMessage};
@@ -59,7 +60,7 @@ impl Lane {
     /// Takes a record; pauses the partition when enough of it waits.
     pub(super) fn push(&self, consumer: &Consumer, options: &TriggerOptions, record: OwnedMessage) {
         let bytes = size(&record);
-        let mut flow = lock(&self.flow);
+        let mut flow = self.flow.lock();
         // Counted before it is sent, as the worker may take it at once.
         flow.records += 1;
         flow.bytes += bytes;
@@ -79,7 +80,7 @@ impl Lane {
         options: &TriggerOptions,
         bytes: usize,
     ) {
-        let mut flow = lock(&self.flow);
+        let mut flow = self.flow.lock();
         flow.records = flow.records.saturating_sub(1);
         flow.bytes = flow.bytes.saturating_sub(bytes);
         let little = flow.records <= most_records(options) / 2 && flow.bytes <= MAX_QUEUED_BYTES / 2;
@@ -104,38 +105,36 @@ impl Lane {
 
     /// All records before `next` are done.
     pub(super) fn finish(&self, next: i64) {
-        lock(&self.offsets).finished = Some(next);
+        self.offsets.lock().finished = Some(next);
     }
 
     /// What is done and not committed.
     pub(super) fn due(&self) -> Option<i64> {
-        lock(&self.offsets).due()
+        self.offsets.lock().due()
     }
 
     /// The first offset that is not done, if any before it was.
     pub(super) fn place(&self) -> Option<i64> {
-        let offsets = lock(&self.offsets);
+        let offsets = self.offsets.lock();
         offsets.finished.max(offsets.committed)
     }
 
     /// Everything before `offset` is committed.
     pub(super) fn committed(&self, offset: i64) {
-        let mut offsets = lock(&self.offsets);
+        let mut offsets = self.offsets.lock();
         offsets.committed = offsets.committed.max(Some(offset));
     }
 
     /// From now on nothing of the lane is due.
     pub(super) fn close(&self) {
-        lock(&self.offsets).closed = true;
+        self.offsets.lock().closed = true;
     }
 
     /// Whether the lane's task has ended, at the latest at `deadline`. Blocks.
     pub(super) fn wait_until_ended(&self, deadline: Instant) -> bool {
         let (ended, changed) = &self.ended;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let (ended, _) = changed
-            .wait_timeout_while(lock(ended), left, |ended| !*ended)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut ended = ended.lock();
+        changed.wait_while_until(&mut ended, |ended| !*ended, deadline);
         *ended
     }
 }
@@ -152,7 +151,7 @@ pub(super) struct Ended(pub(super) Arc<Lane>);
 impl Drop for Ended {
     fn drop(&mut self) {
         let (ended, changed) = &self.0.ended;
-        *lock(ended) = true;
+        *ended.lock() = true;
         changed.notify_all();
     }
 }
@@ -164,10 +163,6 @@ fn most_records(options: &TriggerOptions) -> usize {
 
 pub(super) fn size(record: &OwnedMessage) -> usize {
     record.key().map_or(0, <[u8]>::len) + record.payload().map_or(0, <[u8]>::len)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Opens a lane for each partition that the group assigns, and closes those of the partitions that it takes away.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use hongyan::queue::client::ClientEvents;
@@ -36,7 +36,7 @@ impl Assignments for Lanes {
     }
 
     fn assigned(&self, partitions: &[i32]) {
-        let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.shared.lanes.lock();
         for partition in partitions {
             lanes.insert(*partition, worker::start(&self.shared, *partition));
         }
@@ -63,7 +63,7 @@ pub(super) fn close_all(shared: &Shared, lost: bool) {
 /// and nothing waited for.
 pub(super) fn close(shared: &Shared, partitions: &[i32], lost: bool) {
     let lanes: Vec<_> = {
-        let mut all = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = shared.lanes.lock();
         partitions.iter().filter_map(|partition| all.remove(partition)).collect()
     };
     for lane in &lanes {
@@ -78,7 +78,7 @@ pub(super) fn close(shared: &Shared, partitions: &[i32], lost: bool) {
             );
         }
     }
-    let turn = shared.committing.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = shared.committing.lock();
     if !lost && let Err(error) = commit::commit(shared, &lanes) {
         tracing::warn!(%error, "the last commit failed; what was done will be delivered again");
     }

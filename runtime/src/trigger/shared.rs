@@ -1,9 +1,10 @@
 //! What the poller, the lanes and the handle of one trigger share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -35,18 +36,18 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn consumer(&self) -> Option<Arc<Consumer>> {
-        self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+        self.consumer.lock().upgrade()
     }
 
     pub(super) fn set_consumer(&self, consumer: &Arc<Consumer>) {
-        *self.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(consumer);
+        *self.consumer.lock() = Arc::downgrade(consumer);
     }
 
     pub(super) fn lane(&self, partition: i32) -> Option<Arc<Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
+        self.lanes.lock().get(&partition).cloned()
     }
 
     pub(super) fn all_lanes(&self) -> Vec<Arc<Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.lanes.lock().values().cloned().collect()
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Longer than the group takes to share out the partitions anew.
 const REWIND_WITHIN: Duration = Duration::from_mins(2);
@@ -54,14 +55,14 @@ impl Watched {
 
     /// The topic is another one under the same name: a new consumer is to read it from its start.
     pub(super) fn topic_was_remade(&self) {
-        *self.rewound.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), HashSet::new()));
+        *self.rewound.lock() = Some((Instant::now(), HashSet::new()));
         self.ask_for_renewal();
     }
 
     /// Whether this partition, which is about to be assigned, must be read from its start: once each, and not when another
     /// member, who has read it since, gives it away much later.
     pub(super) fn must_rewind(&self, partition: i32) -> bool {
-        let mut rewound = self.rewound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rewound = self.rewound.lock();
         rewound
             .as_mut()
             .is_some_and(|(when, rewound)| when.elapsed() < REWIND_WITHIN && rewound.insert(partition))
@@ -80,12 +81,12 @@ impl Watched {
 
     /// The topic as it was seen last.
     pub(super) fn topic(&self) -> Topic {
-        *self.topic.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.topic.lock()
     }
 
     /// Notes the topic as it is seen now, and returns how it was seen before.
     pub(super) fn replace_topic(&self, seen: Topic) -> Topic {
-        std::mem::replace(&mut *self.topic.lock().unwrap_or_else(PoisonError::into_inner), seen)
+        std::mem::replace(&mut *self.topic.lock(), seen)
     }
 }
 

@@ -260,7 +260,7 @@ async fn send_all(
     contents: Vec<String>,
     at_half: impl Fn() + Send + Sync + 'static,
 ) -> Ledger {
-    let contents = Arc::new(std::sync::Mutex::new(contents));
+    let contents = Arc::new(parking_lot::Mutex::new(contents));
     let (answers, at_half) = (Arc::new(AtomicUsize::new(0)), Arc::new(at_half));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -269,7 +269,7 @@ async fn send_all(
         workers.spawn(async move {
             let mut ledger = Ledger::default();
             loop {
-                let Some(content) = contents.lock().unwrap().pop() else { return ledger };
+                let Some(content) = contents.lock().pop() else { return ledger };
                 let outcome = caller.send(&content).await;
                 let answered = matches!(outcome, Outcome::Answer(..));
                 ledger.note(content, outcome);

@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::error::ApiError;
 use crate::outbound::{self, HttpClient};
+use crate::telemetry::limiter::Limiter;
 
 /// When the set is fetched again, and how long it is used.
 pub(super) struct Pauses {
@@ -73,6 +74,7 @@ struct Inner {
     /// The newest set. Replaced as a whole, so a reader holds the lock for the time of a clone.
     current: RwLock<Option<Arc<KeySet>>>,
     fetches: Mutex<Fetches>,
+    warnings: Limiter,
 }
 
 /// The usable keys of one answer of the provider; there is at least one.
@@ -88,8 +90,6 @@ struct Fetches {
     begun: Option<Instant>,
     /// Closed when the last one has ended.
     running: Option<watch::Receiver<()>>,
-    /// When a failure was last told.
-    warned: Option<Instant>,
 }
 
 impl Jwks {
@@ -100,6 +100,7 @@ impl Jwks {
             pauses,
             current: RwLock::default(),
             fetches: Mutex::default(),
+            warnings: Limiter::new(WARN_EVERY),
         }))
     }
 
@@ -184,10 +185,8 @@ impl Inner {
                 *self.current.write() = Some(set);
             }
             Err(error) => {
-                let mut fetches = self.fetches.lock();
-                if fetches.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
-                    fetches.warned = Some(Instant::now());
-                    tracing::warn!(url = %self.url, %error, "auth.jwks: JWT_JWKS_URL cannot be read; will try again");
+                if let Some(left_out) = self.warnings.admit("unreadable") {
+                    tracing::warn!(url = %self.url, %error, left_out, "auth.jwks: JWT_JWKS_URL cannot be read; will try again");
                 }
             }
         }

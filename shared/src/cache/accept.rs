@@ -1,4 +1,4 @@
-//! Accepting a send: the message, its place among what is recent and what is unread, and the note for the compensator
+//! Accepting a send: writes the detail, the indexes that lead to it, and the entry for the compensator
 //! (`docs/protocol.md`, R4).
 
 use super::connection::typed;
@@ -11,26 +11,27 @@ use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::message::Message;
 
-/// How old a message may be to begin a conversation's list: less than it takes Redis to lose a newer one.
+/// A message younger than this may begin a conversation's list, ms. Redis needs longer than this to lose a message that
+/// is newer than it.
 const FRESH_MS: TimestampMs = 2_000;
 
-/// What [`Cache::accept`] did.
+/// The outcome of [`Cache::accept`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
     /// Redis has the message.
     Kept,
-    /// The message of this id was accepted before and has been recalled: nobody is to be shown it.
+    /// A message with this id was accepted and recalled before. Nobody may be shown the message.
     Recalled,
 }
 
 impl Cache {
-    /// Takes a new message in. One round trip.
+    /// Accepts a new message, in one round trip. `now` is the time in ms.
     ///
-    /// The indexes of what is pending come first, so that Redis can hold no message that the compensator and the pages
-    /// do not see; then the detail without TTL, its place in the conversation, the receiver's unread.
+    /// The pending indexes are written first, so Redis never holds a message that neither the compensator nor a page
+    /// can find. Then follow the detail (without TTL), the recent list and the receiver's unread sets.
     ///
-    /// A message just made begins the conversation's list where there is none. One that was held up on its way does
-    /// not: newer ones may have gone past it, and a list begun with it would lack them. `now` is the time, ms.
+    /// A fresh message begins the conversation's list where there is none. A message that was held up on its way does
+    /// not: newer messages may have overtaken it, and the list would lack them.
     #[tracing::instrument(name = "cache.send", skip_all, fields(message_id = %message.id))]
     pub async fn accept(&self, message: &Message, now: TimestampMs) -> Result<Accepted, ServerError> {
         const ACTION: &str = "cache.send";
@@ -55,7 +56,8 @@ impl Cache {
                 if head != RECALLED_HEAD {
                     return Ok(Accepted::Kept);
                 }
-                // A twin of this send was accepted and recalled before: take back what this one has just added.
+                // An equal send was accepted and recalled before: remove the index entries that this send has just
+                // added.
                 let marks = take_off_steps(conversation, id);
                 self.redis.batch(ACTION, marks).await?;
                 Ok(Accepted::Recalled)
@@ -69,9 +71,9 @@ impl Cache {
         }
     }
 
-    /// One node of the cluster was away, so the message is not accepted here. The consumer puts back what Redis lacks of
-    /// a message, but looks only for its detail: so the detail goes. Should its node be the one that is away, the detail
-    /// is missing anyway.
+    /// Cleans up after a send that failed because a node of the cluster was away. The consumer restores the indexes of
+    /// a message only if the detail is missing, so the detail is removed. If its own node is the one that is away,
+    /// there is no detail to remove.
     async fn give_up(&self, message: &Message) {
         let forget = step!("DEL", keys::detail(message.id));
         if let Err(error) = self.redis.run::<i64>("cache.send", forget).await {

@@ -1,5 +1,5 @@
-//! `msg:client:{userId}:{clientMsgId}`: what a sender's own name for a message stands for, for 30 minutes. For good it
-//! is a unique key in MySQL (`docs/protocol.md`, R5).
+//! `msg:client:{userId}:{clientMsgId}`: the message that a sender's own name stands for, kept for 30 minutes. MySQL
+//! keeps names for good, by a unique key (`docs/protocol.md`, R5).
 
 use super::connection::{typed, unless_full};
 use super::step::step;
@@ -8,19 +8,19 @@ use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 use crate::message::{ClientMessageId, Fingerprint};
 
-/// What a `clientMsgId` stands for.
+/// The message that a `clientMsgId` stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// For the id that was offered now.
+    /// The id that was offered now: nobody had claimed the name.
     New,
-    /// For this message, sent before by the same request.
+    /// An earlier message, whose send had the same fingerprint: this send is a retry.
     Same(MessageId),
-    /// For another request's message.
+    /// An earlier message with another fingerprint: the name is taken.
     Other,
 }
 
 impl Cache {
-    /// Claims `client_msg_id` for the message `id`, unless it stands for one already. One round trip.
+    /// Claims `client_msg_id` for the message `id`, unless the name is claimed already. One round trip.
     pub async fn claim(
         &self,
         from: UserId,
@@ -37,12 +37,12 @@ impl Cache {
             Some((held_id, _)) if held_id == id => Claim::New,
             Some((held_id, print)) if print == fingerprint.to_string() => Claim::Same(held_id),
             Some(_) => Claim::Other,
-            // It expired between the two commands, which takes 30 minutes: as good as new.
+            // The other claim expired between the two commands, which takes 30 minutes. The name is free.
             None => Claim::New,
         })
     }
 
-    /// Points a sender's `clientMsgId` to the message that MySQL keeps for it, with the fingerprint of that send.
+    /// Points a sender's `clientMsgId` at the message that MySQL has for it, with the fingerprint of that send.
     pub async fn repoint_claim(
         &self,
         from: UserId,

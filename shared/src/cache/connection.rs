@@ -1,4 +1,4 @@
-//! The connection to Redis: one for the whole process, shared by all requests, single server or cluster alike.
+//! The connection to Redis, a single server or a cluster: one for the whole process, shared by all requests.
 
 mod breaker;
 mod cluster;
@@ -18,7 +18,7 @@ use super::{keys, scripts};
 use crate::config::RedisConfig;
 use crate::error::{Retry, Server, ServerError};
 
-/// A multiplexed connection that mends itself. Cheap to clone; opened at the first command.
+/// A multiplexed connection that reconnects by itself. Cheap to clone; opened at the first command.
 #[derive(Clone)]
 pub struct Redis {
     connection: Connection,
@@ -31,7 +31,7 @@ enum Connection {
 }
 
 impl Redis {
-    /// Prepares a connection; nothing is sent yet. A fault of the URL is permanent and names `REDIS_URL`.
+    /// Prepares a connection; nothing is sent yet. A wrong URL is a permanent error that names `REDIS_URL`.
     pub fn new(config: &RedisConfig) -> Result<Self, ServerError> {
         let failed = |source| error("cache.connect (REDIS_URL)", source);
         let url = config.url.expose_secret();
@@ -46,7 +46,7 @@ impl Redis {
         Ok(Self { connection: connection.map_err(failed)? })
     }
 
-    /// Runs one command or script.
+    /// Runs one command or script and reads its answer as `T`.
     pub async fn run<T: FromRedisValue>(
         &self,
         action: &'static str,
@@ -57,8 +57,8 @@ impl Redis {
         typed(action, value)
     }
 
-    /// Runs several in one round trip, in this order on a single server; in a cluster each goes to the node of its key,
-    /// in no order. The first error fails the whole.
+    /// Runs several steps in one round trip. A single server runs them in this order; in a cluster each step goes to
+    /// the node of its key, and the nodes keep no order. The first error fails the call.
     pub async fn batch<S: Into<Step>>(
         &self,
         action: &'static str,
@@ -67,8 +67,8 @@ impl Redis {
         self.answers(action, steps, false).await?.into_iter().collect()
     }
 
-    /// As [`Self::batch`], for what consumer and compensator do to finish and free what is pending: a server that is full
-    /// gets these steps too, although the circuit breaker is open.
+    /// As [`Self::batch`], for steps of consumer and compensator that finish pending messages and so free memory. A
+    /// full server gets these steps although its circuit breaker is open.
     pub(super) async fn batch_that_frees<S: Into<Step>>(
         &self,
         action: &'static str,
@@ -77,8 +77,8 @@ impl Redis {
         self.answers(action, steps, true).await?.into_iter().collect()
     }
 
-    /// As [`Self::batch`], but a key of a wrong type, or with a value that is not of this service's form, fails its own
-    /// step alone. Anything else (a server that is away, or refuses writes) fails the whole.
+    /// As [`Self::batch`], but an odd key (of a wrong type, or with a value of another form) fails its own step alone.
+    /// A transient error (the server is away, or refuses writes) fails the call.
     pub(super) async fn each<S: Into<Step>>(
         &self,
         action: &'static str,
@@ -95,8 +95,8 @@ impl Redis {
         Ok(answers)
     }
 
-    /// What each step answers. A key of the wrong type is removed, and its step runs again: what this service keeps in
-    /// Redis can be made anew, and what the key should have held is lost already.
+    /// Runs the steps and returns each answer. A key of a wrong type is removed, and its step runs again: everything
+    /// that this service keeps in Redis can be rebuilt, and the key's own content is lost already.
     async fn answers<S: Into<Step>>(
         &self,
         action: &'static str,
@@ -130,7 +130,7 @@ impl Redis {
         Ok(answers)
     }
 
-    /// Sends the steps; a script that the server does not know is sent whole.
+    /// Runs the steps by their scripts' hashes, then sends the text of every script that the server did not know.
     async fn once(
         &self,
         action: &'static str,
@@ -155,7 +155,7 @@ impl Redis {
         self.run("cache.ping", redis::cmd("PING")).await
     }
 
-    /// Whether commands go to several nodes, in no order.
+    /// Whether commands go to several nodes, which keep no order among them.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.connection, Connection::Cluster(_))
     }
@@ -171,9 +171,9 @@ impl Redis {
         }
     }
 
-    /// Sends the steps. A connection that broke (after a pause of the process, say) is found out by using it, so it is
-    /// tried a second time; a time-out is not, since the caller has waited enough, and in a cluster the client has tried
-    /// again itself.
+    /// Sends the steps. A connection that broke meanwhile (while the process was frozen, for example) is noticed only
+    /// when it is used, so a second try follows on a new one. After a time-out there is none, since the caller has
+    /// waited long enough; nor in a cluster, whose client tries again by itself.
     async fn attempt(&self, steps: &[Step], by_hash: bool, frees: bool) -> Result<Vec<Answer>, RedisError> {
         match self.send(steps, by_hash, frees).await {
             Err(failure) if failure.is_io_error() && !failure.is_timeout() && !self.is_cluster() => {
@@ -191,18 +191,19 @@ impl Redis {
     }
 }
 
-/// Whether the key is of another type than this service's, or holds what a script does not know (`MALFORMED`).
+/// Whether a key is odd: of another type than ours (`WRONGTYPE`), or with a value that a script cannot read
+/// (`MALFORMED`).
 fn is_odd_key(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     match error.code() {
         Some("WRONGTYPE" | "MALFORMED") => true,
-        // Redis before 7 wraps what a command within a script answers.
+        // Redis before 7 wraps the error of a command inside a script.
         Some("ERR") => detail.contains("WRONGTYPE") || detail.contains("MALFORMED"),
         _ => false,
     }
 }
 
-/// Whether a step failed because its key is of another type.
+/// Whether a step failed because its key has another type.
 fn is_wrong_type(error: &ServerError) -> bool {
     let source = error.source.downcast_ref::<RedisError>();
     source.is_some_and(|source| {
@@ -216,7 +217,7 @@ pub(super) fn is_full(error: &ServerError) -> bool {
     error.server == Server::Redis && source.is_some_and(|source| Refusal::of(source) == Some(Refusal::Full))
 }
 
-/// Reads `value` as `T`.
+/// Reads `value` as `T`. A value of another kind is a permanent error.
 pub(super) fn typed<T: FromRedisValue>(action: &'static str, value: Value) -> Result<T, ServerError> {
     T::from_redis_value(value).map_err(|source| ServerError {
         server: Server::Redis,
@@ -226,8 +227,8 @@ pub(super) fn typed<T: FromRedisValue>(action: &'static str, value: Value) -> Re
     })
 }
 
-/// Redis being away, busy, full, failing over or wrongly set up is no fault of what was to be written: only an answer
-/// that says the key or the reply is of another kind is permanent.
+/// Adds to an error whether trying again can help. Permanent is only an odd key, a reply of another kind, or a wrong
+/// setting. A Redis that is away, busy, full or failing over is no fault of the value that was to be written.
 fn error(action: &'static str, source: RedisError) -> ServerError {
     let retry = match source.kind() {
         ErrorKind::UnexpectedReturnType
@@ -239,7 +240,7 @@ fn error(action: &'static str, source: RedisError) -> ServerError {
     ServerError { server: Server::Redis, action, retry, source: Box::new(source) }
 }
 
-/// A Redis that is full is not given what MySQL has as well: that is no failure of the work that would have given it.
+/// Ignores the refusal of a full Redis. For writes of data that MySQL has too: the work goes on without the copy.
 pub(super) fn unless_full<T>(given: Result<T, ServerError>) -> Result<(), ServerError> {
     match given {
         Err(error) if is_full(&error) => {

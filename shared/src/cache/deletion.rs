@@ -1,6 +1,8 @@
-//! `msg:deleted:{userId}`: what a user hid from their own history. MySQL (`message_delete`) is the truth; the set may be
-//! missing or partial. That it holds everything is said by a member that names the epoch ([`super::epoch`]). The negative of an
-//! id says that its deletion was begun, and that MySQL must be asked how it ended.
+//! `msg:deleted:{userId}`: the messages that a user hid from their own history (`docs/protocol.md`, R24).
+//!
+//! MySQL (`message_delete`) is the truth; the set may be missing or partial. A member that names the epoch
+//! ([`super::epoch`]) says that the set is complete. The negative of an id says that its deletion was begun: MySQL
+//! knows how it ended.
 
 use std::collections::HashSet;
 
@@ -13,23 +15,23 @@ use super::{Cache, index, keys};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 
-/// What the set says of some ids.
+/// The set's answer about some ids.
 #[derive(Debug)]
 pub struct DeletedAmong {
-    /// Those of the ids that are certainly deleted.
+    /// Ids that are certainly deleted.
     pub deleted: HashSet<MessageId>,
-    /// Those whose deletion was begun: MySQL knows how it ended.
+    /// Ids whose deletion was begun and not finished: MySQL must be asked.
     pub begun: Vec<MessageId>,
-    /// Whether all others are certainly not.
+    /// Whether all other ids are certainly not deleted.
     pub complete: bool,
 }
 
-/// The member that says that the set is complete.
+/// The member that says that the set is complete in this epoch.
 fn complete_in(epoch: &str) -> String {
     format!("epoch:{epoch}")
 }
 
-/// The command that asks which of `ids` a user deleted, and whether the set was complete in `epoch`.
+/// The command that asks which of `ids` a user deleted, and whether the set is complete in `epoch`.
 pub(super) fn among_step(user: UserId, ids: &[MessageId], epoch: &str) -> Step {
     let mut members = redis::cmd("SMISMEMBER");
     members.arg(keys::deleted(user)).arg(complete_in(epoch));
@@ -55,7 +57,8 @@ pub(super) fn among(ids: &[MessageId], answer: Value) -> Result<DeletedAmong, Se
 }
 
 impl Cache {
-    /// Notes, before MySQL is told, that a deletion was begun: MySQL must be asked how it ended.
+    /// Notes that a deletion is begun. Called before MySQL gets the deletion, so that the set never denies a deletion
+    /// that MySQL has.
     pub async fn begin_deletion(&self, user: UserId, id: MessageId) -> Result<(), ServerError> {
         let steps = vec![
             step!("SADD", keys::deleted(user), -id.get()),
@@ -64,9 +67,10 @@ impl Cache {
         self.redis.batch("cache.begin_deletion", steps).await.map(drop)
     }
 
-    /// Notes a deletion that MySQL has, and takes the id off the user's unread.
+    /// Notes a deletion that MySQL has, and takes the id off the user's unread sets.
     pub async fn note_deleted(&self, user: UserId, id: MessageId) -> Result<(), ServerError> {
-        // The doubt goes only once the deletion is there: in between the set would deny it.
+        // First the id, then the removal of its negative: in the other order the set would deny the deletion in
+        // between.
         let noted = vec![step!("SADD", keys::deleted(user), id.get())];
         let rest = vec![
             step!("SREM", keys::deleted(user), -id.get()),
@@ -77,7 +81,7 @@ impl Cache {
         self.in_order("cache.note_deleted", noted, rest).await.map(drop)
     }
 
-    /// Fills the set with all that MySQL had after `epoch` was read, and marks it complete in that epoch.
+    /// Fills the set with all deletions that MySQL had after `epoch` was read, and marks it complete in that epoch.
     pub async fn fill_deleted(
         &self,
         user: UserId,

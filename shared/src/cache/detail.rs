@@ -1,4 +1,4 @@
-//! `msg:detail:{id}`: the one copy of a message that changes.
+//! `msg:detail:{id}`: the one copy of a message in Redis that may change.
 
 use serde::Deserialize;
 
@@ -11,28 +11,28 @@ use crate::error::{Retry, Server, ServerError};
 use crate::id::{ConversationId, MessageId};
 use crate::message::Message;
 
-/// How a detail begins whose message was taken back.
+/// The beginning of every recalled detail.
 pub(super) const RECALLED_HEAD: &str = r#"{"status":0"#;
 
-/// What Redis knows of a message.
+/// A message as Redis knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detail {
-    /// Nothing: it was never there, it has expired, or Redis was emptied.
+    /// Redis has no detail: there never was one, it has expired, or Redis was emptied.
     Missing,
-    /// It was taken back; nothing of its content is left.
+    /// The sender recalled the message. The content is gone.
     Recalled(RecalledDetail),
-    /// It can be seen.
+    /// A live message.
     Message(Message),
 }
 
-/// A message that was taken back.
+/// A recalled message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecalledDetail {
-    /// When, ms since 1970 UTC.
+    /// The time of the recall, ms since 1970 UTC.
     pub recall_time: TimestampMs,
     /// Its conversation.
     pub conversation: ConversationId,
-    /// The message without its content; `None` where only a stub is left.
+    /// The message without its content; `None` if only a stub is left.
     pub message: Option<Message>,
 }
 
@@ -61,20 +61,20 @@ impl Detail {
         }
     }
 
-    /// Whether the message was taken back.
+    /// Whether the message is recalled.
     pub fn is_recalled(&self) -> bool {
         matches!(self, Self::Recalled(_))
     }
 }
 
 impl Cache {
-    /// What Redis knows of one message.
+    /// The detail of one message.
     pub async fn detail(&self, id: MessageId) -> Result<Detail, ServerError> {
         Ok(self.details(&[id]).await?.pop().unwrap_or(Detail::Missing))
     }
 
-    /// What Redis knows of one message, and the epoch: where that does not have all of the message
-    /// ([`Epoch::has_all_of`]), Redis may have forgotten its recall.
+    /// The detail of one message, and the epoch. If the message was not certainly sent in that epoch
+    /// ([`Epoch::has_all_of`]), Redis may have lost its recall.
     pub async fn detail_in_epoch(&self, id: MessageId) -> Result<(Detail, Epoch), ServerError> {
         let (mut answers, epoch) =
             Box::pin(self.in_epoch("cache.detail", vec![step!("GET", keys::detail(id))])).await?;
@@ -82,17 +82,17 @@ impl Cache {
         Ok((detail.unwrap_or(Detail::Missing), epoch))
     }
 
-    /// What Redis knows of each of these messages, in their order. One round trip.
+    /// The details of these messages, in the same order. One round trip.
     #[tracing::instrument(name = "cache.details", skip_all, fields(messages = ids.len()))]
     pub async fn details(&self, ids: &[MessageId]) -> Result<Vec<Detail>, ServerError> {
         let gets = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
-        // The compensator calls this too, also while Redis is full.
+        // The compensator reads details too, and must be able to while Redis is full.
         let answers = self.redis.batch_that_frees("cache.details", gets).await?;
         self.read_details(ids, answers).await
     }
 
-    /// Reads details. A value that is no detail is removed and counts as missing: MySQL has the message, or the consumer will
-    /// write it.
+    /// Reads details. A value that is not a detail is removed and counts as missing: MySQL has the message, or the
+    /// consumer will write it.
     pub(super) async fn read_details(
         &self,
         ids: &[MessageId],
@@ -114,8 +114,9 @@ impl Cache {
         Ok(details)
     }
 
-    /// Brings a detail into the form that the scripts know: a message whose fields another writer has put in another order
-    /// is written anew, anything else is removed. Only if the detail is still what was read.
+    /// Brings a detail into the form that the scripts can read. A message whose fields another writer put in another
+    /// order is written in our order; any other value is removed. Nothing happens if the detail has changed since it
+    /// was read here.
     async fn repair(&self, id: MessageId) -> Result<(), ServerError> {
         const ACTION: &str = "cache.repair";
         let key = keys::detail(id);
@@ -143,8 +144,8 @@ impl Cache {
         self.redis.run::<i64>(ACTION, exchange).await.map(drop)
     }
 
-    /// Runs steps of which some are scripts on details, `(position, id)`. Where a script does not know the form of a
-    /// detail, the detail is repaired and the script run once more.
+    /// Runs steps of which some are scripts on details: `scripts` has their positions and message ids. Where a script
+    /// cannot read a detail, the detail is repaired and the script runs once more.
     pub(super) async fn on_details(
         &self,
         action: &'static str,

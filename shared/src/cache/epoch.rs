@@ -1,16 +1,16 @@
-//! Which data set of Redis this is, and what of it may be believed (`docs/decisions/0033-epochs.md`).
+//! Epochs: which data set Redis has, and what of it may be believed (`docs/decisions/0033-epochs.md`).
 //!
-//! Redis may be emptied, restarted from an older file or replaced by a replica that lacks the last writes, and it may have
-//! refused a recall. What it holds from before may then lack a message or show recalled words. So everything in Redis
-//! that vouches for something (a conversation's list, a user's complete set of deletions) carries the name of the epoch
-//! it was made in, and is believed only in that epoch. Nothing is searched for and dropped: what is of another epoch is
-//! ignored, replaced when it is next needed, and goes by its TTL.
+//! Redis may be emptied, restart from an older file, or be replaced by a replica that lacks the last writes; or it may
+//! have refused a recall. The data it still holds may then lack a message, or show recalled words. So everything that
+//! claims to be complete (a conversation's list, a user's set of deletions) carries the name of the epoch in which it
+//! was made, and is believed in that epoch only. Stale data is not searched for: readers ignore it, replace it when
+//! they next need it, and its TTL removes it.
 //!
 //! An epoch ends when
-//! - the identity of the server changes (`epoch.lua`: its replication id and what it loaded; in a cluster those of all
-//!   nodes), or `msg:epoch` is missing, because Redis was emptied; or
-//! - `msg:epoch` has an earlier tick than this process has seen: an older data set has been put into the same server; or
-//! - MySQL's generation is higher than that of the epoch: somebody has answered a recall that Redis could not take.
+//! - the identity of the server changes (`epoch.lua`: its replication id and the data that it loaded; in a cluster the
+//!   identities of all nodes), or `msg:epoch` is missing, because Redis was emptied; or
+//! - `msg:epoch` has an earlier tick than this process has seen: an older data set was loaded into the same server; or
+//! - MySQL's generation is higher than the epoch's: some process has answered a recall that Redis could not take.
 
 use std::time::Instant;
 
@@ -24,12 +24,13 @@ use crate::clock::TimestampMs;
 use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
 use crate::ids::snowflake;
+use crate::random;
 use crate::store::Store;
 
-/// Messages sent up to this long after an epoch was first seen may be older than the epoch: clocks differ.
+/// Clocks differ: a message sent up to this long after an epoch was first seen may be older than the epoch, ms.
 const CLOCKS_DIFFER_MS: TimestampMs = 10_000;
 
-/// An epoch.
+/// The name of a data set of Redis, with the time at which it was first seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epoch {
     name: String,
@@ -38,7 +39,7 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Reads what `epoch.lua` answers: the epoch and its tick.
+    /// Reads the answer of `epoch.lua`: the epoch and its tick.
     fn parse(value: Value) -> Result<(Self, u64), ServerError> {
         let (name, tick): (String, String) = typed("cache.epoch", value)?;
         let since = name.rsplit_once('-').and_then(|(_, since)| since.parse().ok());
@@ -46,33 +47,34 @@ impl Epoch {
         parsed.ok_or_else(|| failed("msg:epoch is not of the form that was written"))
     }
 
-    /// What carries this name was made in this epoch.
+    /// The name. Data that carries this name was made in this epoch.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the message was certainly sent in this epoch, so that Redis has all that became of it since.
+    /// Whether the message was certainly sent in this epoch. Redis then has every later change of the message.
     pub fn has_all_of(&self, id: MessageId) -> bool {
         snowflake::time_of(id) > self.since.saturating_add(CLOCKS_DIFFER_MS)
     }
 }
 
 impl Cache {
-    /// This cache, whose generation is MySQL's.
+    /// This cache, with MySQL's generation: without it, epochs end only by what Redis says.
     #[must_use]
     pub fn with_generation_of(mut self, store: Store) -> Self {
         self.generation.store = Some(store);
         self
     }
 
-    /// Reads the epoch. The round trip carries a write that changes nothing, so it fails if Redis refuses writes.
+    /// Reads the epoch. The round trip carries a write without effect, so the call fails if Redis refuses writes.
     pub async fn epoch(&self) -> Result<Epoch, ServerError> {
         Ok(Box::pin(self.in_epoch("cache.epoch", Vec::new())).await?.1)
     }
 
-    /// Runs reads and then reads the epoch, in one round trip (two in a cluster): the answers are of this epoch, or of a
-    /// newer one than any mark that names it. Fails if Redis refuses writes, so that a page from a Redis that may have
-    /// refused a recall is not answered by it.
+    /// Runs `reads`, then reads the epoch, in one round trip (two in a cluster). The epoch is read last: if it ended in
+    /// between, the data is stale in the epoch that is returned.
+    ///
+    /// Fails if Redis refuses writes: a Redis that may have refused a recall must not answer a page.
     pub(super) async fn in_epoch(
         &self,
         action: &'static str,
@@ -103,24 +105,24 @@ impl Cache {
     }
 
     fn epoch_step(&self, generation: u64, identity: String) -> Step {
-        let word = format!("{:016x}", rand::random::<u64>());
+        let word = random::hex_64();
         let now = self.clock.now_ms().to_string();
         let tick = self.generation.seen().tick.to_string();
         scripts::EPOCH.on(keys::EPOCH.to_owned(), vec![generation.to_string(), now, word, identity, tick])
     }
 
-    /// Since when Redis remembers every message, ms since 1970 UTC: one sent before may be unknown to it and exist all
-    /// the same. Fails if Redis refuses writes, since it may then lack what was just sent.
+    /// The time since which Redis has every message, ms since 1970 UTC: an older message may exist without being in
+    /// Redis. Fails if Redis refuses writes, since it may then lack the newest messages.
     pub async fn complete_since(&self) -> Result<TimestampMs, ServerError> {
         let epoch = self.epoch().await?;
-        // Asked anew: an answer that is a second old may lack the very message in question.
+        // A generation that is a second old may not tell of the very message that is looked for, so MySQL is asked now.
         Box::pin(self.generation.refresh()).await;
         let elsewhere = self.generation.known().value.unremembered_until;
         Ok(epoch.since.max(elsewhere).max(self.kafka_only_until()))
     }
 
-    /// Notes that a message sent at `sent` was accepted by Kafka alone: Redis does not know it, though it exists. All
-    /// processes learn of it by MySQL; while that is away, this one remembers.
+    /// Notes that a message sent at `sent` was accepted by Kafka alone: it exists, and Redis does not know it. MySQL
+    /// tells all processes; while MySQL is away, only this process knows.
     pub async fn note_kafka_only(&self, sent: TimestampMs) {
         let until = sent.saturating_add(CLOCKS_DIFFER_MS);
         {
@@ -128,7 +130,7 @@ impl Cache {
             *own = (*own).max(until);
         }
         let Some(store) = &self.generation.store else { return };
-        // Held while MySQL is told: the next send must not be answered before MySQL knows.
+        // Held until MySQL has answered: no later send may be answered before MySQL knows.
         let mut reported = self.reported.lock().await;
         if reported.until > sent || reported.silent_until.is_some_and(|until| Instant::now() < until) {
             return;
@@ -148,19 +150,19 @@ impl Cache {
         *self.kafka_only_until.lock()
     }
 
-    /// Ends the epoch for all processes, because MySQL has a recall that Redis could not take. Once this has returned,
-    /// no process believes what Redis holds from before.
+    /// Ends the epoch for all processes, because MySQL has a recall that Redis could not take. Returns when no process
+    /// believes the older data any more.
     pub async fn end_epoch(&self) -> Result<(), ServerError> {
         let Some(store) = &self.generation.store else { return Ok(()) };
         Box::pin(store.raise_cache_generation()).await?;
         Box::pin(self.generation.refresh()).await;
-        // The knowledge of other processes is at most this old.
+        // Every process refreshes its generation at least this often.
         tokio::time::sleep(GENERATION_MAX_AGE).await;
         Ok(())
     }
 }
 
-/// The identity of a cluster's data: that of all its nodes.
+/// The identity of a cluster's data: the replication ids of all its masters, sorted.
 fn identity_of_all(infos: Result<Value, RedisError>) -> Result<String, ServerError> {
     let infos = infos.map_err(failed)?;
     let infos: std::collections::HashMap<String, String> =

@@ -1,5 +1,5 @@
-//! MySQL's generation of the cache, as this process knows it, and what this process has told MySQL
-//! (`docs/decisions/0033-epochs.md`).
+//! MySQL's generation of the cache as this process knows it, and which messages unknown to Redis it has reported to
+//! MySQL (`docs/decisions/0033-epochs.md`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use crate::clock::{Clock, TimestampMs};
 use crate::store::Store;
 use crate::store::generation::CacheGeneration;
 
-/// How old a process's knowledge of MySQL's generation may be. A recall that Redis could not take waits as long before its
-/// answer, so that from then on no process believes Redis about it.
+/// The greatest age of a process's knowledge of MySQL's generation. A recall that Redis could not take waits this long
+/// before its answer: by then every process knows the new generation.
 pub const GENERATION_MAX_AGE: Duration = Duration::from_secs(1);
 
-/// MySQL's generation, as this process knows it. Clones share it.
+/// MySQL's generation as this process knows it. Clones share it.
 #[derive(Clone)]
 pub(super) struct Generation {
     pub(super) store: Option<Store>,
     known: Arc<Mutex<Known>>,
     /// The epoch that this process read last.
     seen: Arc<Mutex<Seen>>,
-    /// Held while MySQL is asked, so that only one request does.
+    /// Held while MySQL is asked, so that only one request asks.
     refreshing: Arc<tokio::sync::Mutex<()>>,
     clock: Clock,
 }
@@ -30,14 +30,14 @@ pub(super) struct Generation {
 pub(super) struct Seen {
     /// The name of the epoch.
     pub(super) name: String,
-    /// The latest tick, in seconds since 1970 UTC: a data set with an earlier one is older than what was seen.
+    /// The latest tick, in seconds since 1970 UTC. A data set with an earlier tick is an older one.
     pub(super) tick: u64,
 }
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct Known {
     pub(super) value: CacheGeneration,
-    /// When MySQL was last asked, by both clocks: a frozen process may see only one of them go on.
+    /// When MySQL was last asked, by both clocks: a process that was frozen may see only one of them advance.
     asked: Option<(Instant, TimestampMs)>,
     /// Whether MySQL did not answer then.
     mysql_is_away: bool,
@@ -69,14 +69,14 @@ impl Generation {
         })
     }
 
-    /// The generation, at most 1 s old; while MySQL does not answer, the last one known.
+    /// The generation, at most 1 s old. While MySQL is away, the last one known.
     pub(super) async fn current(&self) -> u64 {
         let known = self.known();
         if self.is_fresh(known) || self.store.is_none() {
             return known.value.generation;
         }
         if known.mysql_is_away {
-            // Nobody waits for a MySQL that is away; somebody goes on refreshing.
+            // A request does not wait for a MySQL that is away; a task in the background asks again.
             let this = self.clone();
             tokio::spawn(async move { this.refresh_if_stale().await });
             return known.value.generation;
@@ -94,7 +94,7 @@ impl Generation {
 
     pub(super) async fn refresh(&self) {
         let Some(store) = &self.store else { return };
-        // The time before the question: the answer is at least as new.
+        // The time before the question, so that the answer is at least as new.
         let asked = Some((Instant::now(), self.clock.now_ms()));
         let answer = tokio::time::timeout(GENERATION_MAX_AGE, store.cache_generation()).await;
         let mut known = self.known.lock();
@@ -110,11 +110,11 @@ impl Generation {
     }
 }
 
-/// What this process has told MySQL of messages that Redis lacks.
+/// How much of what Redis does not know this process has reported to MySQL.
 #[derive(Default)]
 pub(super) struct Reported {
     /// MySQL knows that messages sent before this time may be unknown to Redis.
     pub(super) until: TimestampMs,
-    /// MySQL did not answer, and is not asked again before this time.
+    /// MySQL did not answer; it is not asked again before this time.
     pub(super) silent_until: Option<Instant>,
 }

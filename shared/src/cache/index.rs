@@ -1,9 +1,11 @@
-//! `msg:conv-pending:{convId}` and `msg:unread-pending:{userId}`: messages that were accepted and are not rows of MySQL
-//! yet, by conversation and by receiver.
+//! The indexes that lead to a message in Redis, and above all the two pending indexes: `msg:conv-pending:{convId}` and
+//! `msg:unread-pending:{userId}` have the messages that were accepted and are not rows of MySQL yet, by conversation
+//! and by receiver.
 //!
-//! The recent list may expire, be dropped or be trimmed while a message waits for MySQL. These two sets have no TTL, so
-//! every page shows the message, and every count counts it, from its 201 on. A send adds the message in the round trip
-//! that writes its detail; it goes once MySQL has the message, once it is recalled, or once it is forgotten.
+//! While a message waits for MySQL, the recent list may expire, be dropped or be trimmed. The pending indexes have no
+//! TTL, so from the answer to its send on, every page shows the message and every count includes it. A send adds the
+//! message in the round trip that writes its detail. The message leaves the indexes when it is a row, when it is
+//! recalled, or when it turns out to be a double.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +13,12 @@ use super::step::{Step, step};
 use super::{Cache, keys, scripts};
 use crate::id::{ConversationId, MessageId};
 
-/// An id as a member: of 19 digits, as the greatest id has, so that members sort by number.
+/// An id as a member of a pending index: 19 digits, like the greatest id, so that members sort by number.
 pub(super) fn member(id: MessageId) -> String {
     format!("{:019}", id.get())
 }
 
-/// Members as ids. A member that is no id was not written by this service, and is left out.
+/// Members as ids. A member that is not an id was not written by this service and is left out.
 pub(super) fn ids(members: Vec<String>) -> Vec<MessageId> {
     members
         .into_iter()
@@ -24,8 +26,8 @@ pub(super) fn ids(members: Vec<String>) -> Vec<MessageId> {
         .collect()
 }
 
-/// The commands that take these messages off both sets: one for each conversation and each of its users (own messages
-/// are in no unread set, so which of the two is the receiver need not be known).
+/// The commands that take these messages off both pending indexes. Both users' unread indexes are addressed: a message
+/// is never in its sender's, so the receiver need not be known.
 pub(super) fn remove_steps(messages: impl Iterator<Item = (ConversationId, MessageId)>) -> Vec<Step> {
     let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (conversation, id) in messages {
@@ -37,7 +39,7 @@ pub(super) fn remove_steps(messages: impl Iterator<Item = (ConversationId, Messa
     sets.into_iter().map(|(set, members)| step!("ZREM", set, members)).collect()
 }
 
-/// The command that reads ids of a conversation between two exclusive bounds, at most `limit`.
+/// The command that reads at most `limit` pending ids of a conversation between two exclusive bounds.
 pub(super) fn range_step(
     conversation: ConversationId,
     above: Option<MessageId>,
@@ -55,7 +57,16 @@ pub(super) fn range_step(
     }
 }
 
-/// Takes a message off the list and the pending index that pages are read from.
+/// How many of a list's newest ids are looked at to find out whether a message is in its place.
+const NEWEST_LOOKED_AT: usize = 64;
+
+/// The command that finds a message among the newest of its conversation's recent list: nil where it is not there, or where
+/// there is no list.
+pub(super) fn place_step(conversation: ConversationId, id: MessageId) -> Step {
+    step!("LPOS", keys::conversation(conversation), id.get(), "MAXLEN", NEWEST_LOOKED_AT)
+}
+
+/// Takes a message off the recent list and the pending index, from which pages are read.
 pub(super) fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [Step; 2] {
     [
         scripts::CONVERSATION_REMOVE.on(keys::conversation(conversation), vec![id.to_string()]),
@@ -63,8 +74,8 @@ pub(super) fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [S
     ]
 }
 
-/// Takes a recalled or forgotten message off everything that leads to it: the pages of its conversation, and the unread of
-/// both users (own messages never count, so which of the two is the receiver need not be known).
+/// Takes a recalled or forgotten message off every index: the pages of its conversation and the unread sets of both
+/// users. A message is never in its sender's unread set, so the receiver need not be known.
 pub(super) fn take_off_steps(conversation: ConversationId, id: MessageId) -> Vec<Step> {
     let mut steps = Vec::from(off_pages_steps(conversation, id));
     for user in conversation.users() {
@@ -75,7 +86,7 @@ pub(super) fn take_off_steps(conversation: ConversationId, id: MessageId) -> Vec
 }
 
 impl Cache {
-    /// The script that puts `id` in its place in the recent list.
+    /// The script that puts `id` into its place in the recent list. `mode` is `create` or `heal`.
     pub(super) fn insert_step(&self, conversation: ConversationId, id: MessageId, mode: &str) -> Step {
         scripts::CONVERSATION_INSERT.on(
             keys::conversation(conversation),

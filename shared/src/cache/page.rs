@@ -1,9 +1,9 @@
-//! What Redis has of a conversation: `msg:conv:{convId}`, the recent ids, newest first, a gapless newest part of the
-//! conversation or nothing (`docs/protocol.md`, R18); and the ids that are not rows yet.
+//! Reading a page: the recent list `msg:conv:{convId}` (newest first, gapless or not believed: `docs/protocol.md`,
+//! R18), the pending ids beside it, and the details that they lead to.
 //!
-//! The list is believed only while `msg:conv-epoch:{convId}` names the present epoch ([`super::epoch`]) and the list's oldest id.
-//! A list that went and was begun anew by a send has another oldest id: a newer message may have become a row in between,
-//! which that list lacks.
+//! The list is believed only while `msg:conv-epoch:{convId}` names the present epoch ([`super::epoch`]) and the list's
+//! oldest id. The oldest id shows that the list is still the same one: a list that vanished and was begun again by a
+//! send has another, and may lack a newer message that became a row in between.
 
 use super::connection::typed;
 use super::deletion::{self, DeletedAmong};
@@ -14,48 +14,48 @@ use super::{Cache, index, keys};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
-/// The most pending ids that are read at once.
+/// The most pending ids that are read at once. With more, a page is read in several parts.
 pub const MOST_PENDING: usize = 1_000;
 
-/// Which part of a conversation is asked for.
+/// The part of a conversation that a page is read from.
 #[derive(Debug, Clone, Copy)]
 pub enum Part {
-    /// What is older than this id, or the newest; newest first.
+    /// Messages older than this id, or all without one; newest first.
     Before(Option<MessageId>),
-    /// What is newer than this id, oldest first.
+    /// Messages newer than this id; oldest first.
     After(MessageId),
 }
 
-/// What Redis has of a conversation.
+/// The list and the pending ids of a conversation, as Redis has them.
 #[derive(Debug)]
 pub struct Recent {
-    /// The recent list, newest first.
+    /// The newest ids of the recent list, newest first, as many as were asked for.
     pub listed: Vec<MessageId>,
     /// How many ids the whole list has.
     pub(super) length: usize,
-    /// The ids of the part that are not rows yet, in its order; at most [`MOST_PENDING`].
+    /// The pending ids of the part, in the part's order; at most [`MOST_PENDING`].
     pub pending: Vec<MessageId>,
-    /// The epoch in which the list was last known to be gapless, and its oldest id at that time.
+    /// `epoch oldest-id`: the epoch in which the list was last known to be gapless, and its oldest id at that time.
     mark: Option<String>,
-    /// The list's oldest id before and after the list was read.
+    /// The list's oldest id right before and right after the list was read.
     oldest: [Option<MessageId>; 2],
-    /// Whether the list is as long as it may get, so that its oldest ids go as newer ones come.
+    /// Whether the list has its greatest length, so that a newer id pushes the oldest one out.
     is_full: bool,
 }
 
-/// What Redis knows of some messages at one moment.
+/// Details and deletions, read at one moment.
 #[derive(Debug)]
 pub struct Lookup {
-    /// The messages, in the order of their ids.
+    /// The details, in the order of the ids that were asked for.
     pub details: Vec<Detail>,
-    /// Which of them the user has deleted.
+    /// Which of the messages the user has deleted.
     pub deleted: DeletedAmong,
-    /// The epoch.
+    /// The epoch in which they were read.
     pub epoch: Epoch,
 }
 
 impl Recent {
-    /// Whether list and pending ids may be believed, with the details that they lead to.
+    /// Whether the list and the pending ids may be believed in `epoch`, together with the details that they lead to.
     pub fn is_believed_in(&self, epoch: &Epoch) -> bool {
         let mark = self.mark.as_deref().and_then(|mark| mark.rsplit_once(' '));
         let Some((name, marked)) = mark.filter(|_| self.oldest[0] == self.oldest[1]) else { return false };
@@ -64,12 +64,12 @@ impl Recent {
             && (marked == self.oldest[0] || self.is_full && marked.is_some() && marked < self.oldest[0])
     }
 
-    /// Whether the list goes on behind the ids that were read.
+    /// Whether the list has older ids than those that were read.
     pub fn has_more(&self) -> bool {
         self.length > self.listed.len()
     }
 
-    /// Whether more ids of the part are pending than were read.
+    /// Whether the part may have more pending ids than were read.
     pub fn has_more_pending(&self) -> bool {
         self.pending.len() >= MOST_PENDING
     }
@@ -91,8 +91,8 @@ impl Cache {
             Part::Before(before) => index::range_step(conversation, None, before, true, MOST_PENDING),
             Part::After(after) => index::range_step(conversation, Some(after), None, false, MOST_PENDING),
         };
-        // The pending ids first: the consumer puts an id into the list before it takes the id off the pending ones, so a
-        // message that becomes a row in between is found in one of the two.
+        // The pending ids are read before the list: the consumer puts an id into the list before it takes the id off
+        // the index, so a message that becomes a row in between is found in one of the two.
         let reads = vec![
             pending,
             step!("GET", keys::conversation_epoch(conversation)),
@@ -101,7 +101,7 @@ impl Cache {
             step!("LLEN", &list),
             step!("LINDEX", &list, -1),
         ];
-        // The epoch follows: MySQL tells the generation meanwhile, if that is due.
+        // The epoch is read next. If MySQL must be asked for the generation, that happens meanwhile.
         let (answers, _) = tokio::join!(self.redis.batch(ACTION, reads), self.generation.current());
         let mut answers = answers?.into_iter();
         let mut next = || answers.next().unwrap_or(redis::Value::Nil);
@@ -119,8 +119,7 @@ impl Cache {
         })
     }
 
-    /// What Redis knows of each of these messages, which of them `user` has deleted, and the epoch that all of it is of.
-    /// One round trip.
+    /// The details of these messages, which of the messages `user` has deleted, and the epoch of both. One round trip.
     #[tracing::instrument(name = "cache.look_up", skip_all, fields(messages = ids.len()))]
     pub async fn look_up(&self, user: UserId, ids: &[MessageId]) -> Result<Lookup, ServerError> {
         const ACTION: &str = "cache.look_up";
@@ -134,7 +133,7 @@ impl Cache {
         Ok(Lookup { details: self.read_details(ids, answers).await?, deleted, epoch })
     }
 
-    /// The most ids that a list keeps.
+    /// The greatest length of a recent list: `IM_CONV_CACHE_SIZE`.
     pub fn conversation_size(&self) -> usize {
         self.conversation_size
     }

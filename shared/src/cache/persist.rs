@@ -1,4 +1,4 @@
-//! What the consumer does in Redis around its write to MySQL: the three checks, the lock, and the healing
+//! The consumer's work in Redis around its write to MySQL: the three checks for a recall, the lock, and the healing
 //! (`docs/protocol.md`, R11, R12, R18).
 
 use super::connection::{typed, unexpected_answer};
@@ -11,42 +11,42 @@ use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 use crate::message::Message;
 
-/// How long the consumer's lock on a message lasts if it is not given back: 10 s (`docs/contract.md`, "Keys").
+/// The TTL of the consumer's lock on a message: 10 s (`docs/contract.md`, "Keys").
 const LOCK_MS: u64 = 10_000;
 
-/// What a check before the write found.
+/// The result of a check before the write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Nothing speaks against the write.
+    /// The message may be written.
     Clear {
-        /// Whether Redis knows the message, so that pages could show it before now.
+        /// Whether Redis has the message, so that pages could show it before it is a row.
         was_shown: bool,
-        /// Whether Redis has it as unread. Below the read position that means: the receiver read past its id before Redis knew
-        /// it.
+        /// Whether Redis has the message as unread. If its id lies below the read position, the receiver read past that
+        /// id before Redis had the message.
         is_unread: bool,
     },
-    /// The detail is recalled: there is nothing to write.
+    /// The detail is recalled: the message must not be written.
     Recalled,
-    /// The recall flag is set, but the detail is not recalled: the recall is under way, or died half-way. Its sender
-    /// wants the message back, so the consumer completes it, with this recall time.
+    /// The recall flag is set, but the detail is not recalled: the recall is under way, or its process died. The sender
+    /// wants the message back, so the consumer completes the recall with this time.
     RecallUnderway(TimestampMs),
-    /// Another record of the same message is being worked on: this one is not done yet.
+    /// The consumer is working on another record of the same message. This record is not done and comes again.
     Taken,
 }
 
-/// What noting "persisted" found: the third check.
+/// The result of the third check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PersistMark {
-    /// There was no detail. It, its place in the conversation and its unread entry may be missing.
+    /// There is no detail. The message may also be missing in the recent list and the unread sets.
     Missing,
-    /// It was recalled at this time, after the second check: the row must be undone.
+    /// The message was recalled at this time, after the second check: its row must be undone.
     Recalled(TimestampMs),
-    /// PERSISTED from now on.
+    /// The detail says PERSISTED now.
     Done,
 }
 
 impl Cache {
-    /// The first check, at the start of a batch: has any of these been recalled? One round trip.
+    /// The first check, at the start of a batch: which of these messages are recalled? One round trip.
     #[tracing::instrument(name = "cache.check", skip_all, fields(messages = ids.len()))]
     pub async fn check(&self, ids: &[MessageId]) -> Result<Vec<Check>, ServerError> {
         let steps = ids.iter().flat_map(|&id| check_steps(id)).collect();
@@ -54,8 +54,8 @@ impl Cache {
         values.chunks_exact(2).map(|pair| check(&pair[0], &pair[1])).collect()
     }
 
-    /// The second check, right before the write: of each message, with its receiver, together with the lock for its record
-    /// (`topic/partition/offset`). One round trip.
+    /// The second check, right before the write, together with the lock. `records` has each message, its receiver, and
+    /// its record (`topic/partition/offset`), which holds the lock. One round trip.
     #[tracing::instrument(name = "cache.lock_and_check", skip_all, fields(messages = records.len()))]
     pub async fn lock_and_check(
         &self,
@@ -81,33 +81,34 @@ impl Cache {
             .collect()
     }
 
-    /// The third check, after the write: notes "persisted", puts the id in its place if the conversation's list lacks
-    /// it, and gives the lock back. One round trip.
+    /// The third check, after the write: marks the details PERSISTED, heals the recent lists, gives the locks back. One round
+    /// trip, and another one where a list lacks an id.
+    ///
+    /// A lock goes even if another record holds it by now: MySQL has the row, so no work is left that the lock could save.
     #[tracing::instrument(name = "cache.mark_persisted", skip_all, fields(messages = written.len()))]
-    pub async fn mark_persisted(
-        &self,
-        written: &[(&Message, String)],
-    ) -> Result<Vec<PersistMark>, ServerError> {
-        let steps = written.iter().flat_map(|(message, holder)| {
-            [
-                scripts::MARK_PERSISTED.on(
-                    keys::detail(message.id),
-                    vec![
-                        self.expiry_ms.to_string(),
-                        message.seq.map(|seq| seq.to_string()).unwrap_or_default(),
-                    ],
-                ),
-                self.insert_step(message.conversation(), message.id, "heal"),
-                scripts::UNLOCK.on(keys::lock(message.id), vec![holder.clone()]),
-            ]
-        });
+    pub async fn mark_persisted(&self, written: &[&Message]) -> Result<Vec<PersistMark>, ServerError> {
+        const ACTION: &str = "cache.mark_persisted";
+        let mut steps: Vec<Step> = Vec::with_capacity(2 * written.len() + 1);
+        for message in written {
+            let seq = message.seq.map(|seq| seq.to_string()).unwrap_or_default();
+            let arguments = vec![self.expiry_ms.to_string(), seq];
+            steps.push(scripts::MARK_PERSISTED.on(keys::detail(message.id), arguments));
+            steps.push(index::place_step(message.conversation(), message.id));
+        }
+        steps.extend(self.unlink_steps(written.iter().map(|message| keys::lock(message.id)).collect()));
         let scripts: Vec<_> =
-            written.iter().enumerate().map(|(index, (message, _))| (3 * index, message.id)).collect();
-        let values = self.on_details("cache.mark_persisted", steps.collect(), &scripts).await?;
-        values.chunks_exact(3).map(|answers| persist_mark(answers[0].clone())).collect()
+            written.iter().enumerate().map(|(index, message)| (2 * index, message.id)).collect();
+
+        let mut answers = self.on_details(ACTION, steps, &scripts).await?;
+        answers.truncate(2 * written.len());
+        let lacking =
+            written.iter().zip(answers.chunks_exact(2)).filter(|(_, pair)| pair[1] == redis::Value::Nil);
+        let heal = lacking.map(|(message, _)| self.insert_step(message.conversation(), message.id, "heal"));
+        self.redis.batch_that_frees(ACTION, heal.collect()).await?;
+        answers.into_iter().step_by(2).map(persist_mark).collect()
     }
 
-    /// Gives back locks of records that were not written after all.
+    /// Gives back the locks of records that were not written.
     pub async fn unlock(&self, records: &[(MessageId, String)]) -> Result<(), ServerError> {
         let steps = records
             .iter()
@@ -116,7 +117,7 @@ impl Cache {
         self.redis.batch_that_frees("cache.unlock", steps).await.map(drop)
     }
 
-    /// Takes a message out of Redis that will never be a row: a retry whose first try is already kept.
+    /// Takes a double out of Redis: a retry that was accepted under a second id and will never be a row.
     pub async fn forget(&self, message: &Message) -> Result<(), ServerError> {
         let mut steps = take_off_steps(message.conversation(), message.id);
         steps.push(step!("DEL", keys::detail(message.id)));
@@ -135,7 +136,7 @@ fn check(flag: &redis::Value, head: &redis::Value) -> Result<Check, ServerError>
     if head == RECALLED_HEAD {
         return Ok(Check::Recalled);
     }
-    // A flag that holds no time was set by hand or by another service: it counts, as recalled at the earliest time.
+    // A flag without a time was set by hand or by another service. It counts, as a recall at the earliest time.
     let clear = Check::Clear { was_shown: !head.is_empty(), is_unread: false };
     Ok(flag.map_or(clear, |time| Check::RecallUnderway(time.parse().unwrap_or_default())))
 }

@@ -1,4 +1,4 @@
-//! Recalls: decided on the detail, and confirmed once MySQL has them (`docs/protocol.md`, R7, R8).
+//! Recalls: decided on the detail, and confirmed once MySQL has them (`docs/protocol.md`, R1, R7 to R10).
 
 use super::connection::{typed, unexpected_answer};
 use super::index::{self, off_pages_steps, take_off_steps};
@@ -10,26 +10,27 @@ use crate::error::ServerError;
 use crate::event::Recall;
 use crate::id::{MessageId, UserId};
 
-/// How long the recall flag `msg:cancel:{id}` stays: 10 minutes, twice the recall window (`docs/contract.md`, "Keys").
+/// The TTL of the recall flag `msg:cancel:{id}`: 10 minutes, twice the recall window (`docs/contract.md`, "Keys").
 const CANCEL_FLAG_MS: u64 = 10 * 60 * 1_000;
 
-/// What [`Cache::mark_recalled`] found.
+/// The outcome of [`Cache::mark_recalled`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecallMark {
-    /// There was no detail; a stub now keeps the content from coming back.
+    /// There was no detail. A stub now keeps the content from coming back.
     Missing,
-    /// It had been recalled before, at this time.
+    /// The message was recalled before, at this time.
     Already(TimestampMs),
-    /// It is recalled now.
+    /// The message is recalled now.
     Recalled,
 }
 
 impl Cache {
-    /// Decides a recall: sets the flag, notes the recall as unconfirmed and changes the detail, in one round trip; then takes
-    /// the id off the pages and the receiver's unread. Safe to repeat.
+    /// Decides a recall. The first round trip sets the flag, writes the pending entry and changes the detail; the
+    /// second takes the id off the pages and the receiver's unread sets. Safe to repeat.
     ///
-    /// The note comes right before the change: the compensator works from it, so a process that dies here never leaves a
-    /// changed detail that nobody completes. A note without a change is settled as a message like any other.
+    /// The pending entry is written right before the change of the detail. The compensator works from these entries, so
+    /// if this process dies, no changed detail is left that nobody completes. An entry without a change is settled like
+    /// that of any other message.
     #[tracing::instrument(name = "cache.mark_recalled", skip_all, fields(message_id = %recall.message_id))]
     pub async fn mark_recalled(&self, recall: &Recall, receiver: UserId) -> Result<RecallMark, ServerError> {
         const ACTION: &str = "cache.mark_recalled";
@@ -50,8 +51,8 @@ impl Cache {
         recall_mark(values.swap_remove(2))
     }
 
-    /// MySQL has these recalls: makes sure that Redis has them too (it may have been away when they were decided), lets
-    /// the details expire, and takes them off the pending set.
+    /// Finishes recalls that MySQL has. Marks the details as well, since Redis may have been away when the recalls were
+    /// decided; lets the details expire; takes the messages off every index and the pending set.
     #[tracing::instrument(name = "cache.confirm_recalled", skip_all, fields(messages = recalls.len()))]
     pub async fn confirm_recalled(&self, recalls: &[Recall]) -> Result<(), ServerError> {
         const ACTION: &str = "cache.confirm_recalled";
@@ -67,7 +68,7 @@ impl Cache {
         self.remove_pending(recalls.iter().map(|recall| (recall.conversation_id, recall.message_id))).await
     }
 
-    /// Removes the stub that a recall of another conversation left under this id.
+    /// Removes the stub that a recall with the wrong conversation left under this id.
     pub async fn drop_stub(&self, id: MessageId) -> Result<(), ServerError> {
         self.redis.run::<i64>("cache.drop_stub", step!("DEL", keys::detail(id))).await.map(drop)
     }

@@ -1,4 +1,4 @@
-//! Bringing ids and details from MySQL back to Redis (`docs/protocol.md`, R18).
+//! Refilling Redis from MySQL: ids of a conversation's list, and details (`docs/protocol.md`, R9, R18).
 
 use super::connection::unless_full;
 use super::detail::to_json;
@@ -10,11 +10,12 @@ use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
 use crate::message::Message;
 
-/// How long a list lives that was refilled and not yet checked: should the one who checks die, it goes by itself.
+/// The TTL of a list that was refilled and is not checked yet. If the process that must check it dies, the list
+/// vanishes by itself.
 const UNCHECKED_MS: u64 = 10_000;
 
 impl Cache {
-    /// Puts back details that are missing, of messages read from MySQL; what is there, above all a recall, stays.
+    /// Puts missing details of rows back. An existing detail stays, above all a recalled one.
     pub async fn restore<'a>(
         &self,
         messages: impl IntoIterator<Item = &'a Message>,
@@ -28,9 +29,9 @@ impl Cache {
         unless_full(self.redis.batch("cache.restore", sets).await)
     }
 
-    /// Appends ids read from MySQL, newest first and all older than `last`, the last id that the list had then (`None`:
-    /// there was no list). The list then lives for 10 s, until [`Self::mark_gapless`]. False if the list has changed at
-    /// its end meanwhile: nothing is done.
+    /// Appends `ids` from MySQL, newest first, to the list. All are older than `last`, the list's last id when MySQL
+    /// was asked (`None`: there was no list). The list then lives for 10 s, until [`Self::mark_gapless`]. False if the
+    /// list's end has changed since; then nothing is done.
     pub async fn append_to_list(
         &self,
         conversation: ConversationId,
@@ -47,8 +48,8 @@ impl Cache {
         self.redis.run("cache.append_to_list", append).await
     }
 
-    /// Replaces the list that was `seen` and is not believed by these ids, newest first, which MySQL has. It then lives for
-    /// 10 s, until [`Self::mark_gapless`]. False if the list has changed meanwhile: nothing is done.
+    /// Replaces a list that is not believed, as it was `seen`, by `ids` from MySQL, newest first. The list then lives
+    /// for 10 s, until [`Self::mark_gapless`]. False if the list has changed since it was seen; then nothing is done.
     pub async fn replace_list(
         &self,
         conversation: ConversationId,
@@ -62,8 +63,9 @@ impl Cache {
         self.redis.run("cache.replace_list", replace).await
     }
 
-    /// The list down to `oldest` (`None`: the conversation has no rows) is gapless, as was checked after `epoch` was read: it may
-    /// live its full time, and is believed in that epoch while `oldest` is its end.
+    /// Marks the list as gapless down to `oldest` (`None`: the conversation has no rows), as the caller has checked
+    /// after it read `epoch`. The list gets its full TTL, and is believed in that epoch as long as `oldest` is its last
+    /// id.
     pub async fn mark_gapless(
         &self,
         conversation: ConversationId,
@@ -78,7 +80,7 @@ impl Cache {
         self.redis.batch("cache.mark_gapless", steps).await.map(drop)
     }
 
-    /// Drops the list: what is not known to be gapless must not be.
+    /// Drops a list that may have a gap.
     pub async fn drop_list(&self, conversation: ConversationId) -> Result<(), ServerError> {
         let gone = [keys::conversation(conversation), keys::conversation_epoch(conversation)];
         let steps = gone.into_iter().map(|key| step!("UNLINK", key)).collect();

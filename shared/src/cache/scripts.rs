@@ -1,5 +1,5 @@
-//! All Lua scripts: one a file, each with what it takes, what it answers and a worked example at its head. They are
-//! tested on a real Redis, after SCRIPT FLUSH too.
+//! The Lua scripts. Each has a file, whose head says what the script takes and answers, with a worked example. The
+//! tests run the scripts on a real Redis, after SCRIPT FLUSH too.
 
 use super::step::Script;
 
@@ -16,9 +16,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    /// Takes a message back, or says that it was before, or leaves a stub where there was none.
+    /// Recalls a message: says if it was recalled before, and leaves a stub if there is no detail.
     MARK_RECALLED = "mark_recalled.lua";
-    /// Notes that a message is in MySQL, or says that it was recalled.
+    /// Marks a message as PERSISTED, or says that it was recalled.
     MARK_PERSISTED = "mark_persisted.lua";
     /// Lets a recalled message expire, since MySQL has the recall.
     CONFIRM_RECALLED = "confirm_recalled.lua";
@@ -30,22 +30,22 @@ scripts! {
     CONVERSATION_REMOVE = "conversation_remove.lua";
     /// Takes messages off the pending set, unless a recall has changed their entries.
     SETTLE = "settle.lua";
-    /// Takes a lock for a named holder, or again for the same one.
+    /// Takes a lock for a holder, or renews it for the same holder.
     LOCK = "lock.lua";
-    /// Gives a lock back, if it is still this holder's.
+    /// Gives a lock back if the holder still has it.
     UNLOCK = "unlock.lua";
-    /// Reads which data set of Redis this is.
+    /// Reads the epoch, or begins a new one.
     EPOCH = "epoch.lua";
     /// Replaces a conversation's recent list that is not believed.
     CONVERSATION_REPLACE = "conversation_replace.lua";
-    /// Takes a lease for a named holder, or again for the same one.
+    /// Takes a lease for a holder, or renews it for the same holder.
     LEASE = "lease.lua";
-    /// Gives a lease back, if it is still this holder's.
+    /// Gives a lease back if the holder still has it.
     RELEASE = "release.lua";
-    /// Notes what must neither be evicted nor be refused by a Redis that is full.
+    /// Notes when a message was sent again, without a TTL, and also in a full Redis.
     NOTE_RESENT = "note_resent.lua";
-    /// Exchanges a value for another, if it is still what was read.
+    /// Replaces a value if it is still the one that was read.
     EXCHANGE = "exchange.lua";
-    /// Removes a key of the wrong type.
+    /// Removes an odd key: one of the wrong type.
     REMOVE_ODD = "remove_odd.lua";
 }

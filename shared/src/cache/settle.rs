@@ -1,5 +1,8 @@
-//! `msg:pending:{partition}`: what MySQL has not confirmed, by time, for the compensator and for counting
-//! (`docs/protocol.md`, R2, R17).
+//! Settling: taking messages off `msg:pending:{partition}` and the other pending indexes (`docs/protocol.md`, R2, R10,
+//! R17).
+//!
+//! `msg:pending:{partition}` holds the sends and recalls that MySQL has not confirmed, by time. The compensator works
+//! from it.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +13,25 @@ use crate::event::Recall;
 use crate::id::{ConversationId, MessageId};
 use crate::message::Message;
 
-/// One entry of the pending set.
+/// An entry of the pending set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pending {
     /// The message.
     pub id: MessageId,
-    /// What it is ordered by: its send time in ms, or once it is recalled the time of that and a half. The half tells
-    /// the two apart, so that settling the sending never settles a recall.
+    /// The send time in ms, or for a recall the recall time plus a half. The half tells the two apart, so that settling
+    /// a send never settles a recall.
     pub score: f64,
 }
 
 impl Pending {
-    /// The entry of a message as it was sent.
+    /// The entry of a send.
     pub fn sent(message: &Message) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "times in ms stay far below 2^53")]
         let score = message.send_time as f64;
         Self { id: message.id, score }
     }
 
-    /// The entry of a message that is recalled.
+    /// The entry of a recall.
     pub(super) fn recalled(recall: &Recall) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "times in ms stay far below 2^52")]
         let score = recall.recall_time as f64 + 0.5;
@@ -37,8 +40,9 @@ impl Pending {
 }
 
 impl Cache {
-    /// Takes messages off all that is pending, since MySQL has them now. An entry of the compensator's set goes only if it
-    /// is still the one given: a recall that was decided meanwhile has changed it, and waits for its own confirmation.
+    /// Settles messages that MySQL has: takes them off the pending set and the pending indexes. An entry leaves the
+    /// pending set only if it is still the one given: a recall that was decided meanwhile has replaced it, and waits
+    /// for its own confirmation.
     pub async fn settle(
         &self,
         entries: impl IntoIterator<Item = (ConversationId, Pending)>,
@@ -53,8 +57,8 @@ impl Cache {
         self.redis.batch_that_frees("cache.settle", steps).await.map(drop)
     }
 
-    /// Takes a message off the compensator's set that is a dead letter now, and leaves it to a person: it is no row, so
-    /// pages go on showing it from Redis.
+    /// Takes a message off the pending set because it is a dead letter now, for a person to handle. The message stays
+    /// in the other indexes: it is not a row, so pages show it from Redis.
     pub async fn settle_dead_letter(
         &self,
         conversation: ConversationId,
@@ -75,7 +79,7 @@ impl Cache {
         shards.into_iter().map(|(shard, entries)| scripts::SETTLE.on(shard, entries)).collect()
     }
 
-    /// Takes an entry off the shard of a partition, where nothing is left that would tell its conversation.
+    /// Settles an entry of a partition whose message is in no store, so that its conversation is unknown.
     pub async fn settle_in(&self, partition: u16, entry: Pending) -> Result<(), ServerError> {
         let arguments = vec![entry.id.to_string(), entry.score.to_string()];
         let mut steps = vec![scripts::SETTLE.on(keys::pending(partition), arguments)];
@@ -83,7 +87,7 @@ impl Cache {
         self.redis.batch_that_frees("cache.settle", steps).await.map(drop)
     }
 
-    /// Takes messages off the pending set whatever their entries say: MySQL has their recall, or they are no messages.
+    /// Takes messages off the pending set whatever their entries say: MySQL has their recall, or they are doubles.
     pub(super) async fn remove_pending(
         &self,
         messages: impl IntoIterator<Item = (ConversationId, MessageId)>,
@@ -98,9 +102,13 @@ impl Cache {
         self.redis.batch_that_frees("cache.remove_pending", steps).await.map(drop)
     }
 
-    /// The commands that forget when these messages were sent again: one on a single server, where few are remembered.
+    /// The commands that forget when these messages were sent again. On a single server it is one command.
     pub(super) fn forget_resent_steps(&self, ids: &[MessageId]) -> Vec<Step> {
-        let keys: Vec<String> = ids.iter().map(|&id| keys::resent(id)).collect();
+        self.unlink_steps(ids.iter().map(|&id| keys::resent(id)).collect())
+    }
+
+    /// The commands that remove these keys: one on a single server, one a key on a cluster.
+    pub(super) fn unlink_steps(&self, keys: Vec<String>) -> Vec<Step> {
         if self.redis.is_cluster() {
             keys.into_iter().map(|key| step!("UNLINK", key)).collect()
         } else if keys.is_empty() {

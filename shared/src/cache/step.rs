@@ -1,4 +1,4 @@
-//! What is sent to Redis: one command, or one script on one key.
+//! A step: one command, or one script on one key, as it is sent to Redis.
 
 use std::sync::OnceLock;
 
@@ -6,15 +6,15 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::keys;
 
-/// What one step answered: a value, or why it failed alone.
+/// The answer to one step: a value, or the error of this step alone.
 pub(super) type Answer = Result<Value, RedisError>;
 
-/// Whether a server refused a step because it does not know the script.
+/// Whether a server has refused a step because it does not know the script.
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// One script. It touches `KEYS[1]` only.
+/// A script. It touches `KEYS[1]` only.
 pub struct Script {
     source: &'static str,
     hash: OnceLock<String>,
@@ -36,7 +36,7 @@ impl Script {
         self.hash.get_or_init(|| redis::Script::new(self.source).get_hash().to_owned())
     }
 
-    /// This script on `key` with `arguments`.
+    /// The step that runs this script on `key` with `arguments`.
     pub fn on(&'static self, key: String, arguments: Vec<String>) -> Step {
         Step::Script { script: self, key, arguments }
     }
@@ -47,9 +47,9 @@ impl Script {
 pub enum Step {
     /// A plain command.
     Command(Cmd),
-    /// A script of [`super::scripts`]: run by its hash, sent whole only to a server that does not know it.
+    /// A script of [`super::scripts`]: run by its hash. A server that does not know it gets the text.
     Script {
-        /// Which script.
+        /// The script.
         script: &'static Script,
         /// `KEYS[1]`.
         key: String,
@@ -65,7 +65,7 @@ impl From<Cmd> for Step {
 }
 
 impl Step {
-    /// The key that the step is about: the first argument of all commands that this service sends to a key.
+    /// The key of the step: the first argument of every command that this service sends to a key.
     pub(super) fn key(&self) -> Option<String> {
         match self {
             Self::Script { key, .. } => Some(key.clone()),
@@ -91,15 +91,15 @@ impl Step {
     }
 }
 
-/// A write that changes nothing, of a key that no service uses: the server takes it, or refuses it as it refuses every write.
-/// Nothing goes to its file or its replicas.
+/// A write without effect. The server takes it, or refuses it like every other write; nothing goes to its file or its
+/// replicas.
 pub(super) fn write_probe() -> Cmd {
     let mut probe = redis::cmd("SETRANGE");
     probe.arg(keys::WRITE_PROBE).arg(0).arg("");
     probe
 }
 
-/// `redis::cmd` with its arguments, as a step.
+/// A command with its arguments, as a step.
 macro_rules! step {
     ($name:literal $(, $argument:expr)* $(,)?) => {{
         let mut command = redis::cmd($name);

@@ -1,17 +1,16 @@
-//! `msg:unread:{userId}`: ids that this user has not read, for other readers of Redis. Our own answers do not rest on it: MySQL
-//! counts unread rows, and `msg:unread-pending:{userId}` has what is not a row yet.
+//! Unread messages in Redis: `msg:unread-pending:{userId}` has those that are not rows yet; `msg:unread:{userId}` has
+//! all of them, for other readers of Redis. Our own answers combine the first with MySQL's count of unread rows.
 
 use super::step::step;
 use super::{Cache, index, keys};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
-/// The most unpersisted unread ids that are read of one user.
+/// The most pending unread ids of a user that are read.
 const MOST_UNREAD: i64 = 10_000;
 
 impl Cache {
-    /// The ids of this conversation that were accepted and are not rows yet, between two exclusive bounds, at most
-    /// `limit`.
+    /// At most `limit` pending ids of this conversation, between two exclusive bounds.
     pub async fn pending_in(
         &self,
         conversation: ConversationId,
@@ -24,13 +23,13 @@ impl Cache {
         Ok(index::ids(self.redis.run("cache.pending_in", range).await?))
     }
 
-    /// The unread ids sent to this user that are not rows yet, newest first; at most 10,000.
+    /// The user's pending unread ids, newest first; at most 10,000.
     pub async fn unread_pending(&self, user: UserId) -> Result<Vec<MessageId>, ServerError> {
         let newest = step!("ZREVRANGE", keys::unread_pending(user), 0, MOST_UNREAD - 1);
         Ok(index::ids(self.redis.run("cache.unread_pending", newest).await?))
     }
 
-    /// Takes ids off all that Redis holds of a user's unread.
+    /// Takes ids off both unread sets of a user.
     pub async fn remove_unread(&self, user: UserId, ids: &[MessageId]) -> Result<(), ServerError> {
         if ids.is_empty() {
             return Ok(());
@@ -45,7 +44,7 @@ impl Cache {
         self.redis.batch("cache.remove_unread", vec![unread, pending]).await.map(drop)
     }
 
-    /// Forgets which persisted messages a user has not read: too many were read at once to take each off.
+    /// Drops `msg:unread:{userId}`, when too many messages were read at once to take each off.
     pub async fn forget_unread(&self, user: UserId) -> Result<(), ServerError> {
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(keys::unread(user));

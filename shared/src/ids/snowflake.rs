@@ -1,25 +1,23 @@
-//! Message ids: 41 bits of ms since 2024-01-01 UTC, 13 bits worker, 9 bits sequence (`docs/protocol.md`, R6).
-//!
-//! Only the arithmetic is here. Who may use which worker number, and until when, is a lease in Redis
-//! ([`super::source`]).
+//! The form of message ids: 41 bits of ms since 2024-01-01 UTC, 13 bits of worker number, 9 bits of sequence
+//! (`docs/protocol.md`, R6). The lease of the worker number is in [`super::source`].
 
 use crate::clock::TimestampMs;
 use crate::id::MessageId;
 use crate::ids::worker::{WORKER_BITS, WorkerNumber};
 
-/// 2024-01-01T00:00:00Z in ms since 1970: the zero of the 41 bits of time, which last until 2093.
+/// 2024-01-01T00:00:00Z in ms since 1970: the zero of an id's time, whose 41 bits last until 2093.
 pub const EPOCH_MS: TimestampMs = 1_704_067_200_000;
 
 const SEQUENCE_BITS: u32 = 9;
 const MAX_SEQUENCE: i64 = (1 << SEQUENCE_BITS) - 1;
 const MAX_ELAPSED_MS: i64 = (1 << 41) - 1;
 
-/// The clock stands before 2024 or after 2093: no id can be made.
+/// The clock reads a time before 2024 or after 2093, so no id can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the clock reads {0} ms since 1970, outside of 2024 to 2093: no message id can be made")]
 pub struct ClockOutOfRange(pub TimestampMs);
 
-/// Makes ids for one worker number; each is greater than the one before, whatever the clock does.
+/// Makes ids for one worker number. Each id is greater than the one before, whatever the clock does.
 #[derive(Debug)]
 pub struct Snowflake {
     worker: WorkerNumber,
@@ -28,13 +26,14 @@ pub struct Snowflake {
 }
 
 impl Snowflake {
-    /// A generator for `worker` whose ids all lie after `floor`, the latest time that was ever in one of its ids.
+    /// A generator for `worker`. All its ids lie after `floor`, the latest time (ms since 1970 UTC) of any id that its
+    /// process made before.
     pub fn new(worker: WorkerNumber, floor: TimestampMs) -> Self {
         Self { worker, last_elapsed_ms: (floor - EPOCH_MS).max(0), sequence: MAX_SEQUENCE }
     }
 
-    /// The next id at time `now`. A clock that stands still or steps back borrows: first the rest of the sequence, then
-    /// the following ms, so no id ever repeats.
+    /// The next id at time `now`, ms since 1970 UTC. If the clock stands still or steps back, the id takes the next
+    /// number of the sequence, and when the sequence is used up, the next ms. So no id repeats.
     pub fn next(&mut self, now: TimestampMs) -> Result<MessageId, ClockOutOfRange> {
         let now_elapsed = now.saturating_sub(EPOCH_MS);
         if now_elapsed < 0 {
@@ -58,13 +57,13 @@ impl Snowflake {
         Ok(id)
     }
 
-    /// The latest time that is in an id made so far, or the floor: ms since 1970 UTC.
+    /// The time of the latest id, or the floor if there is none: ms since 1970 UTC.
     pub fn latest(&self) -> TimestampMs {
         EPOCH_MS + self.last_elapsed_ms
     }
 }
 
-/// When the message with this id was sent: ms since 1970 UTC.
+/// The time of a message's send, as its id says: ms since 1970 UTC.
 pub fn time_of(id: MessageId) -> TimestampMs {
     EPOCH_MS + (id.get() >> (WORKER_BITS + SEQUENCE_BITS))
 }

@@ -1,4 +1,4 @@
-//! Who may make ids with which worker number: a lease in Redis (`docs/protocol.md`, R3, R6).
+//! The source of message ids: leases a worker number in Redis and makes ids with it (`docs/protocol.md`, R3, R6).
 
 use std::time::{Duration, Instant};
 
@@ -11,37 +11,39 @@ use crate::cache::{Cache, keys, scripts};
 use crate::clock::{Clock, TimestampMs};
 use crate::error::{Retry, Server, ServerError};
 use crate::id::MessageId;
+use crate::random;
 
-/// How long the number stays out of others' reach after the holder stops using it: more than clocks differ.
+/// How long nobody else may have a worker number after its lease has ended: clocks differ by less.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// How many numbers are tried; with 8192 of them, a few tries find a free one unless nearly all are held.
+/// How many random numbers are tried. Of 8,192 numbers, a few tries find a free one unless nearly all are held.
 const TRIES: usize = 16;
 
-/// Makes message ids under a leased worker number. One for a process.
+/// Makes message ids under a leased worker number. There is one for each process.
 pub struct IdSource {
     cache: Cache,
     clock: Clock,
-    /// How long a lease lasts.
+    /// The length of a lease.
     duration: Duration,
-    /// Says that a lease is ours: unique to this process.
+    /// A random word, unique to this process, that says that a lease is ours.
     holder: String,
     state: Mutex<State>,
-    /// Held while the lease is sought or renewed, so that only one request does.
+    /// Held while the lease is taken or renewed, so that only one request does it.
     leasing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     lease: Option<Lease>,
-    /// The latest time in any id that this process made, whatever the worker number.
+    /// The latest time in any id of this process, ms since 1970 UTC, whatever the worker number.
     latest: TimestampMs,
 }
 
 struct Lease {
     ids: Snowflake,
     worker: WorkerNumber,
-    /// By both clocks: the wall clock sees a pause of the whole machine, the monotonic one a wall clock set back.
+    /// By both clocks: the wall clock advances while the whole machine is paused, the monotonic one when the wall clock
+    /// is set back.
     ends: (Instant, TimestampMs),
     renew: (Instant, TimestampMs),
 }
@@ -53,26 +55,26 @@ impl Lease {
 }
 
 impl IdSource {
-    /// Takes no number yet: that is done when the first id is needed. `lease` is how long ids go on without Redis.
+    /// Makes a source without a worker number; the first id takes one. `lease` is how long ids can be made without
+    /// Redis.
     pub fn new(cache: Cache, clock: Clock, lease: Duration) -> Self {
-        let holder = format!("{:032x}", rand::rng().random::<u128>());
         Self {
             cache,
             clock,
             duration: lease,
-            holder,
+            holder: random::hex_128(),
             state: Mutex::default(),
             leasing: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// The next id. Needs Redis only for the first and then once in half a lease; without Redis it goes on until the lease
-    /// ends.
+    /// The next id. Redis is needed for the first id and then once in half a lease; without Redis ids go on until the
+    /// lease ends.
     pub async fn next(&self) -> Result<MessageId, ServerError> {
         let (id, renewal_due) = self.next_leased()?;
         if let Some(id) = id {
             if renewal_due && let Ok(_only_one) = self.leasing.try_lock() {
-                // Another second of the old lease is no harm: a failure is tried again at the next id.
+                // A failure does no harm: the old lease still holds, and the next id tries again.
                 if let Err(error) = self.lease().await {
                     tracing::warn!(%error, "cache.worker: could not renew the worker number; going on until its lease ends");
                 }
@@ -80,7 +82,7 @@ impl IdSource {
             return Ok(id);
         }
         let _only_one = self.leasing.lock().await;
-        // Somebody else may have leased one while this request waited.
+        // Another request may have taken a lease while this one waited.
         if let (Some(id), _) = self.next_leased()? {
             return Ok(id);
         }
@@ -100,14 +102,14 @@ impl IdSource {
         self.cache.redis().run::<i64>("cache.give_back_worker", release).await.map(drop)
     }
 
-    /// An id under the present lease, if it has not ended, and whether it is time to renew.
+    /// An id under the present lease, if it has not ended, and whether the lease is due for renewal.
     fn next_leased(&self) -> Result<(Option<MessageId>, bool), ServerError> {
         let now = (Instant::now(), self.clock.now_ms());
         let mut state = self.state.lock();
         let Some(lease) = &mut state.lease else {
             return Ok((None, false));
         };
-        // Checked before each use: a Lambda may have been frozen for minutes since the last.
+        // Checked before each id: a Lambda environment may have been frozen for minutes since the last one.
         if Lease::passed(lease.ends, now) {
             state.lease = None;
             return Ok((None, false));
@@ -118,14 +120,15 @@ impl IdSource {
         Ok((Some(id), renewal_due))
     }
 
-    /// Renews the present lease, or takes a number at a random free place.
+    /// Renews the present lease, or takes a random free number.
     async fn lease(&self) -> Result<(), ServerError> {
-        // No id is older than the epoch, unless Redis is another one later.
+        // Reads the epoch, which begins a new one if none was read before: no id of this process is older than that
+        // epoch.
         self.cache.epoch().await?;
         let present = self.state.lock().lease.as_ref().map(|lease| lease.worker);
         let random = || WorkerNumber::new(rand::rng().random_range(0..WorkerNumber::COUNT));
         for worker in present.into_iter().chain(std::iter::from_fn(random).take(TRIES)) {
-            // From before the request: the lease must not outlast what Redis counts.
+            // The time before the request: here the lease must end no later than in Redis.
             let asked = (Instant::now(), self.clock.now_ms());
             let duration_ms = (self.duration + GRACE).as_millis().to_string();
             let lease = scripts::LEASE.on(keys::worker(worker), vec![self.holder.clone(), duration_ms]);
@@ -137,7 +140,8 @@ impl IdSource {
                 };
                 let ids = match state.lease.take() {
                     Some(lease) if lease.worker == worker => lease.ids,
-                    // Never behind what this process made before, so that its ids go on rising.
+                    // The new worker's ids begin after everything that this process made before, so that its ids keep
+                    // rising.
                     _ => Snowflake::new(worker, state.latest),
                 };
                 state.lease =

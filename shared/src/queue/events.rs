@@ -1,6 +1,5 @@
 //! Where what librdkafka says of itself goes: its logs, its errors, its requests for a token.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +14,10 @@ use super::error::{kafka_error, transient};
 use super::refusal::Refusal;
 use crate::config::{KafkaConfig, KafkaSecurity};
 use crate::error::{Retry, ServerError};
+use crate::telemetry::limiter::Limiter;
+
+/// The shortest time between two log lines of one kind: a broker that is away must not flood the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Receives what librdkafka has to say: its logs, its errors and, with `msk_iam`, its request for a token. Cheap to
 /// clone; clones share what they know.
@@ -42,7 +45,7 @@ impl ClientEvents {
             troubled: AtomicBool::new(false),
             all_down: AtomicBool::new(false),
             refusal: Mutex::default(),
-            limiter: Limiter::default(),
+            limiter: Limiter::new(LOG_INTERVAL),
             numbering: Mutex::default(),
             #[cfg(feature = "kafka-tls")]
             tokens: match config.security {
@@ -87,7 +90,7 @@ impl ClientEvents {
 
     /// Tells once in a while that records are refused because their partition does not exist.
     pub(super) fn no_such_partition(&self, topic: &str) {
-        if let Some(left_out) = self.0.limiter.admit("no such partition", Instant::now()) {
+        if let Some(left_out) = self.0.limiter.admit("no such partition") {
             tracing::error!(
                 server = "kafka",
                 topic,
@@ -121,7 +124,7 @@ impl ClientEvents {
         }
         drop(known);
         self.0.troubled.store(true, Ordering::Relaxed);
-        let Some(left_out) = self.0.limiter.admit(advice, Instant::now()) else {
+        let Some(left_out) = self.0.limiter.admit(advice) else {
             return;
         };
         if refusal.certain {
@@ -162,7 +165,7 @@ impl ClientContext for ClientEvents {
                 return;
             }
         }
-        let Some(left_out) = self.0.limiter.admit(facility, Instant::now()) else {
+        let Some(left_out) = self.0.limiter.admit(facility) else {
             tracing::debug!(server = "kafka", facility, "{text}");
             return;
         };
@@ -203,7 +206,7 @@ impl ClientContext for ClientEvents {
             _ => {
                 // It was not a refusal but a broker on its way down.
                 self.0.refusal.lock().take_if(|refusal| !refusal.certain);
-                if let Some(left_out) = self.0.limiter.admit("error", Instant::now()) {
+                if let Some(left_out) = self.0.limiter.admit("error") {
                     tracing::warn!(server = "kafka", %error, left_out, "{reason}");
                 }
             }
@@ -245,50 +248,10 @@ impl Streak {
     }
 }
 
-/// Lets one line of a kind through in [`Limiter::INTERVAL`] and counts the others, so that a broker that is away does
-/// not flood the log.
-#[derive(Default)]
-struct Limiter(Mutex<HashMap<String, (Instant, u64)>>);
-
-impl Limiter {
-    const INTERVAL: Duration = Duration::from_secs(30);
-
-    /// `Some` with how many of this kind were left out before, if the line may be written.
-    fn admit(&self, kind: &str, now: Instant) -> Option<u64> {
-        let mut kinds = self.0.lock();
-        match kinds.get_mut(kind) {
-            Some((last, left_out)) if now.duration_since(*last) < Self::INTERVAL => {
-                *left_out += 1;
-                None
-            }
-            Some((last, left_out)) => {
-                *last = now;
-                Some(std::mem::take(left_out))
-            }
-            None => {
-                kinds.insert(kind.to_owned(), (now, 0));
-                Some(0)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-
-    #[test]
-    fn one_line_of_a_kind_in_half_a_minute() {
-        let limiter = Limiter::default();
-        let start = Instant::now();
-        assert_eq!(limiter.admit("FAIL", start), Some(0));
-        assert_eq!(limiter.admit("FAIL", start), None);
-        assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(29)), None);
-        assert_eq!(limiter.admit("other", start), Some(0));
-        assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(30)), Some(2));
-        assert_eq!(limiter.admit("FAIL", start + Duration::from_secs(61)), Some(0));
-    }
+    use crate::config::{Config, minimal};
 
     #[test]
     fn a_trouble_lasts_when_it_comes_again_for_ten_seconds() {
@@ -303,17 +266,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_to_whoever_waits_until_a_broker_answers() {
-        let settings = |name: &str| {
-            let value = match name {
-                "REDIS_URL" => "redis://127.0.0.1:1",
-                "MYSQL_URL" => "mysql://a:b@127.0.0.1:1/a",
-                "KAFKA_BOOTSTRAP_SERVERS" => "127.0.0.1:1",
-                "JWT_SECRET" => "0123456789abcdef0123456789abcdef",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
-        let events = ClientEvents::new(&Config::from_lookup(settings).unwrap().kafka).unwrap();
+        let events = ClientEvents::new(&Config::from_lookup(minimal).unwrap().kafka).unwrap();
         let happens = |code, reason| events.error(KafkaError::Global(code), reason);
         let told = || {
             let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);

@@ -31,7 +31,7 @@ pub struct UnreadRows {
     /// How many rows the user has not read.
     pub total: u64,
     /// Those of the messages asked for that are unread and no rows yet: neither read, hidden nor recalled.
-    pub waiting: HashSet<MessageId>,
+    pub pending: HashSet<MessageId>,
 }
 
 impl Store {
@@ -113,19 +113,19 @@ impl Store {
             .await
     }
 
-    /// How many rows the user has not read, and which of the messages `waiting`, which Redis knows by their conversations,
-    /// are unread beside them. One statement up to 100 of `waiting`, so that a message which becomes a row meanwhile is counted
+    /// How many rows the user has not read, and which of the messages `pending`, which Redis knows by their conversations,
+    /// are unread beside them. One statement up to 100 of `pending`, so that a message which becomes a row meanwhile is counted
     /// once; beyond that such a message may be counted twice in one answer. Its cost grows with the conversations that hold
-    /// something unread and with `waiting`.
-    #[tracing::instrument(name = "store.unread_rows", skip_all, fields(user_id = %user, waiting = waiting.len()))]
+    /// something unread and with `pending`.
+    #[tracing::instrument(name = "store.unread_rows", skip_all, fields(user_id = %user, pending = pending.len()))]
     pub async fn unread_rows(
         &self,
         user: UserId,
-        waiting: &[(MessageId, ConversationId)],
+        pending: &[(MessageId, ConversationId)],
     ) -> Result<UnreadRows, ServerError> {
         self.writer
             .run("store.unread_rows", self.timeout, |connection| {
-                scoped(async move { unread_rows(connection, user, waiting).await })
+                scoped(async move { unread_rows(connection, user, pending).await })
             })
             .await
     }
@@ -238,11 +238,11 @@ async fn visible_between(
 async fn unread_rows(
     connection: &mut MySqlConnection,
     user: UserId,
-    waiting: &[(MessageId, ConversationId)],
+    pending: &[(MessageId, ConversationId)],
 ) -> Result<UnreadRows, sqlx::Error> {
     let mut unread = UnreadRows::default();
     // An empty list still asks for the total.
-    let chunks = waiting.chunks(LONGEST_LIST).chain(waiting.is_empty().then_some(waiting));
+    let chunks = pending.chunks(LONGEST_LIST).chain(pending.is_empty().then_some(pending));
     for chunk in chunks {
         let mut query = QueryBuilder::<MySql>::new(
             "/* store.unread_rows */ SELECT 'total' AS what, '' AS conv_id, CAST(COALESCE(SUM(unread_low), 0) AS SIGNED) AS value \
@@ -254,7 +254,7 @@ async fn unread_rows(
         );
         query.push_bind(user.get());
         if !chunk.is_empty() {
-            push_waiting(&mut query, user, chunk);
+            push_pending(&mut query, user, chunk);
         }
         let (mut total, mut excluded, mut positions) = (0_i64, HashSet::new(), HashMap::new());
         for row in query.build().fetch_all(&mut *connection).await? {
@@ -270,7 +270,7 @@ async fn unread_rows(
         }
         // Each statement sees the total of its own moment; the last one counts.
         unread.total = u64::try_from(total).unwrap_or_default();
-        unread.waiting.extend(chunk.iter().filter_map(|(id, conversation)| {
+        unread.pending.extend(chunk.iter().filter_map(|(id, conversation)| {
             let is_read = positions.get(conversation).is_some_and(|position| id.get() <= *position);
             (!is_read && !excluded.contains(id)).then_some(*id)
         }));
@@ -279,8 +279,8 @@ async fn unread_rows(
 }
 
 /// Asks which of these messages are rows, recalled or hidden, and how far the user has read their conversations.
-fn push_waiting(query: &mut QueryBuilder<MySql>, user: UserId, waiting: &[(MessageId, ConversationId)]) {
-    let ids: Vec<MessageId> = waiting.iter().map(|(id, _)| *id).collect();
+fn push_pending(query: &mut QueryBuilder<MySql>, user: UserId, pending: &[(MessageId, ConversationId)]) {
+    let ids: Vec<MessageId> = pending.iter().map(|(id, _)| *id).collect();
     query.push(" UNION ALL SELECT 'excluded', '', id FROM message FORCE INDEX (uk_message_id) WHERE id IN ");
     push_ids(query, &ids);
     query.push(" UNION ALL SELECT 'excluded', '', message_id FROM message_recall WHERE message_id IN ");
@@ -290,7 +290,7 @@ fn push_waiting(query: &mut QueryBuilder<MySql>, user: UserId, waiting: &[(Messa
     push_ids(query, &ids);
     query.push(" UNION ALL SELECT 'read', conv_id, IF(user_low = ");
     query.push_bind(user.get()).push(", read_low, read_high) FROM conversation WHERE conv_id IN ");
-    push_list(query, waiting, |(_, conversation)| conversation.to_string());
+    push_list(query, pending, |(_, conversation)| conversation.to_string());
 }
 
 /// The conversations in which the user has something unread, the newest first.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future;
 use hongyan::cache::page::Part;
 use hongyan::error::ServerError;
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use hongyan_testkit::TestApp;
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::proxy::Proxy;
@@ -29,7 +29,7 @@ async fn timed<T>(call: impl Future<Output = Result<T, ServerError>>) -> (Durati
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_that_took_its_place() {
     const TIMEOUT: Duration = Duration::from_secs(1);
-    let redis = servers::address_of(servers::stack().await, Kind::Redis);
+    let redis = servers::address_of(servers::stack().await, ServerKind::Redis);
     // The way to its host, and its name, which may lead elsewhere.
     let host = Proxy::to(&redis).await;
     let mut name = Proxy::to(&host.url()).await;

@@ -21,7 +21,7 @@ use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::ids::IdSource;
 use hongyan::message::{ClientMessageId, Message, MessageType};
-use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_stack::{ServerKind, Stack, StackOptions};
 use hongyan_testkit::TestApp;
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::redis::RedisConnection;
@@ -75,7 +75,7 @@ async fn accept_late(cache: &Cache, message: &Message) {
 }
 
 async fn mark(cache: &Cache, message: &Message) -> PersistMark {
-    cache.mark_persisted(&[(message, "t/0/0".to_owned())]).await.unwrap()[0]
+    cache.mark_persisted(&[message]).await.unwrap()[0]
 }
 
 /// An application whose Redis is all that is looked at.
@@ -152,8 +152,7 @@ async fn mark_persisted_says_missing_recalled_or_done() {
     cache.mark_recalled(&recall_of(&recalled, 99), recalled.to).await.unwrap();
     for _ in 0..2 {
         forget_scripts(&mut redis).await;
-        let all = [&kept, &recalled, &missing].map(|message| (message, "t/0/0".to_owned()));
-        let marks = cache.mark_persisted(&all).await.unwrap();
+        let marks = cache.mark_persisted(&[&kept, &recalled, &missing]).await.unwrap();
         assert_eq!(marks, [PersistMark::Done, PersistMark::Recalled(99), PersistMark::Missing]);
         let persisted = r#"{"status":1,"persistStatus":"PERSISTED","recallTime":null,"id":7,"conversationId":"1_2","fromUserId":1,"toId":2,"msgType":1,"chatType":1,"sendTime":1704067200000,"content":"message 7"}"#;
         assert_eq!(raw(&mut redis, &kept).await.as_deref(), Some(persisted));
@@ -346,6 +345,50 @@ async fn settling_takes_off_what_is_still_the_same_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_needs_no_lock() {
+    let (test, cache, mut redis) = prepared().await;
+    let kept = message(7);
+    accept(&cache, &kept).await;
+    let another = vec![(kept.id, kept.to, "t/0/9".to_owned())];
+    assert!(matches!(cache.lock_and_check(&another).await.unwrap()[..], [Check::Clear { .. }]));
+
+    assert_eq!(mark(&cache, &kept).await, PersistMark::Done);
+
+    assert!(!redis.exists::<_, bool>("msg:lock:7").await.unwrap());
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marking_puts_an_id_into_its_place_wherever_it_is_missing() {
+    let (test, cache, mut redis) = prepared().await;
+    let ids = async |redis: &mut RedisConnection| -> Vec<i64> {
+        redis.lrange("msg:conv:1_2", 0, -1).await.unwrap()
+    };
+    // The list is longer than what is looked at first.
+    for id in 100..180 {
+        accept(&cache, &message(id)).await;
+    }
+    let whole = ids(&mut redis).await;
+    assert_eq!(whole, (100..180).rev().collect::<Vec<_>>());
+
+    for missing in [179, 140, 101] {
+        let _: i64 = redis.lrem("msg:conv:1_2", 1, missing).await.unwrap();
+        assert_eq!(mark(&cache, &message(missing)).await, PersistMark::Done);
+        assert_eq!(ids(&mut redis).await, whole, "{missing}");
+    }
+    // There already, also further down than what is looked at first: nothing changes.
+    for there in [179, 101] {
+        mark(&cache, &message(there)).await;
+        assert_eq!(ids(&mut redis).await, whole, "{there}");
+    }
+    // No list is begun, and an id older than the whole list has no place.
+    let _: i64 = redis.del("msg:conv:1_2").await.unwrap();
+    mark(&cache, &message(150)).await;
+    assert_eq!(ids(&mut redis).await, Vec::<i64>::new());
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lock_is_its_holders() {
     let (test, cache, mut redis) = prepared().await;
     let locked = |holder: &str| vec![(id(7), holder.to_owned())];
@@ -461,7 +504,7 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     let lost = &newest_first[2];
     test.redis().await.lrem::<_, _, ()>("msg:conv:1_2", 0, lost).await.unwrap();
     assert_eq!(bob.history(1, "").await.ids().len(), 4, "the same Redis is believed");
-    stack.server(Kind::Redis).restart().await.unwrap();
+    stack.server(ServerKind::Redis).restart().await.unwrap();
     assert_eq!(
         test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(),
         4,
@@ -477,7 +520,7 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     test.redis().await.sadd::<_, _, ()>("msg:unread:2", &newest_first[1]).await.unwrap();
     assert_eq!(bob.history(1, "").await.ids().len(), 5, "the same Redis is believed");
     assert_eq!(bob.unread().await.body["total"], 1, "MySQL counts");
-    stack.server(Kind::Redis).restart().await.unwrap();
+    stack.server(ServerKind::Redis).restart().await.unwrap();
     assert_eq!(bob.unread().await.body["total"], 1);
     assert_eq!(bob.history(1, "").await.ids().len(), 4);
     assert_eq!(alice.history(2, "").await.ids(), newest_first, "and refills the list");
@@ -488,12 +531,12 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     assert_eq!(test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(), 5);
 
     // Without Redis ids go on until the lease ends.
-    stack.server(Kind::Redis).stop().await.unwrap();
+    stack.server(ServerKind::Redis).stop().await.unwrap();
     let first = test.app().ids.next().await.unwrap();
     assert!(test.app().ids.next().await.unwrap() > first);
     test.pass_ms(11 * 60_000);
     assert!(test.app().ids.next().await.unwrap_err().is_transient());
-    stack.server(Kind::Redis).start().await.unwrap();
+    stack.server(ServerKind::Redis).start().await.unwrap();
     let again = tokio::time::timeout(Duration::from_secs(5), test.app().ids.next()).await.unwrap().unwrap();
     assert!(again > first);
     test.stop().await;

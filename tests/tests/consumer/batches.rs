@@ -6,7 +6,7 @@ use hongyan::event::MessageEvent;
 use hongyan::id::UserId;
 use hongyan::message::{ClientMessageId, Message, MessageType};
 use hongyan::queue::KafkaBatchResponse;
-use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_stack::{ServerKind, Stack, StackOptions};
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::kafka::set_max_message_bytes;
 use hongyan_testkit::proxy::Proxy;
@@ -151,7 +151,7 @@ async fn a_store_that_is_away_holds_the_batch_and_makes_no_dead_letter() {
     alice.sent(2, "before").await;
     test.drain().await;
     let mut rows = 1;
-    for kind in [Kind::Mysql, Kind::Redis] {
+    for kind in [ServerKind::MySql, ServerKind::Redis] {
         let one = message(&test, "by hand").await;
         let waiting = test.app().ids.next().await.unwrap();
         stack.server(kind).stop().await.unwrap();
@@ -204,7 +204,7 @@ async fn committed(test: &TestApp) -> i64 {
 /// Redis would keep it and MySQL get it without Kafka; with Redis away nothing can take it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_that_only_kafka_could_keep_and_refuses_is_503() {
-    let mut proxy = Proxy::to(&servers::address_of(servers::stack().await, Kind::Redis)).await;
+    let mut proxy = Proxy::to(&servers::address_of(servers::stack().await, ServerKind::Redis)).await;
     let test = TestApp::builder()
         .in_process()
         .set("REDIS_TIMEOUT_MS", "500")

@@ -1,6 +1,6 @@
 //! Redis with an older or another data set than before: what it says is not believed over MySQL.
 
-use hongyan_stack::{Kind, Stack};
+use hongyan_stack::{ServerKind, Stack};
 use hongyan_testkit::{Caller, TestApp, servers};
 use serde_json::json;
 
@@ -111,7 +111,7 @@ async fn a_redis_that_was_emptied_under_open_connections_lacks_nothing_that_mysq
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_starts_from_an_older_file_brings_nothing_back() {
-    let stack = Stack::start(servers::beside_shared(Kind::Redis).await).await.unwrap();
+    let stack = Stack::start(servers::beside_shared(ServerKind::Redis).await).await.unwrap();
     let test = TestApp::builder().set("REDIS_TIMEOUT_MS", "1000").start_on(&stack).await;
     let (alice, bob) = (test.user(1), test.user(2));
     let (kept, recalled) = (alice.sent(2, "kept").await, alice.sent(2, "recalled").await);
@@ -124,7 +124,7 @@ async fn a_redis_that_starts_from_an_older_file_brings_nothing_back() {
     assert_eq!(bob.history(1, "").await.ids(), [newer.clone(), kept.clone()]);
 
     put_back(&test, &older).await;
-    stack.server(Kind::Redis).restart().await.unwrap();
+    stack.server(ServerKind::Redis).restart().await.unwrap();
 
     assert_eq!(bob.history(1, "").await.ids(), [newer, kept]);
     test.stop().await;
@@ -134,7 +134,7 @@ async fn a_redis_that_starts_from_an_older_file_brings_nothing_back() {
 /// A new epoch costs no search of the key space: a Redis whose account may not SCAN and not look for KEYS is enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_searches_the_key_space() {
-    let stack = Stack::start(servers::beside_shared(Kind::Redis).await).await.unwrap();
+    let stack = Stack::start(servers::beside_shared(ServerKind::Redis).await).await.unwrap();
     let test = TestApp::builder().start_on(&stack).await;
     let mut redis = test.redis().await;
     redis::cmd("ACL")
@@ -147,7 +147,7 @@ async fn no_request_searches_the_key_space() {
     test.drain().await;
     assert_eq!(bob.history(1, "").await.ids(), std::slice::from_ref(&id));
 
-    stack.server(Kind::Redis).restart().await.unwrap();
+    stack.server(ServerKind::Redis).restart().await.unwrap();
 
     assert_eq!(bob.history(1, "").await.ids(), [id]);
     test.stop().await;

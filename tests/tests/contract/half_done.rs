@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hongyan::id::ConversationId;
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::proxy::Proxy;
 use hongyan_testkit::{Answer, TestApp, TestAppBuilder, servers};
@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// An application whose way to Redis can be closed.
 async fn behind_a_proxy() -> (TestAppBuilder, Proxy) {
-    let proxy = Proxy::to(&servers::address_of(servers::stack().await, Kind::Redis)).await;
+    let proxy = Proxy::to(&servers::address_of(servers::stack().await, ServerKind::Redis)).await;
     let test = TestApp::builder().set("REDIS_TIMEOUT_MS", "500").redis_by_way_of(proxy.address());
     (test, proxy)
 }

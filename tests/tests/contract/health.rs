@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hongyan::telemetry::metric;
-use hongyan_stack::{Kind, Stack, StackOptions};
+use hongyan_stack::{ServerKind, Stack, StackOptions};
 use hongyan_testkit::TestApp;
 use hongyan_testkit::app::eventually;
 use serde_json::json;
@@ -47,7 +47,9 @@ async fn health_names_the_server_that_is_away_and_with_no_place_to_keep_it_a_sen
     let first = alice.sent(2, "before").await;
     test.drain().await;
 
-    for (kind, name) in [(Kind::Mysql, "mysql"), (Kind::Redis, "redis"), (Kind::Kafka, "kafka")] {
+    for (kind, name) in
+        [(ServerKind::MySql, "mysql"), (ServerKind::Redis, "redis"), (ServerKind::Kafka, "kafka")]
+    {
         stack.server(kind).stop().await.unwrap();
         let health = alice.with_token("").get("/health").await;
         assert_eq!((health.status, &health.body["status"]), (503, &json!("unavailable")), "{health:?}");
@@ -74,14 +76,14 @@ async fn health_names_the_server_that_is_away_and_with_no_place_to_keep_it_a_sen
     assert_eq!(test.count_rows("status = 1").await, 4);
     assert_eq!(bob.history(1, "").await.ids().len(), 4);
 
-    for kind in [Kind::Redis, Kind::Kafka] {
+    for kind in [ServerKind::Redis, ServerKind::Kafka] {
         stack.server(kind).stop().await.unwrap();
     }
     let began = std::time::Instant::now();
     assert_refused(&alice.send(2, "nowhere").await, 503, "unavailable");
     assert!(began.elapsed() < Duration::from_secs(2), "at once, not a hang: {:?}", began.elapsed());
     assert_eq!(bob.history(1, "").await.ids().len(), 4, "MySQL alone answers");
-    stack.server(Kind::Mysql).stop().await.unwrap();
+    stack.server(ServerKind::MySql).stop().await.unwrap();
     assert_refused(&bob.history(1, "").await, 503, "unavailable");
     assert_refused(&alice.recall(&first).await, 503, "unavailable");
     assert_refused(&bob.delete(&first).await, 503, "unavailable");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future;
-use hongyan_stack::{Kind, Stack};
+use hongyan_stack::{ServerKind, Stack};
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::{Caller, TestApp, servers};
 
@@ -18,7 +18,7 @@ struct Two {
 
 impl Two {
     async fn start() -> Self {
-        let stack = Stack::start(servers::beside_shared(Kind::Redis).await).await.unwrap();
+        let stack = Stack::start(servers::beside_shared(ServerKind::Redis).await).await.unwrap();
         let first = TestApp::builder().set("REDIS_TIMEOUT_MS", "1000").start_on(&stack).await;
         let second = TestApp::beside(&first).await;
         Self { stack, first, second }

@@ -1,6 +1,6 @@
 //! What Redis alone answers while MySQL is away.
 
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use hongyan_testkit::proxy::Proxy;
 use hongyan_testkit::{TestApp, servers};
 
@@ -8,7 +8,7 @@ use hongyan_testkit::{TestApp, servers};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_after_a_refill_needs_no_mysql() {
     for query in ["limit=2", "limit=2&after=1"] {
-        let mut proxy = Proxy::to(&servers::address_of(servers::stack().await, Kind::Mysql)).await;
+        let mut proxy = Proxy::to(&servers::address_of(servers::stack().await, ServerKind::MySql)).await;
         let test = TestApp::builder().mysql_by_way_of(proxy.address()).start().await;
         let (alice, bob) = (test.user(1), test.user(2));
         // The page looks for one message more than it answers.

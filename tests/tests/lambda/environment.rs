@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use hongyan_stack::Kind;
+use hongyan_stack::ServerKind;
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::lambda::stop_all;
 use hongyan_testkit::proxy::Proxy;
@@ -83,13 +83,13 @@ async fn the_first_request_after_a_freeze_works_and_nothing_is_lost() {
     house.test.drain().await;
     assert_eq!(house.lambda.request("query", &history).await.0, 200);
     // Kafka does not answer, so the next one stays with the producer.
-    stack.server(Kind::Kafka).pause().await.unwrap();
+    stack.server(ServerKind::Kafka).pause().await.unwrap();
     let waiting = house.sent("with the producer").await;
     let leased = Instant::now();
     for environment in [&send, &query] {
         environment.signal(Signal::SIGSTOP);
     }
-    stack.server(Kind::Kafka).resume().await.unwrap();
+    stack.server(ServerKind::Kafka).resume().await.unwrap();
 
     close_all_connections(&house).await;
     let (redis, mysql) = (house.port("REDIS_URL"), house.port("MYSQL_URL"));
@@ -129,10 +129,10 @@ async fn sigterm_flushes_the_producer_and_gives_the_worker_number_back() {
     let send = house.start("send", []);
     house.sent("so that the producer is connected").await;
     house.test.drain().await;
-    stack.server(Kind::Kafka).pause().await.unwrap();
+    stack.server(ServerKind::Kafka).pause().await.unwrap();
     let id = house.sent("with the producer").await;
     send.signal(Signal::SIGTERM);
-    stack.server(Kind::Kafka).resume().await.unwrap();
+    stack.server(ServerKind::Kafka).resume().await.unwrap();
     assert!(send.stop().await.success());
     // The compensator has not run: it was the producer.
     house.test.drain().await;

@@ -9,7 +9,7 @@ use hongyan::config::MySqlConfig;
 use hongyan::error::ServerError;
 use hongyan::message::{Message, Status};
 use hongyan::store::{Persisted, Store};
-use hongyan_stack::{Kind, Stack};
+use hongyan_stack::{ServerKind, Stack};
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::proxy::Proxy;
 use hongyan_testkit::servers::{beside_shared, mysql_administrator};
@@ -148,7 +148,7 @@ async fn a_call_that_is_dropped_in_the_middle_spoils_no_connection() {
 /// account that both have. It has no rights beyond that database: who administers a server may also write to a reader.
 async fn with_the_same_database(url: &str) -> (Stack, String, String) {
     const ACCOUNT: (&str, &str) = ("hongyan_moves", "with-the-name");
-    let stack = Stack::start(beside_shared(Kind::Mysql).await).await.unwrap();
+    let stack = Stack::start(beside_shared(ServerKind::MySql).await).await.unwrap();
     let (user, password) = ACCOUNT;
     let url = url::Url::parse(url).unwrap();
     let database = url.path().trim_start_matches('/');

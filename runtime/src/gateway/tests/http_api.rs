@@ -20,7 +20,7 @@ async fn the_event_is_the_one_that_aws_sends() {
         .unwrap();
     assert_eq!(send(request).await.status(), 201);
 
-    let (function, event) = locked(&running.recorder.http).pop().unwrap();
+    let (function, event) = running.recorder.http.lock().pop().unwrap();
     assert_eq!(function, "recall");
     let event = serde_json::to_value(&event).unwrap();
     // AWS's own sample of the format: whatever it has at these places, ours has too, of the same kind.
@@ -86,7 +86,7 @@ async fn a_body_that_is_not_text_travels_as_base64_both_ways() {
     answer.headers.insert("x-one", "1".parse().unwrap());
     answer.multi_value_headers.append("x-two", "1".parse().unwrap());
     answer.multi_value_headers.append("x-two", "2".parse().unwrap());
-    *locked(&running.recorder.answer) = Some(answer);
+    *running.recorder.answer.lock() = Some(answer);
     let response = running.request("POST", "/messages", &b"\xff\x00"[..]).await;
     assert_eq!(response.body().as_ref(), b"\x00\xff");
     let many = |name: &str| {
@@ -99,7 +99,7 @@ async fn a_body_that_is_not_text_travels_as_base64_both_ways() {
     };
     assert_eq!(many("set-cookie"), ["a=1", "b=2"]);
     assert_eq!((many("x-one"), many("x-two")), (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()]));
-    let (_, event) = locked(&running.recorder.http).pop().unwrap();
+    let (_, event) = running.recorder.http.lock().pop().unwrap();
     assert_eq!((event.body.as_deref(), event.is_base64_encoded), (Some("/wA="), true));
 }
 
@@ -130,7 +130,7 @@ async fn refusals_are_problems_with_their_code() {
 
     let mut bad = ApiGatewayV2httpResponse::default();
     bad.status_code = 7;
-    *locked(&running.recorder.answer) = Some(bad);
+    *running.recorder.answer.lock() = Some(bad);
     check(&running.request("POST", "/messages", "").await, 500, "internal");
 
     for authorization in ["", "Bearer", "Bearer ", "Bearer x.y.z", "Basic YTpi", &running.token()] {
@@ -172,7 +172,7 @@ async fn head_is_answered_as_get_without_the_body() {
         assert_eq!(none, "", "{path}");
     }
     // Functions see what they know.
-    for (_, event) in locked(&running.recorder.http).iter() {
+    for (_, event) in running.recorder.http.lock().iter() {
         assert_eq!(event.request_context.http.method, "GET");
         assert!(event.route_key.as_deref().unwrap().starts_with("GET "));
     }
@@ -266,7 +266,7 @@ async fn who_does_not_read_the_answer_is_cut_off() {
     let mut answer = ApiGatewayV2httpResponse::default();
     answer.status_code = 200;
     answer.body = Some(EventBody::Text("x".repeat(16 << 20)));
-    *locked(&running.recorder.answer) = Some(answer);
+    *running.recorder.answer.lock() = Some(answer);
     let mut stream = TcpStream::connect(running.gateway.addr()).await.unwrap();
     let request =
         format!("GET /unread HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", running.token());

@@ -43,7 +43,10 @@ async fn closed(client: &mut Client) -> u16 {
 async fn ids(running: &Running, count: usize) -> Vec<String> {
     soon("the connections", async {
         loop {
-            let ids: Vec<String> = locked(&running.recorder.websocket)
+            let ids: Vec<String> = running
+                .recorder
+                .websocket
+                .lock()
                 .iter()
                 .filter(|event| event.request_context.route_key.as_deref() == Some("$connect"))
                 .filter_map(|event| event.request_context.connection_id.clone())
@@ -101,7 +104,7 @@ async fn a_client_connects_talks_is_reached_and_leaves() {
     assert_eq!(closed(&mut second).await, 1000);
     gone(&running, 2).await;
 
-    let events = locked(&running.recorder.websocket).clone();
+    let events = running.recorder.websocket.lock().clone();
     let connect = &events[0];
     assert_eq!(connect.query_string_parameters.first("x"), Some(" "));
     assert_eq!(connect.request_context.event_type.as_deref(), Some("CONNECT"));
@@ -253,7 +256,7 @@ async fn the_gateway_keeps_a_connection_registered_and_the_client_hears_nothing_
     let mut client = connect(&running).await;
     let id = ids(&running, 1).await.remove(0);
     let renewals = || {
-        let events = locked(&running.recorder.websocket);
+        let events = running.recorder.websocket.lock();
         events.iter().filter(|event| event.body.as_deref() == Some(r#"{"action":"ping"}"#)).count()
     };
     soon("renewals", async {

@@ -1,22 +1,23 @@
-//! A Redis that answers and refuses is away (`docs/protocol.md`, R21).
+//! The reasons of an open circuit breaker: a Redis that answers and refuses counts as away (`docs/protocol.md`, R21).
 
 use redis::RedisError;
 
 /// Why the circuit breaker of a connection is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The server does not answer, or lets writes wait (`CLIENT PAUSE WRITE`).
+    /// The server does not answer, or makes writes wait (`CLIENT PAUSE WRITE`).
     Silent,
-    /// `maxmemory` is reached and nothing may be evicted. Commands that free memory are taken.
+    /// `maxmemory` is reached and nothing may be evicted. The server still takes commands that free memory.
     Full,
-    /// The server takes no write: READONLY, NOREPLICAS or MISCONF.
+    /// The server refuses every write: READONLY, NOREPLICAS or MISCONF.
     NoWrites(&'static str),
 }
 
 impl Refusal {
-    /// Whether `error` says that the server takes no writes, by its own answer or because the circuit breaker is open.
+    /// The reason why the server takes no writes, if `error` is such a refusal or comes from an open circuit breaker.
     ///
-    /// Redis before 7 wraps what a command within a script answers: `ERR Error running script … -OOM command not allowed …`.
+    /// Redis before 7 wraps the error of a command inside a script: `ERR Error running script … -OOM command not
+    /// allowed …`.
     pub(super) fn of(error: &RedisError) -> Option<Self> {
         if let Some(open) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Open>())
         {
@@ -39,21 +40,21 @@ impl Refusal {
         }
     }
 
-    /// What a command answers that is not sent at all.
+    /// The error of a command that is not sent because the circuit breaker is open.
     pub(super) fn error(self) -> RedisError {
         std::io::Error::new(std::io::ErrorKind::TimedOut, Open(self)).into()
     }
 }
 
-/// The error of a command that an open circuit breaker has kept back.
+/// The source of [`Refusal::error`].
 #[derive(Debug, thiserror::Error)]
 #[error("the circuit breaker is open: {}", .0.reason())]
 struct Open(Refusal);
 
-/// The codes by which a server refuses every write.
+/// The error codes with which a server refuses every write.
 const NO_WRITES: [&str; 3] = ["READONLY", "NOREPLICAS", "MISCONF"];
 
-/// Whether `error` answers a probe in a way that says: no writes yet.
+/// Whether `error`, the answer to a probe, says that the server takes no writes yet.
 pub(super) fn cannot_write(error: &RedisError) -> bool {
     Refusal::of(error).is_some() || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "BUSY"))
 }

@@ -13,20 +13,21 @@ use redis::{Cmd, RedisResult, TlsCertificates, Value};
 
 use crate::cache::step::{Answer, Step, is_unknown_script};
 
-/// How many commands of one batch are under way at once: each goes to its own node.
+/// How many commands of one batch are under way at the same time; each goes to the node of its key.
 const FAN_OUT: usize = 128;
 
-/// How often the client tries a command again, at another node or by a new connection.
+/// How many times the client tries a command again, at another node or on a new connection.
 const RETRIES: u32 = 3;
 
-/// The longest pause before that, ms. The least is 1.3 s by default: longer than a node that is away may hold up a send.
+/// The longest pause before such a try, ms. The client's own default starts at 1.3 s, longer than one dead node may
+/// delay a send.
 const LONGEST_PAUSE_MS: u64 = 50;
 
-/// How often a connection is asked for a sign of life that has not answered in time; one of the nodes may be frozen.
+/// How many PINGs a connection gets after a time-out before it is given up: a single node may just be frozen.
 const PROBES: u32 = 3;
 
-/// A connection to all nodes that follows slots and nodes by itself, and is made anew should it stop answering. Cheap to
-/// clone.
+/// A connection to all nodes. It follows moved slots and nodes by itself, and is replaced if it stops answering. Cheap
+/// to clone.
 #[derive(Clone)]
 pub(super) struct Cluster {
     client: ClusterClient,
@@ -37,12 +38,12 @@ pub(super) struct Cluster {
 
 struct Current {
     connection: ClusterConnection,
-    /// How many there were before it.
+    /// Counts the connections: how many came before this one.
     number: u64,
 }
 
 impl Cluster {
-    /// Prepares a connection to the cluster of the node at `url`; nothing is sent yet.
+    /// Prepares a connection to the cluster that the node at `url` belongs to; nothing is sent yet.
     pub(super) fn new(
         url: &str,
         timeout: Duration,
@@ -58,7 +59,8 @@ impl Cluster {
         Ok(Self { client, timeout, current: Arc::new(Mutex::new(Current { connection, number: 0 })) })
     }
 
-    /// Runs each on the node of its key, in no order. All are over when this returns, unless their time was.
+    /// Runs each step on the node of its key; the nodes keep no order. Returns when all steps are done, or with a
+    /// time-out error.
     pub(super) async fn send(&self, steps: &[Step], by_hash: bool) -> RedisResult<Vec<Answer>> {
         self.within_limit(async |connection| {
             let mut values = Vec::with_capacity(steps.len());
@@ -71,13 +73,14 @@ impl Cluster {
         .await
     }
 
-    /// Runs one on the nodes that `routing` says.
+    /// Runs one command on the nodes that `routing` names.
     pub(super) async fn route(&self, command: Cmd, routing: RoutingInfo) -> RedisResult<Value> {
         self.within_limit(async |mut connection| connection.route_command(command, routing).await).await
     }
 
-    /// The client's own time-outs count each try and each connection by itself. Also, redis-rs 1.8.1 may stop answering for
-    /// good when a node goes away while slots are refreshed, see `docs/decisions/0020-redis-client.md`.
+    /// Ends `work` after `REDIS_TIMEOUT_MS`. The client's own time-outs count each try and each connection separately.
+    /// Also, redis-rs 1.8.1 may stop answering for good if a node goes away while slots are refreshed
+    /// (`docs/decisions/0020-redis-client.md`).
     async fn within_limit<T>(
         &self,
         work: impl AsyncFnOnce(ClusterConnection) -> RedisResult<T>,
@@ -99,7 +102,7 @@ impl Cluster {
                 return;
             }
             let probe = redis::cmd("PING");
-            // Whatever the answer, it is one.
+            // Any answer, an error too, shows that the connection works.
             if tokio::time::timeout(self.timeout / PROBES, connection.req_packed_command(&probe))
                 .await
                 .is_ok()
@@ -122,9 +125,9 @@ fn connect(client: &ClusterClient, timeout: Duration) -> ClusterConnection {
     client.get_pending_async_connection_with_config(config)
 }
 
-/// A node that does not know the script gets it whole.
+/// Runs one step. A node that does not know the script gets its text.
 async fn send_one(mut connection: ClusterConnection, step: &Step, by_hash: bool) -> RedisResult<Value> {
-    // A refusal may come as an error or as a value.
+    // The client returns a refusal as an error or as a value.
     let answer = connection.req_packed_command(&step.command(by_hash)).await;
     match answer.and_then(Value::extract_error) {
         Err(refusal) if is_unknown_script(&refusal) => {

@@ -1,4 +1,4 @@
-//! The connection to one Redis server.
+//! The connection to a single Redis server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use redis::{Client, Pipeline, RedisResult, TlsCertificates, Value};
 use super::breaker::{Refusal, cannot_write};
 use crate::cache::step::{Answer, Step, write_probe};
 
-/// How long after a failed probe the next one is sent.
+/// The pause between a failed probe and the next one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A multiplexed connection that mends itself, with a circuit breaker. Cheap to clone.
+/// A multiplexed connection that reconnects by itself, with a circuit breaker. Cheap to clone.
 ///
-/// The breaker opens once the server has let a command wait for the whole of `REDIS_TIMEOUT_MS` and answered no other
-/// meanwhile, or has refused a write ([`Refusal`]). While it is open commands fail at once, since callers have other ways
-/// and each would wait or be refused as well. It closes once a new connection takes a write: a PING would be answered by
-/// a server that lets all writes wait.
+/// The breaker opens when a command has waited for the whole of `REDIS_TIMEOUT_MS` while no other command was answered,
+/// or when the server has refused a write ([`Refusal`]). While the breaker is open, commands fail at once instead of
+/// waiting or being refused one by one; callers have other ways. The breaker closes when a new connection takes a
+/// write. A PING would not do: a server that makes all writes wait answers it.
 #[derive(Clone)]
 pub(super) struct Single {
     client: Client,
-    /// `REDIS_TIMEOUT_MS`: the longest that one batch takes, and that a connection takes to be made.
+    /// `REDIS_TIMEOUT_MS`: the longest that one batch may take, and the longest that connecting may take.
     timeout: Duration,
     current: Arc<Mutex<Current>>,
 }
 
 struct Current {
     connection: ConnectionManager,
-    /// How many batches were answered.
+    /// How many batches were answered so far.
     answers: u64,
-    /// Why the circuit breaker is open, if it is.
+    /// The reason why the circuit breaker is open, if it is.
     open: Option<Refusal>,
 }
 
@@ -51,7 +51,8 @@ impl Single {
         Ok(Self { client, timeout, current })
     }
 
-    /// Runs the steps in this order, in one round trip. Steps that free memory are let through to a server that is full.
+    /// Runs the steps in this order, in one round trip. With `frees`, the steps free memory and reach a full server
+    /// too.
     pub(super) async fn send(&self, steps: &[Step], by_hash: bool, frees: bool) -> RedisResult<Vec<Answer>> {
         let (mut connection, answers) = {
             let current = self.current.lock();
@@ -85,14 +86,15 @@ impl Single {
         Ok(answers)
     }
 
-    /// A command timed out that was sent after so many answers. If any other was answered meanwhile, Redis is only slow.
+    /// Handles the time-out of a command that was sent when `answers` batches had been answered. If any other was
+    /// answered meanwhile, Redis is only slow; otherwise the circuit breaker opens.
     fn suspect(&self, answers: u64) {
         if self.current.lock().answers == answers {
             self.open(Refusal::Silent);
         }
     }
 
-    /// Opens the circuit breaker, unless it is open, until a probe succeeds.
+    /// Opens the circuit breaker until a probe succeeds. Does nothing if the breaker is open.
     fn open(&self, refusal: Refusal) {
         let mut current = self.current.lock();
         if current.open.is_some() {
@@ -108,14 +110,14 @@ impl Single {
         tokio::spawn(self.clone().close_when_it_takes_writes());
     }
 
-    /// Probes by a connection of its own each time: the open one may lead to a host that is gone, which closes nothing,
-    /// and the system would wait for that host for a quarter of an hour.
+    /// Probes on a new connection each time. The old connection may lead to a host that has vanished without closing
+    /// it; the operating system would wait for that host for a quarter of an hour.
     async fn close_when_it_takes_writes(self) {
         loop {
             match self.probe_anew().await {
                 Ok(connection) => {
                     let mut current = self.current.lock();
-                    // One answer more, so that a command sent before and timing out only now raises no suspicion.
+                    // Counts as an answer, so that a command that was sent before and times out only now opens nothing.
                     *current = Current { connection, answers: current.answers + 1, open: None };
                     tracing::info!(
                         "cache.connection: Redis takes writes again; the circuit breaker is closed"
@@ -123,7 +125,7 @@ impl Single {
                     return;
                 }
                 Err(failure) => {
-                    // Another reason than at first changes what may pass.
+                    // The reason decides which steps may pass, and it may have changed.
                     if let Some(refusal) = Refusal::of(&failure) {
                         self.current.lock().open = Some(refusal);
                     }
@@ -133,8 +135,8 @@ impl Single {
         }
     }
 
-    /// A new connection whose server has taken a write, or has refused it for another reason than being unable to take
-    /// any: a missing right is for the callers to see.
+    /// A new connection whose server has taken a write. If the server refuses the write for a reason that concerns only
+    /// this command (a missing right, for example), the connection counts as well: the callers will see that error.
     async fn probe_anew(&self) -> RedisResult<ConnectionManager> {
         let mut connection = connect(&self.client, self.timeout)?;
         match connection.req_packed_command(&write_probe()).await {
@@ -145,7 +147,8 @@ impl Single {
 }
 
 fn connect(client: &Client, timeout: Duration) -> RedisResult<ConnectionManager> {
-    // Whoever meets a broken connection tries once more (`Redis::attempt`); a server that is away is known at once.
+    // The client itself does not retry: `Redis::attempt` tries a broken connection once more, so a server that is away
+    // is known at once.
     let config = ConnectionManagerConfig::new()
         .set_number_of_retries(0)
         .set_connection_timeout(Some(timeout))

@@ -1,11 +1,11 @@
--- Appends older ids, read from MySQL, behind a conversation's recent list: a refill never changes what is there.
+-- Appends older ids, read from MySQL, to a conversation's recent list. The ids that are there stay as they are.
 --
 -- KEYS[1]  msg:conv:{convId}, newest first
--- ARGV[1]  the last id the list had when the older ones were read, or "" if there was no list
--- ARGV[2]  the most ids the list keeps
+-- ARGV[1]  the list's last id when MySQL was asked, or "" if there was no list
+-- ARGV[2]  the greatest length of the list
 -- ARGV[3]  TTL from now on, ms
 -- ARGV[4…] the ids, newest first, all older than ARGV[1]
--- Answers  1 if they were appended, 0 if the list has changed at its end meanwhile
+-- Answers  1 if the ids were appended, 0 if the list's end has changed since MySQL was asked (then nothing changes)
 --
 -- Example  list 90 70, ARGV[1] = 70, ids 50 30  ->  90 70 50 30
 local last = redis.call('LINDEX', KEYS[1], -1) or ''

@@ -1,5 +1,5 @@
--- Takes an id off a conversation's recent list, unless it is the oldest there: the list is known by its oldest id, and the
--- detail says that the message is not shown.
+-- Takes an id off a conversation's recent list, unless it is the list's oldest id. A list is recognised by its oldest id, so
+-- that one stays; its detail says that the message is not shown.
 --
 -- KEYS[1]  msg:conv:{convId}, newest first
 -- ARGV[1]  the id, decimal

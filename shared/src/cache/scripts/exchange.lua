@@ -1,9 +1,9 @@
--- Exchanges a value, if nobody else has changed it meanwhile. Its TTL stays.
+-- Replaces a value if it is still the one that was read. The TTL stays.
 --
 -- KEYS[1]  a string
--- ARGV[1]  what it held
--- ARGV[2]  what it is to hold; "" removes it
--- Answers  1 if that was done, 0 if it holds something else by now
+-- ARGV[1]  the value that was read
+-- ARGV[2]  the new value; "" removes the key
+-- Answers  1 if the value was replaced or removed, 0 if it has changed since it was read (then nothing changes)
 --
 -- Example  holds a, ARGV a b -> 1, holds b;  again -> 0
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then

@@ -1,20 +1,20 @@
--- Takes a message back: the one place where a recall is decided in Redis.
+-- Recalls a message: the one place where Redis decides a recall.
 --
 -- KEYS[1]  msg:detail:{id}
 -- ARGV[1]  recall time, ms since 1970
--- ARGV[2]  a stub to leave where there is no detail, so that no refill can bring the content back
--- Answers  {"missing"}             there was no detail; now there is the stub
---          {"already", "T"}        it was recalled before, at T
---          {"recalled", "PENDING"} it is recalled now, and was PENDING (or PERSISTED)
--- The detail loses its TTL until CONFIRM_RECALLED: the recall is not yet in MySQL.
+-- ARGV[2]  a stub to leave if there is no detail, so that no refill can bring the content back
+-- Answers  {"missing"}             there was no detail; the stub is there now
+--          {"already", "T"}        the message was recalled before, at T
+--          {"recalled", "PENDING"} the message is recalled now, and was PENDING (or PERSISTED)
+-- The detail loses its TTL until confirm_recalled.lua: MySQL does not have the recall yet.
 --
 -- Example  {"status":1,"persistStatus":"PENDING","recallTime":null,"id":7,...,"content":"hi"}
 --     ->   {"status":0,"persistStatus":"PENDING","recallTime":99,"id":7,...,"content":""}
--- The JSON is never decoded, since Lua would round 64-bit ids: the head is replaced and the tail cut. `,"content":"`
--- cannot occur within a JSON string, where its quotes would be escaped.
+-- The script never decodes the JSON, since Lua would round 64-bit ids: it replaces the head and cuts the tail off.
+-- `,"content":"` cannot occur inside a JSON string, where its quotes would be escaped.
 local detail = redis.call('GET', KEYS[1])
 if not detail then
-  -- PERSIST, here and below, so that it is also done in a Redis that is full: see mark_persisted.lua.
+  -- PERSIST first, here and below, so that a full Redis runs the script too: see mark_persisted.lua.
   redis.call('PERSIST', KEYS[1])
   redis.call('SET', KEYS[1], ARGV[2])
   return {'missing'}

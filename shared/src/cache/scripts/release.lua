@@ -1,9 +1,9 @@
--- Gives a lease back, if it is still this holder's.
+-- Gives a lease back if the holder still has it.
 --
 -- KEYS[1]  the lease
 -- ARGV[1]  the holder
--- ARGV[2]  how long nobody else may have it yet, ms; 0: at once
--- Answers  1 if it was given back, 0 if it was not the holder's
+-- ARGV[2]  the grace in which nobody else may take the lease, ms; 0 for none
+-- Answers  1 if the lease was given back, 0 if the holder did not have it
 --
 -- Example  "a 1050", holder a, 0 -> 1, missing;  holder b -> 0
 local held = redis.call('GET', KEYS[1])

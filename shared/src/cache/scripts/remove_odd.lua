@@ -1,8 +1,8 @@
--- Removes a key that is of another type than it must be.
+-- Removes a key if it has another type than it must have.
 --
 -- KEYS[1]  the key
--- ARGV[1]  the type it must be of, as TYPE says it
--- Answers  1 if it was removed, 0 if it is of that type or missing by now
+-- ARGV[1]  the type that it must have, as TYPE prints it
+-- Answers  1 if the key was removed, 0 if it has the right type or is missing by now
 --
 -- Example  msg:conv:1_2 is a string, ARGV[1] = list  ->  1
 local found = redis.call('TYPE', KEYS[1])['ok']

@@ -1,9 +1,9 @@
--- Takes messages off a shard of the pending set, each only if its entry is still the one that is settled: a recall
--- changes the score, and then waits for its own confirmation.
+-- Takes messages off a shard of the pending set. An entry goes only if it still has the score that is settled: a recall has
+-- another score, and waits for its own confirmation.
 --
 -- KEYS[1]  msg:pending:{partition}
 -- ARGV     id, score, id, score, …
--- Answers  how many were taken off
+-- Answers  how many messages were taken off
 --
 -- Example  set 7 -> 1000, 8 -> 2000.5; ARGV 7 1000 8 1500  ->  1, and 8 stays
 local settled = 0

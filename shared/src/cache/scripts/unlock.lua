@@ -1,8 +1,8 @@
--- Gives a lock back, if it is still this holder's.
+-- Gives a lock back if the holder still has it.
 --
 -- KEYS[1]  msg:lock:{id}
 -- ARGV[1]  the holder
--- Answers  1 if it was given back, 0 if it was not the holder's
+-- Answers  1 if the lock was given back, 0 if the holder did not have it
 --
 -- Example  holds a, holder a -> 1, missing;  holder b -> 0
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then

@@ -4,24 +4,24 @@ use std::fmt;
 
 /// One of the three servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ServerKind {
     /// What is recent.
     Redis,
     /// What is kept for good.
-    Mysql,
+    MySql,
     /// Every change, in order.
     Kafka,
 }
 
-impl Kind {
+impl ServerKind {
     /// All three.
-    pub const ALL: [Self; 3] = [Self::Redis, Self::Mysql, Self::Kafka];
+    pub const ALL: [Self; 3] = [Self::Redis, Self::MySql, Self::Kafka];
 
     /// The setting that names a server of somebody else's.
     pub const fn variable(self) -> &'static str {
         match self {
             Self::Redis => "REDIS_URL",
-            Self::Mysql => "MYSQL_URL",
+            Self::MySql => "MYSQL_URL",
             Self::Kafka => "KAFKA_BOOTSTRAP_SERVERS",
         }
     }
@@ -30,17 +30,17 @@ impl Kind {
     pub(super) const fn service(self) -> &'static str {
         match self {
             Self::Redis => "redis",
-            Self::Mysql => "mysql",
+            Self::MySql => "mysql",
             Self::Kafka => "kafka",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ServerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Redis => "Redis",
-            Self::Mysql => "MySQL",
+            Self::MySql => "MySQL",
             Self::Kafka => "Kafka",
         })
     }
