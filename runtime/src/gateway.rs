@@ -46,7 +46,7 @@ pub enum BindError {
     InUse {
         /// The address.
         address: SocketAddr,
-        /// What chooses another.
+        /// The option and the variable that choose another.
         setting: &'static str,
     },
     /// The machine refuses.
@@ -54,9 +54,9 @@ pub enum BindError {
     Refused {
         /// The address.
         address: SocketAddr,
-        /// What chooses another.
+        /// The option and the variable that choose another.
         setting: &'static str,
-        /// What the machine said.
+        /// The machine's own error.
         source: std::io::Error,
     },
 }

@@ -12,7 +12,8 @@ pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LO
 /// Where the internal listener is by default.
 pub const INTERNAL_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
-/// What remains of a stop for what follows the gateway: batches in flight, and what Kafka has not acknowledged.
+/// The part of a stop that is kept for the steps after the gateway: batches in flight, and records that Kafka has not
+/// acknowledged.
 const AFTER_GATEWAY: Duration = Duration::from_secs(8);
 
 /// All of them.
