@@ -45,7 +45,7 @@ pub enum BindError {
     InUse {
         /// The address.
         address: SocketAddr,
-        /// What chooses another.
+        /// The option and the variable that choose another.
         setting: &'static str,
     },
     /// The machine refuses.
@@ -53,9 +53,9 @@ pub enum BindError {
     Refused {
         /// The address.
         address: SocketAddr,
-        /// What chooses another.
+        /// The option and the variable that choose another.
         setting: &'static str,
-        /// What the machine said.
+        /// The machine's own error.
         source: std::io::Error,
     },
 }

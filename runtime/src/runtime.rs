@@ -35,7 +35,7 @@ pub enum Host {
     InvokeApi(InvokeApi),
 }
 
-/// What happens at a start to tables that are not up to date.
+/// The fate, at a start, of tables that are not up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OldTables {
     /// They are brought up to date.
@@ -58,7 +58,7 @@ pub struct RuntimeOptions {
     pub host: Host,
     /// The gateway's limits.
     pub gateway: GatewayOptions,
-    /// What happens to tables that are not up to date (they are brought up to date).
+    /// The fate of tables that are not up to date (they are brought up to date).
     pub old_tables: OldTables,
     /// How Kafka is polled (by the settings). Without it nothing is persisted.
     pub trigger: Option<TriggerOptions>,

@@ -12,7 +12,8 @@ pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LO
 /// Where the internal listener is by default.
 pub const INTERNAL_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
-/// What remains of a stop for what follows the gateway: batches in flight, and what Kafka has not acknowledged.
+/// The part of a stop that is kept for the steps after the gateway: batches in flight, and records that Kafka has not
+/// acknowledged.
 const AFTER_GATEWAY: Duration = Duration::from_secs(8);
 
 /// All of them.
@@ -60,17 +61,14 @@ impl ServeSettings {
 
 #[cfg(test)]
 mod tests {
+    use hongyan::config::minimal;
+
     use super::*;
 
     fn read(set: &[(&str, &str)]) -> Result<ServeSettings, Vec<String>> {
-        let complete = [
-            ("REDIS_URL", "redis://127.0.0.1/1"),
-            ("MYSQL_URL", "mysql://127.0.0.1/hongyan"),
-            ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
-        ];
-        let find = |name: &str| set.iter().chain(&complete).find(|(key, _)| *key == name);
-        let mut reader = Reader::new(|name: &str| find(name).map(|(_, value)| (*value).to_owned()));
+        let found =
+            |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let mut reader = Reader::new(|name: &str| found(name).or_else(|| minimal(name)));
         let settings = ServeSettings::read(&mut reader);
         reader.finish(settings).map_err(|error| error.faults)
     }

@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a shell reports of a command that ended by Ctrl-C.
+/// The status that a shell reports of a command that ended by Ctrl-C.
 pub(super) const INTERRUPTED: u8 = 130;
 
 /// Both signals, from the moment this is made.

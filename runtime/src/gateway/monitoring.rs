@@ -19,7 +19,7 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     (code, Json(report)).into_response()
 }
 
-/// Whether new requests may be sent here: 503 from the beginning of a stop. A server that is away does not matter, since
+/// 200 while new requests may be sent here, 503 from the beginning of a stop. A server that is away does not matter, since
 /// it is away for the other nodes too, and most requests are answered without it.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.leaving.is_cancelled() {

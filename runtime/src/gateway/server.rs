@@ -118,7 +118,7 @@ pub(super) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared
     }
 }
 
-/// What answers the requests of one connection.
+/// Answers the requests of one connection.
 struct Service {
     router: Router,
     peer: SocketAddr,

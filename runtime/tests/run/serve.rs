@@ -92,7 +92,7 @@ async fn it_serves_over_servers_that_are_there_already() {
     no_process_is_left(servers);
 }
 
-/// What `env`, `stack status` and `dlq list` print for a program.
+/// `env` and `stack status` print JSON for a program.
 async fn lists_for_programs(servers: &Path, given: &Settings) {
     let env: Settings = serde_json::from_str(&output_of(hongyan(servers, ["env", "--json"])).await).unwrap();
     assert_eq!(&env, given);

@@ -19,7 +19,7 @@ pub struct Setting {
     pub name: String,
     /// The value in the form of the variable; [`HIDDEN`] in the place of a secret. `None`: not set, and without a default.
     pub value: Option<String>,
-    /// Whether the variable is set, so that the value is not the default.
+    /// The variable is set, so the value is not the default.
     pub is_set: bool,
 }
 
