@@ -11,9 +11,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::load::{histogram, record};
+use crate::load::Probe;
+use crate::measured::{histogram, record};
+use crate::number::of_count;
 use crate::pool::{Call, Pool};
-use crate::scenario::Sent;
+use crate::scenario::{Sent, Talk};
 
 /// Connections for watching, so that watching takes no connection from the load.
 pub(crate) const CONNECTIONS: u32 = 4;
@@ -46,7 +48,7 @@ pub(crate) struct Rows {
 /// Watches a service while it is measured.
 pub(crate) struct Lookout {
     pool: Arc<Pool>,
-    probes: mpsc::Sender<(Sent, Instant)>,
+    probes: mpsc::Sender<Probe>,
     seen: Arc<Mutex<(Histogram<u64>, u64)>>,
     probing: JoinHandle<()>,
     counting: JoinHandle<f64>,
@@ -62,14 +64,14 @@ pub(crate) struct Count {
 }
 
 impl Lookout {
-    pub(crate) async fn start(pool: Arc<Pool>) -> Self {
-        // The channel has room for one message. A message that finds no room is not watched.
+    pub(crate) async fn start(pool: Arc<Pool>, talk: Arc<Talk>) -> Self {
+        // A channel without room to speak of: what finds none is not watched.
         let (probes, receiver) = mpsc::channel(1);
         let seen = Arc::new(Mutex::new((histogram(), 0)));
         let (stop, stopped) = watch::channel(false);
         let rows_at_start = written(&pool).await.unwrap_or_default();
         Self {
-            probing: tokio::spawn(probe(pool.clone(), receiver, seen.clone(), stopped.clone())),
+            probing: tokio::spawn(probe(pool.clone(), talk, receiver, seen.clone(), stopped.clone())),
             counting: tokio::spawn(best_second(pool.clone(), stopped)),
             pool,
             probes,
@@ -79,8 +81,8 @@ impl Lookout {
         }
     }
 
-    /// The channel on which accepted messages are offered.
-    pub(crate) fn probes(&self) -> mpsc::Sender<(Sent, Instant)> {
+    /// Where accepted messages may be offered.
+    pub(crate) fn probes(&self) -> mpsc::Sender<Probe> {
         self.probes.clone()
     }
 
@@ -89,8 +91,12 @@ impl Lookout {
         Count { at: Instant::now(), rows: written(&self.pool).await }
     }
 
-    /// Waits until `accepted` messages were written since the start, and returns the results.
-    pub(crate) async fn finish(self, before: Count, accepted: u64) -> Seen {
+    /// Waits until `accepted` messages were written since the start, and says what was seen. A service that has died is not
+    /// waited for.
+    pub(crate) async fn finish(self, before: Count, accepted: u64, alive: bool) -> Seen {
+        if !alive {
+            self.probing.abort();
+        }
         let wanted = self.rows_at_start + accepted;
         let began = Instant::now();
         let mut last = self.rows().await;
@@ -108,9 +114,8 @@ impl Lookout {
         self.stop.send_replace(true);
         let best_second = self.counting.await.unwrap_or_default();
         let _ = self.probing.await;
-        #[expect(clippy::cast_precision_loss, reason = "rows stay below 2^53")]
         let rows = before.rows.zip(last.rows).map(|(first, rows)| Rows {
-            a_second: rows.saturating_sub(first) as f64 / (last.at - before.at).as_secs_f64(),
+            a_second: of_count(rows.saturating_sub(first)) / (last.at - before.at).as_secs_f64(),
             best_second,
         });
         let (lag, overdue) = self.seen.lock().clone();
@@ -121,7 +126,8 @@ impl Lookout {
 /// Watches some of the offered messages, each until it is PERSISTED.
 async fn probe(
     pool: Arc<Pool>,
-    mut offered: mpsc::Receiver<(Sent, Instant)>,
+    talk: Arc<Talk>,
+    mut offered: mpsc::Receiver<Probe>,
     seen: Arc<Mutex<(Histogram<u64>, u64)>>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -131,12 +137,12 @@ async fn probe(
             Some(offered) = offered.recv() => offered,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
-        let (pool, seen) = (pool.clone(), seen.clone());
+        let (pool, talk, seen) = (pool.clone(), talk.clone(), seen.clone());
         watching.spawn(async move {
             let mut lag = None;
             while lag.is_none() && accepted.elapsed() < PATIENCE {
                 let looked = Instant::now();
-                if is_persisted(&pool, &sent).await {
+                if is_persisted(&pool, &talk, sent).await {
                     lag = Some(accepted.elapsed());
                 } else {
                     tokio::time::sleep(LOOK_EVERY.saturating_sub(looked.elapsed())).await;
@@ -153,14 +159,16 @@ async fn probe(
     while watching.join_next().await.is_some() {}
 }
 
-async fn is_persisted(pool: &Pool, sent: &Sent) -> bool {
-    let before = sent.id.parse::<i64>().unwrap_or_default() - 1;
-    let path = format!("/conversations/{}/messages?limit=1&after={before}", sent.to);
-    let call = Call { method: Method::GET, path, authorization: sent.sender.clone(), body: String::new() };
+async fn is_persisted(pool: &Pool, talk: &Talk, sent: Sent) -> bool {
+    let (sender, receiver) = talk.users().of(sent.turn);
+    let path = format!("/conversations/{}/messages?limit=1&after={}", receiver.id, sent.id - 1);
+    let authorization = sender.authorization.clone();
+    let call = Call { method: Method::GET, path, authorization, body: String::new() };
     let (_, Ok(answer)) = pool.call(call).await else { return false };
     let page: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let message = &page["messages"][0];
-    message["id"] == sent.id.as_str() && message["persistStatus"] == "PERSISTED"
+    let id = message["id"].as_str().and_then(|id| id.parse().ok());
+    id == Some(sent.id) && message["persistStatus"] == "PERSISTED"
 }
 
 /// The most rows of one second. Reads the counter once a second until told to stop.
@@ -171,8 +179,7 @@ async fn best_second(pool: Arc<Pool>, mut stopped: watch::Receiver<bool>) -> f64
         if let Some(rows) = written(&pool).await {
             let now = Instant::now();
             if let Some((at, before)) = last {
-                #[expect(clippy::cast_precision_loss, reason = "rows stay below 2^53")]
-                let rate = rows.saturating_sub(before) as f64 / (now - at).as_secs_f64();
+                let rate = of_count(rows.saturating_sub(before)) / (now - at).as_secs_f64();
                 best = best.max(rate);
             }
             last = Some((now, rows));

@@ -77,7 +77,7 @@ async fn work(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Runtime { listen, longest_pause_ms, clock_ms }) => {
             telemetry::init(Output::Local)?;
             let longest_pause = Duration::from_millis(longest_pause_ms);
-            hongyan_drill::serve(Serve { listen, longest_pause, clock_ms }).await?;
+            Box::pin(hongyan_drill::serve(Serve { listen, longest_pause, clock_ms })).await?;
             Ok(ExitCode::SUCCESS)
         }
         None if cli.drill.list => {

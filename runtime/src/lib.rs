@@ -10,4 +10,5 @@ pub mod invoke_api;
 pub mod prometheus;
 pub mod runtime;
 pub mod schedule;
+pub mod settings;
 pub mod trigger;

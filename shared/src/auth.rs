@@ -1,7 +1,7 @@
-//! Who a caller is: JSON Web Tokens (RFC 7519), checked as an HTTP API's JWT authorizer checks them.
+//! Authentication: JSON Web Tokens (RFC 7519), checked like the JWT authorizer of an HTTP API.
 //!
-//! The configuration alone decides the algorithm. What a token's header says of it is only compared, so neither
-//! `alg: none` nor a public key used as a shared secret gets through.
+//! The configuration alone decides the algorithm. The algorithm in a token's header is only compared with it, so
+//! neither `alg: none` nor a public key used as a shared secret gets through.
 
 mod jwks;
 
@@ -22,13 +22,13 @@ use crate::error::ApiError;
 use crate::id::UserId;
 use jwks::Jwks;
 
-/// How far the clocks of two machines may differ, in seconds.
+/// The most that the clocks of two machines differ, seconds.
 const LEEWAY_SECONDS: f64 = 5.0;
 
-/// The longest token that is looked at, in bytes: what fits into one header.
+/// The longest token that is read, bytes: as much as fits into one header.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Checks tokens, and makes them where the secret is shared. Cheap to clone.
+/// Verifies tokens, and issues them if there is a shared secret. Cheap to clone.
 #[derive(Clone)]
 pub struct Auth(Arc<Inner>);
 
@@ -44,30 +44,31 @@ enum Key {
     Jwks(Jwks),
 }
 
-/// A token that was checked.
+/// A verified token.
 #[derive(Debug, Clone)]
 pub struct Verified {
     /// The caller.
     pub user: UserId,
-    /// The moment from which the token is no longer accepted, ms since 1970 UTC: its `exp` and 5 s for clocks that differ.
+    /// The moment from which the token is not accepted any more, ms since 1970 UTC: its `exp` plus 5 s for clocks that
+    /// differ.
     pub ends_at: TimestampMs,
-    /// Every claim as text, as API Gateway hands them to a function.
+    /// All claims as text, as API Gateway passes them to a function.
     pub claims: BTreeMap<String, String>,
 }
 
-/// No token can be made: its key belongs to somebody else.
+/// A token cannot be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotIssue {
-    /// Tokens come from the identity provider behind `JWT_JWKS_URL`.
+    /// The identity provider behind `JWT_JWKS_URL` issues the tokens.
     #[error("JWT_JWKS_URL is set: tokens come from that identity provider, not from here")]
     NotOurKey,
-    /// The library refused.
+    /// The library could not sign it.
     #[error("the token cannot be signed: {0}")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
 
 impl Auth {
-    /// Prepares the checks. Keys behind an address are fetched at the first token.
+    /// Prepares the checks. Keys at an address are fetched when the first token arrives.
     pub fn new(config: &AuthConfig, clock: Clock) -> Self {
         let key = match &config.key {
             AuthKey::Secret(secret) => Key::Secret {
@@ -79,8 +80,8 @@ impl Auth {
         Self(Arc::new(Inner { key, issuer: config.issuer.clone(), audience: config.audience.clone(), clock }))
     }
 
-    /// The user whose token this is. [`ApiError::Unauthorized`] for any token that is not in order;
-    /// [`ApiError::Unavailable`] if the keys to check it with cannot be had.
+    /// The user of a token. [`ApiError::Unauthorized`] if the token is not valid; [`ApiError::Unavailable`] if the keys
+    /// to verify it cannot be fetched.
     pub async fn verify(&self, token: &str) -> Result<UserId, ApiError> {
         Ok(self.check(token).await?.user)
     }
@@ -96,7 +97,7 @@ impl Auth {
         }
         let header = jsonwebtoken::decode_header(token).map_err(|error| refused(&error))?;
         if header.crit.is_some() {
-            // RFC 7515, 4.1.11: an extension that must be understood, and we understand none.
+            // RFC 7515, 4.1.11: `crit` names extensions that a reader must understand, and this one understands none.
             return Err(refused(&"has critical extensions"));
         }
         let claims = match &self.0.key {
@@ -106,7 +107,7 @@ impl Auth {
                 let key = jwks.key(id).await?;
                 let key = key.ok_or_else(|| refused(&"signed with a key that is not known"))?;
                 match decode(token, &key.check, key.algorithm) {
-                    // The provider may have given the name to another key.
+                    // The provider may have given the key's name to another key.
                     Err(error)
                         if matches!(
                             error.kind(),
@@ -126,7 +127,7 @@ impl Auth {
         self.0.examine(claims).map_err(|reason| refused(&reason))
     }
 
-    /// A token for `user` that is good from now for `lifetime`. Only with `JWT_SECRET`.
+    /// Issues a token for `user`, valid from `now` for `lifetime`. Needs `JWT_SECRET`.
     pub fn issue(&self, user: UserId, now: TimestampMs, lifetime: Duration) -> Result<String, CannotIssue> {
         let Key::Secret { secret, .. } = &self.0.key else {
             return Err(CannotIssue::NotOurKey);
@@ -155,7 +156,7 @@ impl fmt::Debug for Auth {
 
 type Claims = serde_json::Map<String, Value>;
 
-/// Checks the signature, and nothing else: the library would take the time from the machine's clock.
+/// Checks the signature and nothing else: for the times the library would use the machine's clock.
 fn decode(
     token: &str,
     key: &DecodingKey,
@@ -169,7 +170,7 @@ fn decode(
     Ok(jsonwebtoken::decode::<Claims>(token, key, &validation)?.claims)
 }
 
-/// `aud` is one text or several (RFC 7519, 4.1.3).
+/// `aud` is one text or a list (RFC 7519, 4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Audience {
@@ -187,9 +188,9 @@ impl Audience {
 }
 
 impl Inner {
-    /// What the claims say, after the signature was found right.
+    /// Checks the claims of a token whose signature is right.
     fn examine(&self, claims: Claims) -> Result<Verified, &'static str> {
-        // Seconds, possibly with a fraction (RFC 7519, "NumericDate").
+        // A time claim: seconds, possibly with a fraction (RFC 7519, "NumericDate").
         #[expect(clippy::cast_precision_loss, reason = "ms since 1970 stay below 2^53 for 285,000 years")]
         let now = self.clock.now_ms() as f64 / 1_000.0;
         let expiry = claims.get("exp").and_then(Value::as_f64).ok_or("has no exp that is a number")?;
@@ -226,7 +227,7 @@ impl Inner {
     }
 }
 
-/// API Gateway hands every claim on as text: `["a","b"]` as `[a b]`, a number as its digits.
+/// A claim as API Gateway passes it on: `["a","b"]` as `[a b]`, a number as its digits.
 fn as_text(value: Value) -> String {
     match value {
         Value::String(text) => text,

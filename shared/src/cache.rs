@@ -80,7 +80,7 @@ impl Cache {
         &self.redis
     }
 
-    /// Whether Redis answers.
+    /// Asks Redis for a sign of life; an error without one.
     pub async fn ping(&self) -> Result<(), ServerError> {
         self.redis.ping().await
     }

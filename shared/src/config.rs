@@ -1,6 +1,6 @@
-//! Settings, read once at start from the environment into one struct a concern (README, "Settings").
+//! Settings, read from the environment once at start: one struct for each concern (README, "Settings").
 //!
-//! Every fault is found in one go, each named by its variable with the form it wants; secrets cannot be printed.
+//! All faults are reported together, each with its variable and the form that it must have. Secrets cannot be printed.
 
 mod fault;
 mod minimal;
@@ -9,27 +9,27 @@ mod reader;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use fault::ConfigError;
 pub use minimal::{MINIMAL, minimal};
-use reader::Reader;
+pub use reader::{HIDDEN, Reader, Setting};
 
 /// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The cache.
+    /// Redis.
     pub redis: RedisConfig,
-    /// The store.
+    /// MySQL.
     pub mysql: MySqlConfig,
-    /// The queue.
+    /// Kafka.
     pub kafka: KafkaConfig,
-    /// The rules of the product that may be tuned.
+    /// The product rules that an operator may tune.
     pub im: ImConfig,
-    /// How a caller's token is checked.
+    /// How a caller's token is verified.
     pub auth: AuthConfig,
-    /// Where pushes go.
+    /// Where pushes are sent.
     pub push: PushConfig,
 }
 
@@ -38,9 +38,10 @@ pub struct Config {
 pub struct RedisConfig {
     /// `redis://:password@host:port/database`, or `rediss://` for TLS. Holds a password.
     pub url: SecretString,
-    /// Whether the URL is a node of a Redis Cluster.
+    /// True if the URL names a node of a Redis Cluster.
     pub cluster: bool,
-    /// The authorities to trust for `rediss://`, in PEM, instead of the public ones. `REDIS_TLS_CA` is the file's path.
+    /// The authorities to trust for `rediss://` (PEM), instead of the public ones. `REDIS_TLS_CA` is the path of the
+    /// file.
     pub tls_authorities: Option<Vec<u8>>,
     /// The longest wait for a connection or an answer (3 s).
     pub timeout: Duration,
@@ -53,13 +54,13 @@ pub struct MySqlConfig {
     pub url: SecretString,
     /// A reader for history, if there is one. Holds a password.
     pub replica_url: Option<SecretString>,
-    /// The authorities to trust, in PEM, beside the public ones: Aurora's and RDS' certificates come from an authority of
-    /// Amazon's own. With it, the server's certificate and name are checked unless the URL's `ssl-mode` says otherwise.
-    /// `MYSQL_TLS_CA` is the file's path.
+    /// The authorities to trust (PEM), beside the public ones: the certificates of Aurora and RDS come from Amazon's
+    /// own. With this setting the server's certificate and name are checked, unless the URL's `ssl-mode` says
+    /// otherwise. `MYSQL_TLS_CA` is the path of the file.
     pub tls_authorities: Option<Vec<u8>>,
-    /// The most connections one process opens (10).
+    /// The most connections that one process opens (10).
     pub max_connections: u32,
-    /// The longest wait for a connection (3 s).
+    /// The longest that one call takes, the wait for a connection included (3 s). Large batches get more.
     pub timeout: Duration,
 }
 
@@ -72,9 +73,9 @@ pub enum KafkaSecurity {
     Ssl,
     /// `sasl_scram`: TLS with SCRAM-SHA-512, by `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`.
     SaslScram {
-        /// The SCRAM user.
+        /// The SCRAM user name.
         username: String,
-        /// Their password.
+        /// The SCRAM password.
         password: SecretString,
     },
     /// `msk_iam`: TLS with an IAM-signed token, for Amazon MSK.
@@ -90,23 +91,23 @@ pub struct KafkaConfig {
     pub security: KafkaSecurity,
     /// A PEM file with the authorities to trust, instead of the system's: `KAFKA_SSL_CA_LOCATION`.
     pub ssl_ca_location: Option<String>,
-    /// `im-message-private`.
+    /// The topic, `im-message-private`.
     pub topic: String,
-    /// How many partitions the topic has; a message's partition is computed with it (10).
+    /// The number of the topic's partitions (10). The partition of a message is computed with it.
     pub partitions: NonZeroU16,
     /// The consumer group, `im-message-consumer`.
     pub group_id: String,
-    /// `im-message-dead-letter`.
+    /// The dead-letter topic, `im-message-dead-letter`.
     pub dead_letter_topic: String,
-    /// How long a caller waits for Kafka's acknowledgement at most once Redis has accepted: `KAFKA_WAIT_MS` (200 ms).
+    /// The longest that a caller waits for Kafka's acknowledgement once Redis has accepted: `KAFKA_WAIT_MS` (200 ms).
     pub wait: Duration,
-    /// How long the producer itself goes on trying to deliver a record: `KAFKA_DELIVERY_TIMEOUT_MS` (10 s).
+    /// How long the producer keeps trying to deliver a record: `KAFKA_DELIVERY_TIMEOUT_MS` (10 s).
     pub delivery_timeout: Duration,
-    /// `none`, `lz4`, `gzip`, `snappy` or `zstd`, as the build of librdkafka has them: `KAFKA_COMPRESSION` (`lz4`).
+    /// `none`, `lz4`, `gzip`, `snappy` or `zstd`, if the build of librdkafka has it: `KAFKA_COMPRESSION` (`lz4`).
     pub compression: String,
-    /// How long the producer gathers records before it sends them: `KAFKA_LINGER_MS` (1 ms).
+    /// How long the producer collects records before it sends them: `KAFKA_LINGER_MS` (1 ms).
     pub linger: Duration,
-    /// The most records the trigger hands to one invocation: `KAFKA_BATCH_SIZE` (100).
+    /// The most records that the trigger hands to one invocation: `KAFKA_BATCH_SIZE` (100).
     pub batch_size: usize,
     /// How long the trigger waits for a batch to fill: `KAFKA_BATCH_WINDOW_MS` (20 ms).
     pub batch_window: Duration,
@@ -115,37 +116,38 @@ pub struct KafkaConfig {
 /// `IM_*`: the rules of the product.
 #[derive(Debug, Clone)]
 pub struct ImConfig {
-    /// The most ids in a conversation's recent list: `IM_CONV_CACHE_SIZE` (1000).
+    /// The greatest length of a conversation's recent list: `IM_CONV_CACHE_SIZE` (1000).
     pub conversation_cache_size: usize,
-    /// How long a persisted message stays in Redis: `IM_CACHE_EXPIRE_MINUTES` (30).
+    /// The TTL of persisted messages in Redis: `IM_CACHE_EXPIRE_MINUTES` (30).
     pub cache_expiry: Duration,
-    /// How long after its sending a message may be recalled: `IM_RECALL_LIMIT_SECONDS` (300).
+    /// The recall window: how long after its send a message may be recalled: `IM_RECALL_LIMIT_SECONDS` (300).
     pub recall_limit: Duration,
-    /// After how long a message still PENDING is looked at by the compensator: `IM_COMPENSATE_AFTER_SECONDS` (300).
+    /// How long a message must be PENDING before the compensator looks at it: `IM_COMPENSATE_AFTER_SECONDS` (300).
     pub compensate_after: Duration,
-    /// The most bytes of UTF-8 in a content: `IM_MAX_CONTENT_BYTES` (8192).
+    /// The most bytes of UTF-8 in a message's content: `IM_MAX_CONTENT_BYTES` (8192).
     pub max_content_bytes: usize,
-    /// How long a process may use its worker number without Redis: `IM_WORKER_LEASE_SECONDS` (600).
+    /// The length of the lease of a worker number, and so how long a process makes ids without Redis:
+    /// `IM_WORKER_LEASE_SECONDS` (600).
     pub worker_lease: Duration,
 }
 
 /// `JWT_SECRET` or `JWT_JWKS_URL`, with `JWT_ISSUER` and `JWT_AUDIENCE`.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// What signatures are checked with.
+    /// The key that verifies signatures.
     pub key: AuthKey,
-    /// The `iss` that a token must have, where one is set.
+    /// The `iss` that a token must have, if this is set.
     pub issuer: Option<String>,
-    /// The `aud` that a token must have, where one is set.
+    /// The `aud` that a token must have, if this is set.
     pub audience: Option<String>,
 }
 
-/// What signatures are checked with.
+/// The key that verifies signatures.
 #[derive(Debug, Clone)]
 pub enum AuthKey {
     /// HS256 with a shared secret of at least 32 bytes.
     Secret(SecretString),
-    /// RS256 or ES256 with the public keys found at this address.
+    /// RS256 or ES256 with the public keys at this address.
     Jwks(Url),
 }
 
@@ -163,18 +165,23 @@ impl Config {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// Reads the settings that `lookup` knows. An empty value counts as not set.
+    /// Reads the settings from `lookup`. An empty value counts as not set.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let config = Self {
-            redis: RedisConfig::read(&mut reader),
-            mysql: MySqlConfig::read(&mut reader),
-            kafka: KafkaConfig::read(&mut reader),
-            im: ImConfig::read(&mut reader),
-            auth: AuthConfig::read(&mut reader),
-            push: PushConfig { endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]) },
-        };
+        let config = Self::read(&mut reader);
         reader.finish(config)
+    }
+
+    /// Reads the settings; `reader` keeps the faults.
+    pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        Self {
+            redis: RedisConfig::read(reader),
+            mysql: MySqlConfig::read(reader),
+            kafka: KafkaConfig::read(reader),
+            im: ImConfig::read(reader),
+            auth: AuthConfig::read(reader),
+            push: PushConfig { endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]) },
+        }
     }
 }
 
@@ -190,7 +197,8 @@ impl RedisConfig {
 }
 
 impl MySqlConfig {
-    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+    /// Reads these settings alone; `reader` keeps the faults.
+    pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         Self {
             url: reader.secret_url("MYSQL_URL", &["mysql"]),
             replica_url: reader.optional_secret_url("MYSQL_REPLICA_URL", &["mysql"]),
@@ -202,10 +210,11 @@ impl MySqlConfig {
 }
 
 impl KafkaConfig {
-    /// Whether this build of librdkafka has TLS, and with it SASL.
+    /// True if this build of librdkafka has TLS and SASL.
     const HAS_TLS: bool = cfg!(feature = "kafka-tls");
 
-    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+    /// Reads these settings alone; `reader` keeps the faults.
+    pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         let security =
             reader.choice("KAFKA_SECURITY", "plaintext", &["plaintext", "ssl", "sasl_scram", "msk_iam"]);
         if !(Self::HAS_TLS || security == "plaintext") {
@@ -222,9 +231,10 @@ impl KafkaConfig {
             "sasl_scram" => KafkaSecurity::SaslScram {
                 username: reader
                     .required("KAFKA_SASL_USERNAME", "the SCRAM user, since KAFKA_SECURITY is sasl_scram"),
-                password: reader
-                    .required("KAFKA_SASL_PASSWORD", "their password, since KAFKA_SECURITY is sasl_scram")
-                    .into(),
+                password: reader.required_secret(
+                    "KAFKA_SASL_PASSWORD",
+                    "their password, since KAFKA_SECURITY is sasl_scram",
+                ),
             },
             "msk_iam" => KafkaSecurity::MskIam,
             _ => KafkaSecurity::Plaintext,
@@ -264,7 +274,7 @@ impl ImConfig {
             cache_expiry: reader.minutes("IM_CACHE_EXPIRE_MINUTES", 30, 1, 24 * 60),
             recall_limit: reader.seconds("IM_RECALL_LIMIT_SECONDS", 300, 0, 7 * 24 * 3_600),
             compensate_after: reader.seconds("IM_COMPENSATE_AFTER_SECONDS", 300, 0, 24 * 3_600),
-            // The column `content` is TEXT: 65,535 bytes.
+            // The column `content` is a TEXT, which holds 65,535 bytes.
             max_content_bytes: reader.number("IM_MAX_CONTENT_BYTES", 8_192, 1, 65_535),
             worker_lease: reader.seconds("IM_WORKER_LEASE_SECONDS", 600, 2, 3_600),
         }
@@ -273,7 +283,7 @@ impl ImConfig {
 
 impl AuthConfig {
     fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
-        let secret = reader.optional("JWT_SECRET");
+        let secret = reader.optional_secret("JWT_SECRET");
         let jwks = reader.optional_url("JWT_JWKS_URL", &["https", "http"]);
         let key = match (secret, jwks) {
             (Some(_), Some(url)) => {
@@ -282,10 +292,10 @@ impl AuthConfig {
             }
             (None, Some(url)) => AuthKey::Jwks(url),
             (Some(secret), None) => {
-                if secret.len() < AuthKey::MIN_SECRET_BYTES {
+                if secret.expose_secret().len() < AuthKey::MIN_SECRET_BYTES {
                     reader.fault("JWT_SECRET", "must have at least 32 bytes");
                 }
-                AuthKey::Secret(secret.into())
+                AuthKey::Secret(secret)
             }
             (None, None) => {
                 if !reader.has_fault("JWT_JWKS_URL") {
@@ -302,7 +312,7 @@ impl AuthConfig {
 }
 
 impl AuthKey {
-    /// HS256 wants a key no shorter than its hash (RFC 7518, 3.2).
+    /// An HS256 key may not be shorter than its hash (RFC 7518, 3.2).
     pub const MIN_SECRET_BYTES: usize = 32;
 }
 
@@ -391,6 +401,28 @@ mod tests {
         let mut wrong = complete();
         wrong.insert("MYSQL_URL", "postgres://hongyan:hunter2@h/d");
         assert!(!read(&wrong).unwrap_err().to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_settings_that_count_are_told_without_secrets() {
+        let mut settings = complete();
+        settings.insert("MYSQL_URL", "mysql://hunter:h%40unter2@h/d?x=:h%40unter2@");
+        settings.insert("KAFKA_PARTITIONS", "none");
+        let lookup = |name: &str| settings.get(name).map(ToString::to_string);
+        let mut reader = Reader::new(lookup);
+        Config::read(&mut reader);
+        let told = |name: &str| {
+            let told: Vec<_> = reader.settings().iter().filter(|setting| setting.name == name).collect();
+            assert!(told.len() <= 1, "{told:?}");
+            told.first().map(|setting| (setting.value.as_deref(), setting.is_set))
+        };
+        assert_eq!(told("REDIS_URL"), Some((Some("redis://:(hidden)@127.0.0.1:6379/1"), true)));
+        assert_eq!(told("MYSQL_URL"), Some((Some("mysql://hunter:(hidden)@h/d?x=:h%40unter2@"), true)));
+        assert_eq!(told("JWT_SECRET"), Some((Some(HIDDEN), true)));
+        assert_eq!(told("KAFKA_TOPIC"), Some((Some("im-message-private"), false)));
+        assert_eq!(told("IM_CACHE_EXPIRE_MINUTES"), Some((Some("30"), false)));
+        assert_eq!(told("JWT_ISSUER"), Some((None, false)));
+        assert_eq!(told("KAFKA_PARTITIONS"), None, "a stand-in counts for nothing");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::InvalidId;
 use crate::message::InvalidMessage;
 
-/// Whether the same action can end differently next time.
+/// The prospect of doing the same again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// A server is away or busy. The same action works later.
@@ -44,7 +44,7 @@ pub struct ServerError {
     pub server: Server,
     /// The action that failed, with the name of its span (`cache.send`, `store.persist`).
     pub action: &'static str,
-    /// Whether trying again can help.
+    /// The prospect of trying again.
     pub retry: Retry,
     /// The client library's error.
     #[source]
@@ -52,12 +52,12 @@ pub struct ServerError {
 }
 
 impl ServerError {
-    /// Whether the server is away or busy, and has not refused the value.
+    /// True if the server is away or busy, and has not refused the value.
     pub fn is_transient(&self) -> bool {
         self.retry == Retry::Transient
     }
 
-    /// Whether Redis is the one that is away or busy. Where MySQL can answer alone, the caller then asks MySQL.
+    /// True if Redis is the one that is away or busy. Where MySQL can answer alone, the caller then asks MySQL.
     pub fn is_redis_away(&self) -> bool {
         self.server == Server::Redis && self.is_transient()
     }

@@ -139,7 +139,7 @@ impl ConversationId {
         [self.lower, self.higher]
     }
 
-    /// Whether `user` is one of the two.
+    /// True if `user` is one of the two.
     pub fn has(self, user: UserId) -> bool {
         user == self.lower || user == self.higher
     }

@@ -1,4 +1,4 @@
-//! The one host that every function goes through in Lambda: logs, settings, [`App`], the runtime loop, a clean stop.
+//! The host that every function runs in on Lambda: logs, settings, [`App`], the runtime loop, a clean stop.
 
 use std::future::Future;
 use std::io::stdout;
@@ -21,7 +21,7 @@ use crate::secret;
 use crate::telemetry::emf::Emf;
 use crate::telemetry::{self, Output};
 
-/// What Lambda sets for every function, and what lambda_runtime would panic without.
+/// The variables that Lambda sets for every function. lambda_runtime panics without them.
 const RUNTIME_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_LAMBDA_FUNCTION_NAME",
@@ -29,20 +29,20 @@ const RUNTIME_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_FUNCTION_VERSION",
 ];
 
-/// How long a stop waits for invocations under way. Lambda itself allows 500 ms in all when it takes an idle
-/// environment away; a process of Lambda Managed Instances, or one under `cargo lambda watch`, may be busy.
+/// How long a stop waits for invocations under way. Lambda allows 500 ms in all when it takes an idle environment away;
+/// a process of Lambda Managed Instances, or one under `cargo lambda watch`, may be busy.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How often metrics are written where several invocations share the process and it is never frozen.
+/// How often metrics are written if several invocations share the process. Such a process is never frozen.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
 
 /// A function's handler: `async fn handle(app: &App, event: E) -> Result<R, X>`.
 pub trait Handler<'a, E>: Fn(&'a App, E) -> Self::Future {
-    /// What it answers with.
+    /// The type of its answers.
     type Response;
-    /// What it fails with.
+    /// The type of its errors.
     type Failure;
-    /// The call under way.
+    /// The future of one call.
     type Future: Future<Output = Result<Self::Response, Self::Failure>> + Send + 'a;
 }
 
@@ -59,8 +59,8 @@ where
 /// Runs the function `name` until Lambda stops it. With `AWS_LAMBDA_MAX_CONCURRENCY` above 1 it takes that many
 /// invocations at a time.
 ///
-/// An event that is not `E` is answered with an error that says so; the process goes on. An error here ends the
-/// process: a setting is missing or wrong, or this is not Lambda.
+/// An event that is not an `E` is answered with an error; the process goes on. An error returned here ends the process:
+/// a setting is missing or wrong, or the process does not run on Lambda.
 pub async fn run<E, R, X, H>(name: &'static str, handler: H) -> Result<(), Error>
 where
     E: DeserializeOwned + Send + 'static,
@@ -78,7 +78,7 @@ where
         );
         return Err(what.into());
     }
-    // Whatever library asks for the process's TLS provider gets this one; a second call changes nothing.
+    // Every library that asks for the process's TLS provider gets this one. A second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock = Clock::system();
     let metrics = Emf::new(clock.clone());
@@ -105,15 +105,15 @@ where
     let service = service_fn(move |event: LambdaEvent<E>| {
         let (app, handler, metrics) = (app.clone(), handler.clone(), metrics.clone());
         async move {
-            // Boxed, or the types of all these futures would nest deeper than the compiler goes.
+            // Boxed: the types of all these futures would nest deeper than the compiler allows.
             let outcome = handler(&app, event.payload).boxed().await;
             if !shared {
-                // Before the answer: afterwards the environment is frozen.
+                // Metrics are written before the answer: Lambda freezes the environment right after it.
                 flush(&metrics);
             }
             outcome.map_err(|error| {
                 tracing::error!(%error, "lambda.invoke: the function failed; Lambda decides what happens next");
-                // The name of the Rust type would tell a caller nothing.
+                // The caller gets no name of a Rust type, which would tell nothing.
                 Diagnostic { error_type: "FunctionError".to_owned(), error_message: error.to_string() }
             })
         }
@@ -140,7 +140,7 @@ async fn flush_now_and_then(metrics: Emf) {
     }
 }
 
-/// On SIGTERM: waits for what is under way, hands back what the process holds, writes the last metrics, ends it. Lambda
+/// On SIGTERM: waits for the invocations under way, stops the app, writes the last metrics, ends the process. Lambda
 /// sends the signal only to environments with an extension, so lambda_runtime registers one that does nothing.
 async fn stop_on_signal(app: Arc<App>, in_flight: InFlight, metrics: Emf) {
     lambda_runtime::spawn_graceful_shutdown_handler(move || async move {
@@ -153,14 +153,15 @@ async fn stop_on_signal(app: Arc<App>, in_flight: InFlight, metrics: Emf) {
     .await;
 }
 
-/// Counts invocations from their arrival until their answer is handed in, also those that are cancelled.
+/// Counts the invocations between their arrival and their answer, also those that are cancelled.
 #[derive(Clone, Default)]
 struct InFlight(TaskTracker);
 
 impl InFlight {
     /// Returns once no invocation is under way.
     async fn idle(&self) {
-        // A closed tracker still counts the invocations that arrive later; only a closed one can be waited for.
+        // The tracker can only be waited for once it is closed. A closed tracker still counts invocations that arrive
+        // later.
         self.0.close();
         self.0.wait().await;
     }

@@ -66,7 +66,7 @@ pub async fn believed(app: &App, id: MessageId) -> Result<Detail, ServerError> {
     })
 }
 
-/// Whether this message may have been accepted, lost by Redis, and not yet written to MySQL.
+/// True if this message may have been accepted, lost by Redis, and not yet written to MySQL.
 async fn may_be_on_its_way(app: &App, id: MessageId) -> Result<bool, ServerError> {
     let (sent, now) = (snowflake::time_of(id), app.clock.now_ms());
     // Another process may have made the id, by another clock.

@@ -1,4 +1,4 @@
-//! A message, and what it may hold.
+//! A message and its parts.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::clock::TimestampMs;
 use crate::id::{ConversationId, InvalidId, MessageId, UserId};
 use crate::ids::snowflake;
 
-/// Whether a message can still be seen. `1` in JSON and MySQL, `0` once recalled.
+/// The visibility of a message: `1` in JSON and MySQL, `0` once it is recalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum Status {
-    /// Taken back by its sender; its content is gone.
+    /// The sender recalled the message; its content is gone.
     Recalled,
-    /// To be seen by both users.
+    /// Both users may see the message.
     Normal,
 }
 
@@ -39,13 +39,13 @@ impl TryFrom<u8> for Status {
     }
 }
 
-/// How far a message has come: accepted, or in MySQL for good.
+/// The progress of a message: accepted, or in MySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum PersistStatus {
-    /// Accepted; on its way to MySQL.
+    /// Accepted, and not known to be a row of MySQL.
     Pending,
-    /// A row of MySQL.
+    /// Known to be a row of MySQL.
     Persisted,
 }
 
@@ -59,7 +59,7 @@ impl PersistStatus {
     }
 }
 
-/// What a value from outside must not be. The text names the field and the form it wants.
+/// A value from outside is invalid. The text names the field and the form that it must have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidMessage(pub(crate) &'static str);
@@ -70,14 +70,14 @@ impl From<InvalidId> for InvalidMessage {
     }
 }
 
-/// The client's own name for a message, 1 to 64 characters, unique a sender: sending it again is safe
+/// The client's own name for a message: 1 to 64 characters, unique for its sender. Sending the same name again is safe
 /// (`docs/protocol.md`, R5).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientMessageId(String);
 
 impl ClientMessageId {
-    /// The most characters it may have.
+    /// The most characters of a name.
     pub const MAX_CHARS: usize = 64;
 
     /// The text as the client gave it.
@@ -108,7 +108,7 @@ impl fmt::Display for ClientMessageId {
     }
 }
 
-/// What kind of content it is; the meaning is the clients' own. 1 (text) to 255.
+/// The type of a message's content, 1 (text) to 255. Only clients know what the other numbers mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct MessageType(u8);
@@ -131,13 +131,13 @@ impl From<MessageType> for u8 {
     }
 }
 
-/// A send in few bytes: equal for a retry, different for another receiver, type or content. It outlives the content, so that a
-/// retry of a recalled message is told from another message under the same `clientMsgId`.
+/// A fingerprint of a send: equal for a retry, different for another receiver, type or content. It outlives the
+/// content, so a retry of a recalled message can still be told from another message under the same `clientMsgId`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
-    /// Of a send to `to` with this type and content: the first 16 bytes of a SHA-256.
+    /// The fingerprint of a send: the first 16 bytes of a SHA-256 of receiver, type and content.
     pub fn of(to: UserId, kind: MessageType, content: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(to.get().to_be_bytes());
@@ -148,7 +148,7 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// From the bytes of a column; `None` if they are not 16.
+    /// The fingerprint in a column; `None` if it does not have 16 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -166,44 +166,44 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// `chatType` of a private message, the only kind there is.
+/// The only `chatType` there is: a private message.
 pub const CHAT_TYPE_PRIVATE: u8 = 1;
 
 /// One message of two users.
 ///
-/// As JSON it is the form of Redis (`msg:detail:*`) and Kafka: numeric ids, times in ms. Its first fields are those that
-/// change, in this order, and `content` is the last: the Lua scripts replace the head and cut the tail without decoding
-/// what lies between, since Lua would round 64-bit ids (`docs/protocol.md`, R1).
+/// Redis (`msg:detail:*`) and Kafka hold its JSON: numeric ids, times in ms. The order of the fields is part of the
+/// format: the fields that may change come first, and `content` is the last. The Lua scripts replace the head and cut
+/// the tail without decoding the rest, since Lua would round 64-bit ids (`docs/protocol.md`, R1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Message {
-    /// Unique; orders the conversation.
+    /// Unique. The ids of a conversation order its messages.
     pub id: MessageId,
-    /// Who wrote it.
+    /// The sender.
     pub from: UserId,
-    /// Whom it is for; never the sender.
+    /// The receiver; never the sender.
     pub to: UserId,
-    /// The words. Empty once recalled.
+    /// The content; empty once the message is recalled.
     pub content: String,
-    /// What kind of content.
+    /// The type of the content.
     pub kind: MessageType,
-    /// When it was sent, ms since 1970 UTC: the time within its id.
+    /// The time of the send, ms since 1970 UTC: the time in the id.
     pub send_time: TimestampMs,
     /// Normal, or recalled.
     pub status: Status,
-    /// When it was recalled, ms since 1970 UTC.
+    /// The time of the recall, ms since 1970 UTC.
     pub recall_time: Option<TimestampMs>,
-    /// Pending, or in MySQL.
+    /// Accepted, or in MySQL.
     pub persist_status: PersistStatus,
-    /// The sender's own name for it, if one was given.
+    /// The sender's own name for the message, if it has one.
     pub client_msg_id: Option<ClientMessageId>,
-    /// The number of the change that made it a row of MySQL; `None` while it is not known to be one.
+    /// The number of the change that made the message a row of MySQL; `None` while the message is not known to be a
+    /// row.
     pub seq: Option<i64>,
 }
 
 impl Message {
-    /// A new message, PENDING, sent at the time that its id holds: so that a retry under the same id makes the very
-    /// same message.
+    /// A new message, PENDING. Its send time is that of its id, so a retry under the same id makes an equal message.
     pub fn new(
         id: MessageId,
         from: UserId,
@@ -227,7 +227,7 @@ impl Message {
         }
     }
 
-    /// The fingerprint of its send; `None` once it is recalled, since the content is gone.
+    /// The fingerprint of the send; `None` once the message is recalled, since the content is gone.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         (!self.is_recalled()).then(|| Fingerprint::of(self.to, self.kind, &self.content))
     }
@@ -237,7 +237,7 @@ impl Message {
         ConversationId::of(self.from, self.to)
     }
 
-    /// This message as it is after its recall at `recall_time`: `status` 0 and no content.
+    /// This message, recalled at `recall_time`: `status` 0 and no content.
     #[must_use]
     pub fn recalled(mut self, recall_time: TimestampMs) -> Self {
         self.status = Status::Recalled;
@@ -246,13 +246,13 @@ impl Message {
         self
     }
 
-    /// Whether its sender took it back.
+    /// True if the message is recalled.
     pub fn is_recalled(&self) -> bool {
         self.status == Status::Recalled
     }
 
-    /// Whether `other` is the same message, apart from what changes in its life (status, times of recall, whether it
-    /// is persisted). Of a recalled one the content is gone, so it is not compared.
+    /// True if `other` is the same message, apart from the fields that may change (status, recall time, persist
+    /// status). The content is not compared if one of them is recalled.
     pub fn is_same_message(&self, other: &Self) -> bool {
         self.id == other.id
             && self.from == other.from
@@ -263,7 +263,7 @@ impl Message {
     }
 }
 
-/// [`Message`] as JSON. The order of the fields is part of the format; see there.
+/// [`Message`] as JSON. The order of the fields is part of the format, see [`Message`].
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire {
@@ -363,7 +363,7 @@ mod tests {
         )
     }
 
-    /// The Lua scripts rely on it: what changes first, the content last, and no other place that looks like its start.
+    /// The Lua scripts rely on this: the changing fields first, the content last, and its start nowhere else.
     #[test]
     fn json_begins_with_what_changes_and_ends_with_the_content() {
         let json = serde_json::to_string(&message("你好 🦢")).unwrap();

@@ -1,4 +1,4 @@
-//! The one HTTP client for calls to the outside: the `@connections` interface and the keys of an identity provider.
+//! The HTTP client for calls to other services: API Gateway's `@connections`, an identity provider, AWS.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// A client that keeps its connections for the next request. Cheap to clone.
+/// A client that reuses its connections. Cheap to clone.
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// How long an unused connection is kept. API Gateway closes idle ones after a minute or so.
+/// How long an unused connection is kept. API Gateway closes idle ones after about a minute.
 const KEEP_IDLE: Duration = Duration::from_secs(45);
 
-/// Prepares a client; nothing is opened yet. `connect` is the longest wait for a connection.
+/// Prepares a client; no connection is opened yet. `connect` is the longest wait for a connection.
 pub(crate) fn client(connect: Duration) -> HttpClient {
-    // With the provider named here, no other crate's choice of a process-wide default can matter.
+    // The provider is named here, so no other crate's choice of a process-wide default matters.
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     #[expect(clippy::expect_used, reason = "ring supports the protocol versions that rustls calls safe")]
     let tls = rustls::ClientConfig::builder_with_provider(provider)

@@ -1,7 +1,7 @@
-//! Reaching clients over WebSocket: who is connected (in Redis), and the `@connections` call of API Gateway, which the
-//! local gateway serves as well (`docs/contract.md`, "WebSocket").
+//! Pushes to clients over WebSocket: the registry of connections in Redis, and the `@connections` call of API Gateway,
+//! which the local gateway serves too (`docs/contract.md`, "WebSocket").
 //!
-//! A push is best effort: the truth is the history. So nothing here fails its caller; what went wrong is logged.
+//! A push is best effort, since clients catch up from the changes. So no push fails its caller; faults are logged.
 
 mod callback;
 mod endpoint;
@@ -27,29 +27,30 @@ use crate::telemetry::metric;
 use callback::{Callback, Delivery};
 use registry::{Registration, Registry};
 
-/// The longest that a push may keep its caller, all connections of the user together.
+/// The longest that a push may delay its caller, for all connections of the user together.
 const TIME_LIMIT: Duration = Duration::from_secs(1);
 /// The most connections that one push reaches.
 const MAX_REACHED: usize = 100;
-/// The most bytes that API Gateway takes for one message to a connection.
+/// The most bytes of one message that API Gateway sends to a connection.
 const MAX_EVENT_BYTES: usize = 128 * 1024;
-/// How long after its registration a connection of API Gateway may be answered 410 because `$connect` has not returned.
+/// How long after a registration API Gateway may answer 410 for an open connection, because `$connect` has not returned
+/// yet.
 const YOUNG_MS: TimestampMs = 5_000;
-/// The pauses before a push to such a connection is tried again, all within [`TIME_LIMIT`].
+/// The pauses before the next tries for such a connection, all within [`TIME_LIMIT`].
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
-/// What a client is told. As JSON it is the form of `docs/contract.md`, "WebSocket".
+/// A push. Its JSON is described in `docs/contract.md`, "WebSocket".
 #[derive(Debug)]
 pub enum PushEvent {
-    /// A message for this user.
+    /// A message to this user.
     Message(Box<MessageView>),
-    /// The sender took a message back.
+    /// A message was recalled.
     MessageRecalled {
-        /// Which message.
+        /// The message.
         message_id: MessageId,
-        /// Its conversation.
+        /// The message's conversation.
         conversation_id: ConversationId,
-        /// When it was recalled, ms since 1970 UTC.
+        /// The time of the recall, ms since 1970 UTC.
         recall_time: TimestampMs,
     },
 }
@@ -73,18 +74,18 @@ impl Serialize for PushEvent {
     }
 }
 
-/// What a connection that has just spoken is told of itself.
+/// The state of the registration of a connection that has just sent something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is registered, and its registration was renewed.
+    /// The connection is registered, and its registration was renewed.
     Registered,
-    /// It is not registered (any more): no push would reach it.
+    /// The connection is not registered (any more), so no push would reach it.
     Unknown,
-    /// Its token has ended.
+    /// The connection's token has ended.
     Ended,
 }
 
-/// Who is connected, and how they are reached. Cheap to clone.
+/// The registry of connections and the way to them. Cheap to clone.
 #[derive(Clone)]
 pub struct Push {
     registry: Registry,
@@ -94,7 +95,7 @@ pub struct Push {
 }
 
 impl Push {
-    /// Prepares the client; nothing is opened yet.
+    /// Prepares the client; no connection is opened yet.
     pub fn new(config: &PushConfig, redis: Redis, clock: Clock) -> Self {
         Self {
             registry: Registry::new(redis),
@@ -104,8 +105,8 @@ impl Push {
         }
     }
 
-    /// Remembers that `connection` is one of this user's, held by the gateway at `PUSH_ENDPOINT`, and that its token is
-    /// good until `ends_at` (ms since 1970 UTC).
+    /// Registers `connection` for `user`, as held by the gateway at `PUSH_ENDPOINT`. Its token is good until `ends_at`
+    /// (ms since 1970 UTC).
     pub async fn connected(
         &self,
         user: UserId,
@@ -117,8 +118,8 @@ impl Push {
         self.registry.add(connection, &registration).await
     }
 
-    /// Notes a sign of life of `connection`: its registration, if there is one, lasts for two hours more. Fails only if
-    /// Redis does not say what is registered.
+    /// Renews the registration of `connection` after a sign of life, for two hours more. Fails only if Redis cannot be
+    /// read.
     pub async fn renew(&self, connection: &str) -> Result<Standing, ServerError> {
         let Some(registration) = self.registry.get(connection).await? else {
             return Ok(Standing::Unknown);
@@ -126,14 +127,14 @@ impl Push {
         if self.clock.now_ms() >= registration.ends_at {
             return Ok(Standing::Ended);
         }
-        // A Redis that takes no writes is no reason to turn the client away: its next ping renews.
+        // A Redis that takes no writes is no reason to refuse the client: its next ping renews the registration.
         if let Err(error) = self.registry.renew(registration.user, connection).await {
-            tracing::debug!(%connection, %error, "push.renew: not renewed");
+            tracing::debug!(%connection, %error, "push.renew: the registration is not renewed");
         }
         Ok(Standing::Registered)
     }
 
-    /// Forgets `connection`. One that is not known is no error.
+    /// Removes the registration of `connection`, if there is one.
     pub async fn disconnected(&self, connection: &str) -> Result<(), ServerError> {
         match self.user_of(connection).await? {
             Some(user) => self.registry.remove(user, connection).await,
@@ -141,13 +142,13 @@ impl Push {
         }
     }
 
-    /// Whose connection it is, if it is known.
+    /// The user of a connection, if it is registered.
     pub async fn user_of(&self, connection: &str) -> Result<Option<UserId>, ServerError> {
         Ok(self.registry.get(connection).await?.map(|registration| registration.user))
     }
 
-    /// Tells every connection of `user`, all at the same time, and comes back after a second at the latest. Without
-    /// `PUSH_ENDPOINT` nobody is told. Of more than 100 connections the newest are told.
+    /// Pushes `event` to the connections of `user`, all at the same time, and returns after a second at the latest.
+    /// Without `PUSH_ENDPOINT` nothing is pushed. If the user has more than 100 connections, the newest get the push.
     #[tracing::instrument(name = "push.to_user", skip_all, fields(user = %user))]
     pub async fn to_user(&self, user: UserId, event: &PushEvent) {
         let Some(endpoint) = &self.endpoint else {
@@ -156,7 +157,7 @@ impl Push {
         if tokio::time::timeout(TIME_LIMIT, self.tell_all(endpoint, user, event)).await.is_err() {
             metrics::counter!(metric::PUSHES, "outcome" => "late").increment(1);
             tracing::warn!(
-                "push.to_user: not all connections were reached within 1 s; they catch up from the history"
+                "push.to_user: not all connections were reached within 1 s; they catch up from the changes"
             );
         }
     }
@@ -166,7 +167,7 @@ impl Push {
             Ok(connections) => connections,
             Err(error) => {
                 metrics::counter!(metric::PUSHES, "outcome" => "failed").increment(1);
-                tracing::warn!(%error, "push.to_user: connections are not known; the user catches up from the history");
+                tracing::warn!(%error, "push.to_user: connections are not known; the user catches up from the changes");
                 return;
             }
         };
@@ -189,7 +190,7 @@ impl Push {
         while told.next().await.is_some() {}
     }
 
-    /// The connections of `user` with their registrations, newest first, as many as one push reaches.
+    /// The newest connections of `user` with their registrations, at most [`MAX_REACHED`].
     async fn connections_of(&self, user: UserId) -> Result<Vec<(String, Option<Registration>)>, ServerError> {
         let connections = self.registry.connections(user).await?;
         let registrations = self.registry.get_all(&connections).await?;
@@ -199,7 +200,7 @@ impl Push {
                 most = MAX_REACHED,
                 "push.to_user: the user has too many connections; the oldest are not told"
             );
-            // Those without a registration come last; later pushes find them, and take them off.
+            // Connections without a registration sort last. A later push finds them and removes them.
             all.sort_by_key(|(_, registration)| {
                 Reverse(registration.as_ref().map(|registration| registration.connected_at))
             });
@@ -208,7 +209,7 @@ impl Push {
         Ok(all)
     }
 
-    /// Tells one connection, or takes it off where it cannot or must not be told.
+    /// Pushes to one connection. Removes a connection that cannot or may not get the push.
     async fn reach(
         &self,
         own: &Url,
@@ -218,8 +219,8 @@ impl Push {
         body: Bytes,
     ) {
         let outcome = match registration.map(|registration| (registration, Self::holder(own, registration))) {
-            // The registration was evicted or has ended. If the connection is open it is better closed than silently
-            // skipped: its client connects again and catches up.
+            // The registration was evicted or has ended. If the connection is open, closing it is better than silently
+            // skipping it: its client connects again and catches up.
             None => {
                 self.forget(connection, self.registry.remove_member(user, connection)).await;
                 self.close_at(own, connection).await;
@@ -243,17 +244,17 @@ impl Push {
         metrics::counter!(metric::PUSHES, "outcome" => outcome).increment(1);
     }
 
-    /// The endpoint of the gateway that holds the connection, where `own` is that of this process; none if the
-    /// registration names one that is not called.
+    /// The endpoint of the gateway that holds the connection; `own` is this process's. `None` if the registration names
+    /// an endpoint that may not be called.
     fn holder(own: &Url, registration: &Registration) -> Option<Url> {
         match &registration.endpoint {
             None => Some(own.clone()),
-            // Where the own endpoint is API Gateway's, nobody registers another.
+            // If the own endpoint is API Gateway's, no process registers another one.
             Some(text) => endpoint::to_register(own).and_then(|_| endpoint::of_this_machine(text)),
         }
     }
 
-    /// Posts the event to the gateway that holds the connection, whose 410 is the last word on it.
+    /// Posts the event to the gateway that holds the connection. A 410 from there means that the connection is gone.
     async fn tell(
         &self,
         holder: &Url,
@@ -265,10 +266,11 @@ impl Push {
         loop {
             match self.callback.post(holder, connection, body.clone()).await {
                 Ok(Delivery::Done) => return "delivered",
-                // API Gateway answers 410 until `$connect` has returned. A gateway that registers itself does not.
+                // API Gateway answers 410 until `$connect` has returned. A gateway that registers its connections
+                // itself does not.
                 Ok(Delivery::Gone) if registration.endpoint.is_none() && self.is_young(registration) => {
                     let Some(&pause) = pauses.next() else {
-                        tracing::debug!(%connection, "push.tell: gone so soon? The next push will tell");
+                        tracing::debug!(%connection, "push.tell: 410 right after the registration; the connection stays registered, and the next push decides");
                         return "failed";
                     };
                     tokio::time::sleep(pause).await;
@@ -277,14 +279,14 @@ impl Push {
                     self.forget(connection, self.registry.remove(registration.user, connection)).await;
                     return "gone";
                 }
-                // Nobody listens there: that runtime is gone, and its registrations end by themselves.
+                // No gateway listens there: that runtime has ended, and its registrations expire by themselves.
                 Err(failure) if registration.endpoint.is_some() && failure.is_connect() => {
-                    tracing::debug!(%connection, error = %failure, "push.tell: its gateway is not there");
+                    tracing::debug!(%connection, error = %failure, "push.tell: its gateway does not listen any more");
                     return "failed";
                 }
                 Err(failure) => {
                     tracing::warn!(%connection, status = failure.status(), error = %failure,
-                        "push.tell: not delivered; the user catches up from the history");
+                        "push.tell: not delivered; the user catches up from the changes");
                     return "failed";
                 }
             }
@@ -297,12 +299,12 @@ impl Push {
 
     async fn forget(&self, connection: &str, removal: impl Future<Output = Result<(), ServerError>>) {
         if let Err(error) = removal.await {
-            tracing::warn!(%connection, %error, "push.forget: the connection is gone but stays remembered");
+            tracing::warn!(%connection, %error, "push.forget: the connection is gone but stays registered");
         }
     }
 
-    /// Closes `connection` from this side, so that its client connects again. `own_endpoint` is used where
-    /// `PUSH_ENDPOINT` is not set: a WebSocket function learns it from its event.
+    /// Closes `connection`, so that its client connects again. `own_endpoint` is used if `PUSH_ENDPOINT` is not set: a
+    /// WebSocket function learns its endpoint from its event.
     pub async fn close(&self, own_endpoint: Option<&Url>, connection: &str) {
         let Some(endpoint) = self.endpoint.as_ref().or(own_endpoint) else {
             tracing::warn!(%connection, "push.close: PUSH_ENDPOINT is not set; the connection stays open");
@@ -316,15 +318,15 @@ impl Push {
         match closed {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => {
-                tracing::warn!(%connection, status = failure.status(), error = %failure, "push.close: not closed");
+                tracing::warn!(%connection, status = failure.status(), error = %failure, "push.close: the connection is not closed");
             }
-            Err(_) => tracing::warn!(%connection, "push.close: not closed within 1 s"),
+            Err(_) => tracing::warn!(%connection, "push.close: the connection is not closed within 1 s"),
         }
     }
 }
 
-/// The event as it is sent. A message whose event is larger than API Gateway takes goes without its content, and says
-/// so; the client reads the message by its id.
+/// The event's bytes. If they are more than API Gateway takes, the message goes without its content and says so; the
+/// client then reads the message by its id.
 fn encode(event: &PushEvent) -> Result<Bytes, serde_json::Error> {
     let whole = serde_json::to_vec(event)?;
     if whole.len() <= MAX_EVENT_BYTES {

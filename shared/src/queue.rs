@@ -1,7 +1,7 @@
 //! Kafka, which carries every change of a conversation in order (`docs/contract.md`, "Kafka").
 //!
-//! [`Queue`] is the producer of a process, made once; [`client`] says how any client of this project connects;
-//! [`error`] says what of Kafka's refusals is worth another try; [`batch`] is the answer of a function that consumes.
+//! [`Queue`] is the producer of the process. [`client`] has the settings of every Kafka client of this project,
+//! [`error`] decides which errors are worth another try, [`batch`] is the answer of a function that consumes.
 
 pub mod batch;
 pub mod client;
@@ -36,10 +36,10 @@ use producer::Producer;
 /// The longest wait for [`Queue::ping`].
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest wait for one question of [`Queue::progress`].
+/// The longest wait for one request of [`Queue::progress`].
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What this process says to Kafka. Cheap to clone; all clones share one producer and its connections.
+/// The producer of this process. Cheap to clone; all clones share its connections.
 #[derive(Clone)]
 pub struct Queue(Arc<Inner>);
 
@@ -50,25 +50,26 @@ struct Inner {
 }
 
 impl Queue {
-    /// Makes the producer. It connects by itself, at once and whenever the connection is lost, so a Kafka that is away
-    /// is no error here; a setting that librdkafka refuses is, and names its variable.
+    /// Creates the producer. It connects by itself, now and after each loss of the connection, so a Kafka that is away
+    /// is no error here. A setting that librdkafka refuses is an error that names its variable.
     pub fn new(config: &KafkaConfig) -> Result<Self, ServerError> {
         let events = ClientEvents::new(config)?;
         let producer = Producer::new(config, events.clone())?;
         Ok(Self(Arc::new(Inner { config: config.clone(), events, producer })))
     }
 
-    /// The topic that carries the changes: `KAFKA_TOPIC`.
+    /// The topic of the messages: `KAFKA_TOPIC`.
     pub fn topic(&self) -> &str {
         &self.0.config.topic
     }
 
-    /// Puts `event` on the topic, in the partition of its conversation, and waits for the acknowledgement of all
-    /// in-sync replicas, at most `wait`.
+    /// Produces `event` to the partition of its conversation, and waits at most `wait` for the acknowledgement of all
+    /// in-sync replicas.
     ///
-    /// `Ok` means acknowledged. A transient error means not acknowledged within `wait`: the record stays with the
-    /// producer and may still arrive, until `KAFKA_DELIVERY_TIMEOUT_MS` has passed. Only when the producer's buffer is
-    /// full is it not kept, and the answer comes at once. A permanent error: Kafka will never take it (too large).
+    /// `Ok` means acknowledged. A transient error means that there was no acknowledgement within `wait`: the producer
+    /// keeps the record, which may still arrive until `KAFKA_DELIVERY_TIMEOUT_MS` has passed. Only a producer whose
+    /// buffer is full does not keep the record; then the error comes at once. A permanent error means that Kafka will
+    /// never take the record (it is too large).
     pub async fn send(&self, event: &MessageEvent, wait: Duration) -> Result<(), ServerError> {
         const ACTION: &str = "queue.send";
         let config = &self.0.config;
@@ -82,8 +83,8 @@ impl Queue {
         self.0.producer.send(ACTION, record, wait).await
     }
 
-    /// Puts a record that can never be handled on the dead-letter topic, key and value as they were, and waits until
-    /// it is acknowledged: only then may the consumer pass the original. Waits at most as long as the producer tries.
+    /// Produces a record that can never be handled to the dead-letter topic, with its key and value, and waits for the
+    /// acknowledgement: the consumer may pass the original only then. Waits as long as the producer tries.
     pub async fn dead_letter(&self, letter: DeadLetter) -> Result<(), ServerError> {
         const ACTION: &str = "queue.dead_letter";
         let headers = letter.headers().into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
@@ -101,8 +102,8 @@ impl Queue {
         self.0.producer.send(ACTION, record, wait).await
     }
 
-    /// For each partition, in order, how far the consumer group has come: what the compensator needs to tell a lost
-    /// message from one that is merely queued (`docs/protocol.md`, R17).
+    /// How far the consumer group has come, for each partition in order. The compensator needs it to tell a lost
+    /// message from a queued one (`docs/protocol.md`, R17).
     pub async fn progress(&self) -> Result<Vec<Progress>, ServerError> {
         const ACTION: &str = "queue.progress";
         let (config, events) = (self.0.config.clone(), self.0.events.clone());
@@ -112,8 +113,8 @@ impl Queue {
             .map_err(|error| self.0.events.explain(ACTION, error))
     }
 
-    /// Asks Kafka about the topic; an error says that it is away, has no such topic, or has it with another number of
-    /// partitions than `KAFKA_PARTITIONS`. Takes at most two seconds.
+    /// Asks Kafka for the topic, for at most two seconds. An error means that Kafka is away, has no such topic, or that
+    /// the number of partitions is not `KAFKA_PARTITIONS`.
     pub async fn ping(&self) -> Result<(), ServerError> {
         const ACTION: &str = "queue.ping";
         let inner = Arc::clone(&self.0);
@@ -131,8 +132,8 @@ impl Queue {
         Err(error::transient(ACTION, text))
     }
 
-    /// Waits until every record given to the producer is acknowledged or refused, at most `timeout`: the last thing a
-    /// process does with it. A transient error says that some are still on their way and will be lost with the process.
+    /// Waits at most `timeout` until every record of the producer is acknowledged or refused: the last use of the
+    /// producer. A transient error means that some records are still on their way and will be lost with the process.
     pub async fn flush(&self, timeout: Duration) -> Result<(), ServerError> {
         const ACTION: &str = "queue.flush";
         let inner = Arc::clone(&self.0);

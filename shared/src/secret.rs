@@ -1,13 +1,14 @@
-//! Settings that are secrets, read from AWS Secrets Manager once at a cold start, so that no password is in a function's
-//! environment, where whoever may look at the function sees it.
+//! Settings from AWS Secrets Manager, read once at a cold start. A password in a function's environment could be read
+//! by everybody who may look at the function.
 //!
-//! Two variables name secrets; both are optional, and a variable that is set itself counts more than what a secret says:
+//! Two variables name secrets; both are optional. A setting that is in the environment itself wins over the one in a
+//! secret.
 //! - `SETTINGS_SECRET_ARN`: a JSON object of settings, such as `{"REDIS_URL": "…", "MYSQL_URL": "…"}`;
 //! - `KAFKA_SASL_SECRET_ARN`: `{"username": "…", "password": "…"}`, the form of a secret that an MSK cluster shares
-//!   with its clients; it gives `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`.
+//!   with its clients. It gives `KAFKA_SASL_USERNAME` and `KAFKA_SASL_PASSWORD`.
 //!
-//! Signed by hand like the `@connections` call: the SDK would be most of the binary. Not through the Lambda extension
-//! for secrets, which answers only after the first invocation has begun.
+//! The call is signed by hand (`signature.rs`), since the SDK would be most of the binary. The Lambda extension
+//! for secrets is no way either: it answers only after the first invocation has begun.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,17 +29,17 @@ use crate::signature::{SignFailure, Signer};
 pub const SETTINGS: &str = "SETTINGS_SECRET_ARN";
 /// The variable that names the secret with Kafka's user.
 pub const KAFKA_SASL: &str = "KAFKA_SASL_SECRET_ARN";
-/// Where Secrets Manager is, if not at its usual address; the variable that AWS's own tools know as well.
+/// The address of Secrets Manager, if it is not the usual one. AWS's own tools know this variable too.
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_SECRETS_MANAGER";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A cold start has 10 s before Lambda gives it up; three tries fit.
+/// The limit of one try. Three tries fit into the 10 s that Lambda allows a cold start.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 const TRIES: u32 = 3;
-/// A secret has 64 KiB at most.
+/// The most bytes of an answer. A secret has 64 KiB at most.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// Why a secret could not be read. Never holds what is in it.
+/// A secret could not be read. The error never holds any of the secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}: {reason}")]
 pub struct SecretError {
@@ -65,7 +66,7 @@ enum Reason {
 }
 
 impl Reason {
-    /// Whether another try can help.
+    /// True if another try can end differently.
     fn may_pass(&self) -> bool {
         match self {
             Self::Away(_) => true,
@@ -75,18 +76,18 @@ impl Reason {
     }
 }
 
-/// Settings by their variables' names. Cannot be printed.
+/// Settings by the names of their variables. They cannot be printed.
 pub struct Secrets(Found);
 
 impl Secrets {
-    /// The value of a variable, if a secret has it.
+    /// The value of a variable, if a secret has one.
     pub fn get(&self, variable: &str) -> Option<String> {
         self.0.get(variable).map(|value| value.expose_secret().to_owned())
     }
 }
 
-/// Reads the secrets that the variables of `lookup` name, with the credentials it has for AWS. Where none is named,
-/// nothing is asked. Takes 6 s at most; an empty value counts as not set.
+/// Reads the secrets that the variables of `lookup` name, with the credentials for AWS in `lookup`. An empty value
+/// counts as not set. Takes 6 s at most, and nothing if no secret is named.
 pub async fn settings(lookup: impl Fn(&str) -> Option<String>) -> Result<Secrets, SecretError> {
     let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
     let (mut settings, kafka) = future::try_join(
@@ -112,7 +113,7 @@ async fn named_by(
     found.map_err(|reason| SecretError { variable, reason })
 }
 
-// What serde says of a fault may quote the secret, so it is not repeated.
+// serde's own words may quote the secret, so they are not repeated.
 
 fn parse_settings(text: &str) -> Result<Found, Reason> {
     let settings: BTreeMap<String, String> =
@@ -133,7 +134,7 @@ fn parse_kafka_user(text: &str) -> Result<Found, Reason> {
     ]))
 }
 
-/// Reads one secret, with as many tries as a cold start has time for.
+/// Reads one secret, with as many tries as fit into a cold start.
 async fn read(lookup: &impl Fn(&str) -> Option<String>, arn: &str) -> Result<SecretString, Reason> {
     let signer = Signer::from_lookup(lookup, Clock::system()).ok_or(Reason::NoCredentials)?;
     let endpoint = match lookup(ENDPOINT) {
@@ -156,7 +157,7 @@ async fn read(lookup: &impl Fn(&str) -> Option<String>, arn: &str) -> Result<Sec
     }
 }
 
-/// `arn:aws:secretsmanager:…` lies in the region of the function; China has a domain of its own.
+/// The address of Secrets Manager in the function's region. China has a domain of its own.
 fn usual_endpoint(arn: &str, region: &str) -> Result<String, Reason> {
     match arn.split(':').collect::<Vec<_>>().as_slice() {
         ["arn", partition, "secretsmanager", ..] => {
@@ -200,7 +201,7 @@ async fn ask(
     Ok(answer.secret_string.into())
 }
 
-/// The kind of an error and what AWS says of it; neither holds the secret.
+/// AWS's kind and message of an error; neither holds any of the secret.
 fn refusal(body: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]

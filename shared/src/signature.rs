@@ -1,4 +1,4 @@
-//! AWS's signature (SigV4), for the few calls to AWS that this project makes without its SDK.
+//! AWS's request signature (SigV4), for the few calls to AWS that this project makes without the SDK.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use http_body_util::Full;
 
 use crate::clock::{Clock, TimestampMs};
 
-/// Why a request could not be signed.
+/// A request could not be signed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignFailure {
     #[error(transparent)]
@@ -33,14 +33,15 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    /// `None` without `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_REGION`: the local gateway asks for no
+    /// `None` without `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_REGION`: the local gateway needs no
     /// signature.
     pub(crate) fn from_env() -> Option<Self> {
-        // The machine's own clock, whatever time a test lets pass: AWS compares it with its own.
+        // The machine's own clock, also in tests that shift the time: AWS compares a signature's time with its own
+        // clock.
         Self::from_lookup(|name| std::env::var(name).ok(), Clock::system())
     }
 
-    /// Where the function runs.
+    /// The AWS region of the function.
     pub(crate) fn region(&self) -> &str {
         &self.region
     }
@@ -58,8 +59,7 @@ impl Signer {
         Some(Self { credentials, region, clock })
     }
 
-    /// Adds the signature's headers to `request` for `service`, by the name that AWS signs it with. `body` is the
-    /// request's body.
+    /// Adds the headers of a signature for `service` (AWS's signing name) to `request`, whose body is `body`.
     pub(crate) fn sign(
         &self,
         service: &str,
@@ -82,8 +82,8 @@ impl Signer {
         Ok(())
     }
 
-    /// Adds the signature to the query of `url`, so that whoever holds it may GET it within `expires`. Returns when it
-    /// was signed.
+    /// Adds a signature to the query of `url`: everybody who has the URL may GET it within `expires`. Returns the time
+    /// of the signature, ms since 1970 UTC.
     #[cfg(feature = "kafka-tls")]
     pub(crate) fn presign(
         &self,
@@ -101,7 +101,7 @@ impl Signer {
         Ok(signed_at)
     }
 
-    /// What the signature adds, and the time that it says.
+    /// The signature's headers or parameters, and its time.
     fn instructions(
         &self,
         service: &str,

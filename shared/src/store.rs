@@ -1,11 +1,12 @@
-//! MySQL, or MariaDB: what is kept for good (`docs/contract.md`, "Tables").
+//! MySQL or MariaDB: everything that is kept for good (`docs/contract.md`, "Tables").
 //!
-//! A message is a row once it has passed Kafka ([`Store::persist`]); a recall leaves a tombstone and empties the row
-//! ([`Store::recall`]); both are safe to repeat and end the same in either order. The rest is read by cursor: history,
-//! deletions, read positions and what is unread.
+//! A message becomes a row once it has passed Kafka ([`Store::persist`]). A recall leaves a tombstone and empties the
+//! row ([`Store::recall`]). Both are safe to repeat and end the same in either order. The other modules read by cursor:
+//! history, changes, deletions, read positions and unread counts.
 //!
-//! Every call ends within a bounded time, also when the server has stopped answering, and says whether trying again can
-//! help ([`crate::error::Retry`]). `docs/decisions/0024-mysql-schema.md` and `0025-mysql-connections.md` have the reasons.
+//! Every call ends within a bounded time, also when the server does not answer, and its error says whether trying again
+//! can help ([`crate::error::Retry`]). `docs/decisions/0024-mysql-schema.md` and `0025-mysql-connections.md` have the
+//! reasons.
 
 mod changes;
 mod conversation;
@@ -19,17 +20,17 @@ mod pool;
 mod recall;
 mod replica;
 mod row;
+mod schema;
 mod sends;
 mod unread;
 mod visible;
 
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::{Connection as _, MySqlConnection};
+use sqlx::Connection as _;
 
 use crate::config::MySqlConfig;
-use crate::error::{Retry, Server, ServerError};
+use crate::error::ServerError;
 
 pub use changes::{Change, ChangeKind, ChangePage};
 pub use names::NameLookup;
@@ -37,57 +38,35 @@ pub use persist::{Outcome, Persisted};
 use pool::{Pool, scoped};
 pub use recall::{TakeBack, TakenBack};
 use replica::Replica;
+pub use schema::{Applied, Migration};
 pub use sends::NamedSend;
 pub use unread::UnreadRows;
-
-/// The schema, `migrations/`, as it was when this was built.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// The store. Cheap to clone; all clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     writer: Pool,
     replica: Option<Replica>,
-    /// `MYSQL_TIMEOUT_MS`: the longest that one call takes, waiting for a connection included. A large batch gets more,
-    /// see [`Self::limit_for`].
+    /// `MYSQL_TIMEOUT_MS`: the longest that one call takes, the wait for a connection included. A large batch gets
+    /// more, see [`Self::limit_for`].
     timeout: Duration,
 }
 
 impl Store {
-    /// Prepares the connections; none is opened before it is needed, so a server that is away does not stop a start.
-    /// Fails only on a URL that is none.
+    /// Prepares the connections; none is opened yet, so a server that is away does not stop a start. Fails only for an
+    /// invalid URL.
     pub fn new(config: &MySqlConfig) -> Result<Self, ServerError> {
         let replica =
             config.replica_url.as_ref().map(|url| Ok(Replica::new(Pool::new(url, config)?))).transpose()?;
         Ok(Self { writer: Pool::new(&config.url, config)?, replica, timeout: config.timeout })
     }
 
-    /// Whether the writer answers.
+    /// Asks the writer for a sign of life; an error without one.
     #[tracing::instrument(name = "store.ping", skip_all)]
     pub async fn ping(&self) -> Result<(), ServerError> {
         self.writer
             .run("store.ping", self.timeout, |connection| scoped(async move { connection.ping().await }))
             .await
-    }
-
-    /// Brings the schema of the writer's database up to date. Two at a time wait for each other; repeating it does
-    /// nothing. The error names the migration that failed and why.
-    #[tracing::instrument(name = "store.migrate", skip_all)]
-    pub async fn migrate(&self) -> Result<(), ServerError> {
-        let failed =
-            |retry, source| ServerError { server: Server::MySql, action: "store.migrate", retry, source };
-        // A connection of its own: building an index may take longer than any statement of the service is given.
-        let mut connection = self.writer.connect("store.migrate").await?;
-        // `run` takes anything to acquire a connection from, and with that its future cannot move between threads.
-        MIGRATIONS
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(|error| failed(Retry::Permanent, error.into()))?;
-        // The work is done; a connection that does not close cleanly changes nothing about it.
-        if let Err(error) = MySqlConnection::close(connection).await {
-            tracing::debug!(%error, "the connection of the migration was not closed cleanly");
-        }
-        Ok(())
     }
 
     /// Closes the connections that are not in use; one in use is closed when its call ends, and no call begins any more.
@@ -98,7 +77,7 @@ impl Store {
         }
     }
 
-    /// How long a call that writes `rows` may take: the timeout, and as much again for each 500 rows.
+    /// The longest that a call which writes `rows` may take: the timeout, and as much again for each 500 rows.
     fn limit_for(&self, rows: usize) -> Duration {
         let times = u32::try_from(rows / 500).unwrap_or(u32::MAX).saturating_add(1);
         self.timeout.saturating_mul(times)
@@ -109,7 +88,8 @@ impl Store {
 mod tests {
     use super::*;
 
-    /// Handlers run as tasks: a call that could not move between threads would be noticed only there.
+    /// Handlers run as tasks. Without this test a call that cannot move between threads would be noticed only in a
+    /// handler.
     #[test]
     fn every_call_can_move_between_threads() {
         fn moves<T: Send>(_: impl FnOnce(&'static Store) -> T) {}
@@ -117,7 +97,8 @@ mod tests {
         let user = crate::id::UserId::new(1).unwrap();
         let conversation = "1_2".parse().unwrap();
         moves(Store::ping);
-        moves(Store::migrate);
+        moves(|store| store.migrate(|_| ()));
+        moves(Store::pending_migrations);
         moves(Store::cache_generation);
         moves(Store::raise_cache_generation);
         moves(|store| store.tombstones_among(conversation, &[]));

@@ -1,8 +1,8 @@
 //! Logs and metrics.
 //!
-//! A log line says what happened, to which key or partition, and what happens next; spans have dotted names
-//! (`cache.send`, `store.persist`). Metrics go through the facade of the crate `metrics`; who runs the process decides
-//! where they end: CloudWatch's embedded metric format in Lambda, Prometheus locally.
+//! A log line says what happened, to which key or partition, and what happens next. Spans have dotted names
+//! (`cache.send`, `store.persist`). Metrics go through the facade of the crate `metrics`, and the process decides where
+//! they end: CloudWatch's embedded metric format in Lambda, Prometheus in the local runtime.
 
 pub mod emf;
 pub mod limiter;
@@ -13,17 +13,17 @@ use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
-/// Where the logs go.
+/// The destination of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// JSON lines on standard output, which Lambda hands to CloudWatch; with the request id and the trace id of the
-    /// invocation.
+    /// JSON lines on standard output, with the request id and the trace id of the invocation. Lambda hands them to
+    /// CloudWatch.
     Lambda,
-    /// Lines for people, on standard error.
+    /// Readable lines on standard error.
     Local,
 }
 
-/// A level or a filter that cannot be read.
+/// A log level or filter is invalid.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "{variable} must be a level (error, warn, info, debug, trace) or a filter such as hongyan=debug,info: {reason}"
@@ -33,20 +33,21 @@ pub struct BadFilter {
     reason: String,
 }
 
-/// The variables that say how much is logged; the first that is set counts. The last is Lambda's own.
+/// The variables that set the log level, in order: the first that is set counts. The last one is Lambda's own.
 const FILTERS: [&str; 3] = ["RUST_LOG", "LOG_LEVEL", "AWS_LAMBDA_LOG_LEVEL"];
 
-/// The client of a Redis Cluster warns of each connection that it does not get, several times a request; what that means for
-/// a request is said once, by whoever handles it. With a filter that names modules, or at `debug`, all is shown.
+/// The client of a Redis Cluster warns of each connection that it cannot open, several times per request. The code that
+/// handles the request logs the consequence once, so these warnings are off at the levels `info` and `warn`, and on at
+/// `debug` or with a filter that names modules.
 const QUIET: &str = "redis=error";
 
-/// Sets up the logs of this process. Only the first call does anything; the later ones return what it returned.
+/// Sets up the logs of this process. Only the first call does anything; later calls return its result.
 pub fn init(output: Output) -> Result<(), BadFilter> {
     static DONE: OnceLock<Result<(), BadFilter>> = OnceLock::new();
     DONE.get_or_init(|| {
         let filter = filter(|name| std::env::var(name).ok())?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-        // A process that has a subscriber already (a test that made its own) keeps it.
+        // A process that has a subscriber already keeps it: a test may have its own.
         let _ = match output {
             Output::Lambda => {
                 builder.json().flatten_event(true).with_current_span(true).with_span_list(true).try_init()

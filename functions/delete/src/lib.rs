@@ -1,4 +1,4 @@
-//! `DELETE /messages/{id}`: hides a message from the caller's own history. The other side still sees it.
+//! `DELETE /messages/{id}`: hides a message from the caller's own history. The other user still sees it.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use hongyan::error::ApiError;
 use hongyan::http::{self, Reply};
 use hongyan::lookup;
 
-/// Answers one request; every failure is an answer too.
+/// Answers one request. Every failure is an answer too.
 #[tracing::instrument(name = "delete", skip_all)]
 pub async fn handle(
     app: &App,
@@ -17,8 +17,8 @@ pub async fn handle(
     Ok(http::respond(delete(app, &event).await))
 }
 
-/// MySQL decides, and Redis only follows; but it is told first that a deletion was begun. So whatever fails, or dies, on the
-/// way, no set of Redis goes on saying what MySQL no longer says.
+/// MySQL decides; Redis learns first that a deletion is begun, and last that it is done. So whatever fails in between,
+/// no set of Redis denies a deletion that MySQL has (`docs/protocol.md`, R24).
 async fn delete(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<()>, ApiError> {
     let caller = http::caller(event)?;
     let id = http::path_message_id(event)?;

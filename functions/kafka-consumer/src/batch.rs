@@ -1,74 +1,74 @@
-//! From Lambda's Kafka event to records, and from what became of them to the partial batch response.
+//! Reads Lambda's Kafka event into records, and turns their results into the partial batch response.
 
 use hongyan::clock::TimestampMs;
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::message::{Message, PersistStatus};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord};
 
-/// The end of the year 9999: a later time of a message is refused, and that of a recall is bounded by it. Also far below 2^52, where a score of the pending set would lose
-/// its half.
+/// The end of the year 9999. A message with a later time is refused; the time of a recall is limited to it. It lies far
+/// below 2^52, up to which a score of the pending set can hold its half.
 const LATEST_MS: TimestampMs = 253_402_300_799_999;
 
-/// In place of a partition or an offset that cannot be read.
+/// Stands for a partition or an offset that is not readable.
 const UNKNOWN: i32 = -1;
 
-/// The event is not what a Kafka event source sends.
+/// The event is not one of a Kafka event source.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvent {
-    /// It comes from elsewhere.
+    /// The event comes from another source.
     #[error("eventSource must be aws:kafka or SelfManagedKafka, but is {}", .0.as_deref().unwrap_or("missing"))]
     Source(Option<String>),
-    /// There is nothing in it.
+    /// The event has no records.
     #[error("the Kafka event has no records")]
     Empty,
-    /// A record of this partition must come again, and no offset of the partition could be read.
+    /// A record of this partition must come again, and no offset of the partition is readable.
     #[error("the records of {0} have no offsets, so that none of them can be reported by it")]
     Nameless(String),
 }
 
-/// All records of one invocation, in the order of their partitions.
+/// The records of one invocation.
 #[derive(Debug)]
 pub struct Batch {
-    /// The records, those of one partition together and by offset.
+    /// The records, sorted by partition and offset.
     pub records: Vec<Record>,
 }
 
-/// One record of the topic.
+/// A record of the topic.
 #[derive(Debug)]
 pub struct Record {
-    /// The key of the event's `records`, `{topic}-{partition}`: a failure is reported by it.
+    /// The key of the event's `records`, `{topic}-{partition}`: the batch response names a failed record by it.
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// The partition; -1 if it cannot be read.
+    /// The partition; -1 if it is not readable.
     pub partition: i32,
-    /// The offset within it; -1 if it cannot be read, or if Kafka never took the record.
+    /// The offset; -1 if it is not readable, or if Kafka never took the record.
     pub offset: i64,
-    /// The key as it was.
+    /// The bytes of the key.
     pub key: Option<Vec<u8>>,
-    /// The value as it was.
+    /// The bytes of the value.
     pub value: Option<Vec<u8>>,
-    /// What it says.
+    /// The meaning of the value.
     pub content: Content,
-    /// Whether it is finished: written, skipped, taken back, or parked as a dead letter.
+    /// True if the record is finished: written, skipped, recalled, or parked as a dead letter.
     pub done: bool,
 }
 
-/// What a record says.
+/// The meaning of a record.
 #[derive(Debug)]
 pub enum Content {
     /// Write this message.
     Persist(Box<Message>),
-    /// Take this message back.
+    /// Recall this message.
     Recall(Recall),
-    /// Nothing that is done now: a store that has to be asked first is away, and the record comes again.
+    /// Nothing for now: a store that must be asked first is away. The record comes again.
     HeldUp,
-    /// Nothing that could ever be done; why.
+    /// Nothing that could ever be done, with the reason: a dead letter.
     Broken(String),
 }
 
 impl Record {
-    /// The record's name, as the holder of a lock: `topic/partition/offset`.
+    /// The record's name as the holder of a lock: `topic/partition/offset`.
     pub fn holder(&self) -> String {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
     }
@@ -79,7 +79,7 @@ impl Record {
             (None, None) => Content::Broken("the record has no value".to_owned()),
             (None, Some(value)) => Content::parse(value),
         };
-        // The event's key is topic and partition, should the record not name them.
+        // The key of the event says topic and partition if the record itself does not.
         let (topic, partition) = group.rsplit_once('-').unwrap_or((group, ""));
         Self {
             group: group.to_owned(),
@@ -93,7 +93,7 @@ impl Record {
         }
     }
 
-    /// A record that Kafka never took, as it would have carried it.
+    /// A record that Kafka never took, with the value that it would have had.
     fn refused_by_kafka(topic: &str, partition: i32, event: &MessageEvent) -> serde_json::Result<Self> {
         let value = serde_json::to_vec(event)?;
         Ok(Self {
@@ -110,7 +110,7 @@ impl Record {
 }
 
 impl Content {
-    /// What a record with this value says.
+    /// Reads the value of a record.
     pub fn parse(value: &[u8]) -> Self {
         match MessageEvent::parse(value) {
             Ok(MessageEvent::Persist { data }) => Self::of_message(data),
@@ -121,7 +121,7 @@ impl Content {
         }
     }
 
-    /// A message that says itself that it is recalled is its recall, and never a row that can be seen.
+    /// A message that says of itself that it is recalled counts as its recall. It never becomes a visible row.
     fn of_message(message: Message) -> Self {
         if message.is_recalled() || message.recall_time.is_some() {
             let recall_time = message.recall_time.unwrap_or(message.send_time).clamp(0, LATEST_MS);
@@ -133,13 +133,13 @@ impl Content {
         if !(0..=LATEST_MS).contains(&message.send_time) {
             return Self::Broken(format!("sendTime {} is no time of this calendar", message.send_time));
         }
-        // Whatever the producer said of it: the row is written now.
+        // PERSISTED, whatever the producer said: the row is written now.
         Self::Persist(Box::new(Message { persist_status: PersistStatus::Persisted, ..message }))
     }
 }
 
 impl Batch {
-    /// Reads an event. A record that cannot be read is part of the batch as [`Content::Broken`].
+    /// Reads an event. An unreadable record is in the batch as [`Content::Broken`].
     pub fn decode(event: KafkaEvent) -> Result<Self, InvalidEvent> {
         if !matches!(event.source.as_deref(), Some("aws:kafka" | "SelfManagedKafka")) {
             return Err(InvalidEvent::Source(event.source));
@@ -158,7 +158,7 @@ impl Batch {
         Ok(Self { records })
     }
 
-    /// A batch of one record that Kafka never took.
+    /// A batch with one record that Kafka never took.
     pub(crate) fn refused_by_kafka(
         topic: &str,
         partition: i32,
@@ -167,7 +167,7 @@ impl Batch {
         Ok(Self { records: vec![Record::refused_by_kafka(topic, partition, event)?] })
     }
 
-    /// The recall events among the records, with their positions in the batch.
+    /// The RECALL records, with their indexes in the batch.
     pub(crate) fn recalls(&self) -> Vec<(usize, Recall)> {
         let recalls =
             self.records.iter().enumerate().filter_map(|(position, record)| match &record.content {
@@ -177,10 +177,10 @@ impl Batch {
         recalls.collect()
     }
 
-    /// Reports every record that is not finished. Lambda goes back to the lowest of each partition.
+    /// Reports every record that is not finished. Lambda repeats each partition from its lowest one.
     ///
-    /// A record without an offset cannot be reported by it: its partition is reported from the first offset that is
-    /// known. A partition without any is an error, by which all of the event comes again.
+    /// A record without an offset cannot be named; the first known offset of its partition is reported instead. If the
+    /// partition has none, the result is an error, and the whole event comes again.
     pub fn response(&self) -> Result<KafkaBatchResponse, InvalidEvent> {
         let mut response = KafkaBatchResponse::done();
         for record in self.records.iter().filter(|record| !record.done) {

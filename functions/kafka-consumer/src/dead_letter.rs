@@ -1,4 +1,4 @@
-//! Broken records: parked on the dead-letter topic with the reason, where a person can look at them and send them back.
+//! Parks broken records on the dead-letter topic with the reason, so that a person can judge them and send them back.
 
 use hongyan::app::App;
 use hongyan::error::Retry;
@@ -7,13 +7,13 @@ use hongyan::telemetry::metric;
 
 use crate::batch::{Batch, Content, Record};
 
-/// Parks every record that says nothing that could be done. Where Kafka does not take one now, it would not take the
-/// next one either, and each would wait as long: they come again together.
+/// Parks every broken record. If Kafka does not take one, it would not take the next one either, and each would wait as
+/// long; so the rest come again.
 pub(crate) async fn park_broken(app: &App, batch: &mut Batch) {
     for record in &mut batch.records {
         if let Content::Broken(reason) = &record.content {
             let reason = reason.clone();
-            // Trying again cannot make it readable.
+            // One attempt: another cannot make the record readable.
             park(app, record, &reason, 1).await;
             if !record.done {
                 return;
@@ -23,7 +23,7 @@ pub(crate) async fn park_broken(app: &App, batch: &mut Batch) {
 }
 
 /// Parks one record. If Kafka does not take the letter now, the record stays unfinished and comes again. If Kafka will
-/// never take it, for its size, the letter goes without the value: no record may hold its partition for ever.
+/// never take it because of its size, the letter goes without key and value: no record may hold its partition for ever.
 pub(crate) async fn park(app: &App, record: &mut Record, reason: &str, attempts: u32) {
     let letter = DeadLetter {
         key: record.key.clone(),
@@ -47,7 +47,7 @@ pub(crate) async fn park(app: &App, record: &mut Record, reason: &str, attempts:
             tracing::error!(record = %record.holder(), reason, attempts, "consume.dead_letter: a record can never be handled; it is on the dead-letter topic");
         }
         Err(error) if error.retry == Retry::Permanent => {
-            tracing::error!(record = %record.holder(), reason, %error, "consume.dead_letter: a record can never be handled, and the dead-letter topic takes not even a letter without its value; it is left where it is and passed");
+            tracing::error!(record = %record.holder(), reason, %error, "consume.dead_letter: a record can never be handled, and the dead-letter topic does not even take a letter without its value; the record stays where it is and is passed");
         }
         Err(error) => {
             tracing::error!(record = %record.holder(), reason, %error, "consume.dead_letter: Kafka did not take the dead letter; the record will come again");
@@ -58,7 +58,7 @@ pub(crate) async fn park(app: &App, record: &mut Record, reason: &str, attempts:
     record.done = true;
 }
 
-/// The letter alone: it says where the record lies, for as long as Kafka keeps it.
+/// The letter without key and value. It says where the record lies, as long as Kafka keeps the record.
 fn without_value(letter: DeadLetter) -> DeadLetter {
     let bytes = letter.value.as_ref().map_or(0, Vec::len);
     let DeadLetter { topic, partition, offset, error, .. } = &letter;

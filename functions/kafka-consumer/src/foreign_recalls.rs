@@ -1,4 +1,4 @@
-//! RECALL records that name another conversation than their message's: nobody may take back what is not theirs.
+//! RECALL records with the wrong conversation. A user must not be able to recall a message of another conversation.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,11 @@ use hongyan::id::{ConversationId, MessageId};
 
 use crate::batch::{Batch, Content};
 
-/// Finds the RECALL records of this batch whose message is known to be of another conversation: in MySQL, in Redis, or
-/// in the batch itself. Each is broken. If a store is away, none of them is worked on now, and they come again.
+/// Marks the RECALL records as broken whose message is known to be of another conversation: from MySQL, from Redis, or
+/// from the batch itself. If a store is away, none of the RECALL records is handled now, and all come again.
 ///
-/// The record's key has no say. A message that nobody knows yet is left to the tombstone, which holds the conversation.
+/// The record's key does not count. If nobody knows the message yet, the tombstone keeps the conversation that the
+/// RECALL named, and decides later.
 pub(crate) async fn reject(app: &App, batch: &mut Batch) {
     let recalls = batch.recalls();
     if recalls.is_empty() {
@@ -46,14 +47,14 @@ async fn known(app: &App, ids: &[MessageId]) -> Result<HashMap<MessageId, Conver
     match app.cache.details(ids).await {
         Ok(details) => known.extend(ids.iter().zip(details).filter_map(|(id, detail)| match detail {
             Detail::Message(message) => Some((*id, message.conversation())),
-            // A stub has its conversation from a recall, which may be such a one.
+            // The conversation of a stub comes from a recall, which may have been a wrong one.
             Detail::Recalled(recalled) => recalled.message.map(|message| (*id, message.conversation())),
             Detail::Missing => None,
         })),
         Err(error) if error.is_transient() => return Err(error),
-        // A key that somebody wrote by hand knows nothing.
+        // An odd key knows no message.
         Err(error) => {
-            tracing::error!(%error, "consume.recall: Redis cannot tell of which conversations these messages are");
+            tracing::error!(%error, "consume.recall: Redis cannot tell the conversations of these messages; MySQL alone is asked");
         }
     }
     let rows = app.store.messages(ids).await?;

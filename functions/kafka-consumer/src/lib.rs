@@ -1,8 +1,9 @@
-//! Kafka to MySQL: writes what was sent, takes back what was recalled (`docs/protocol.md`, R11 to R16).
+//! The consumer: writes the messages of Kafka to MySQL, and recalls (`docs/protocol.md`, R11 to R16).
 //!
-//! A batch is worked on as a whole: one round trip to Redis to check, one to check again and lock, one transaction, one
-//! round trip to mark. Of each partition only the unbroken run of finished records is done; the rest comes again. A
-//! broken record goes to the dead-letter topic and holds nobody up; a store that is away fails the batch without one.
+//! A batch is handled as a whole: one round trip to Redis for the first check, one for the lock and the second check,
+//! one transaction, one round trip for the mark. Of each partition only the unbroken run of finished records is done;
+//! the rest comes again. A broken record becomes a dead letter and holds up no other. A store that is away fails the
+//! batch and makes no dead letter.
 
 pub mod batch;
 mod dead_letter;
@@ -20,7 +21,7 @@ use lambda_runtime::Error;
 
 use batch::Batch;
 
-/// Works on one batch and answers which records must come again. An event that is not one of Kafka is an error.
+/// Handles one batch and returns the records that must come again. An event of another source is an error.
 #[tracing::instrument(name = "consume", skip_all, fields(records = tracing::field::Empty))]
 pub async fn handle(app: &App, event: KafkaEvent) -> Result<KafkaBatchResponse, Error> {
     let mut batch = Batch::decode(event)?;
@@ -39,8 +40,8 @@ pub async fn handle(app: &App, event: KafkaEvent) -> Result<KafkaBatchResponse, 
     Ok(response)
 }
 
-/// Does what `event` says though Kafka has refused to carry it: as if it had come as a record of `partition`. Answers
-/// whether it is finished: written, skipped, taken back or parked. For the compensator
+/// Handles `event` as if it had come as a record of `partition`, although Kafka has refused the record. Returns whether
+/// it is finished: written, skipped, recalled or parked. For the compensator
 /// (`docs/decisions/0038-one-record-one-fate.md`).
 pub async fn without_kafka(app: &App, partition: u16, event: &MessageEvent) -> Result<bool, Error> {
     let mut batch = Batch::refused_by_kafka(app.queue.topic(), partition.into(), event)?;

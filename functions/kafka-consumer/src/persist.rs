@@ -1,5 +1,5 @@
-//! PERSIST records, in stages. Each stage is a function of its own, so that a test can let a recall happen between any
-//! two of them.
+//! PERSIST records, in four stages. Each stage is a function of its own, so that a test can recall a message between
+//! any two of them.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -24,49 +24,49 @@ use crate::dead_letter;
 /// The most rows of one transaction.
 const MAX_ROWS: usize = 500;
 
-/// How often a row is tried that MySQL refuses (`docs/protocol.md`, R13). Almost always the value is to blame and would
-/// be refused for ever; but what MySQL calls a bad value may also be a table that is being altered, a trigger or a
-/// `sql_mode` that somebody mends, or a writer that has just changed. Each try is a transaction of its own: within one, the
-/// table cannot change.
+/// How many times a row that MySQL refuses is tried (`docs/protocol.md`, R13). Mostly the value is at fault and would
+/// always be refused. But MySQL reports the same while a table is being altered, for a trigger or an `sql_mode` that
+/// somebody then corrects, or after a change of the writer. Each try is a transaction of its own, since the table
+/// cannot change within one.
 const TRIES: u32 = 3;
-/// The pause before such a row is tried again. The records behind it wait as long.
+/// The pause before the next try. The records behind the refused one wait as long.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// One message to be written, and the record that says so.
+/// A message to be written, with its record.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// The record's position in the batch.
+    /// The index of the record in the batch.
     pub position: usize,
     /// The record's name, `topic/partition/offset`.
     pub holder: String,
     /// The message.
     pub message: Message,
-    /// Whether Redis knew the message before it was written, so that pages could show it.
+    /// True if Redis had the message before it was written, so that pages could show it.
     pub was_shown: bool,
-    /// Whether Redis had it as unread right before it was written.
+    /// True if Redis had the message as unread right before it was written.
     pub is_unread: bool,
 }
 
-/// What a stage decided.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// To be written.
+    /// Messages to be written.
     pub clear: Vec<Write>,
-    /// Recalled: nothing is to be written.
+    /// Recalled messages, which are not written.
     pub skipped: Vec<Write>,
-    /// The sender's recall is under way and is completed here, together with the RECALL events.
+    /// Messages whose recall is under way. The consumer completes the recall, together with the RECALL records.
     pub underway: Vec<(Write, Recall)>,
 }
 
-/// A recall of the batch that is to be completed, and the record's position.
+/// A recall to be completed, and the index of its record in the batch.
 pub(crate) type Underway = (usize, TakeBack);
 
 fn underway(write: Write, recall: Recall) -> Underway {
     (write.position, TakeBack { recall, message: Some(write.message) })
 }
 
-/// Writes all messages of the batch that are not recalled. Answers the recalls that were met on the way: each leaves its
-/// tombstone, with what a retry of the send is recognised by.
+/// Writes the messages of the batch that are not recalled. Returns the recalls that it met: each leaves a tombstone,
+/// with the data by which a retry of the send is recognised.
 pub(crate) async fn persist(app: &App, batch: &mut Batch) -> Vec<Underway> {
     let mut met = Vec::new();
     for wave in waves(batch) {
@@ -93,7 +93,7 @@ pub(crate) async fn persist(app: &App, batch: &mut Batch) -> Vec<Underway> {
     met
 }
 
-/// The recalls of messages that Redis knows as recalled. MySQL may know neither the message nor the recall yet.
+/// The recalls of messages that are recalled in Redis. MySQL may know neither the message nor the recall yet.
 async fn recalls_of(app: &App, skipped: Vec<Write>) -> Result<Vec<Underway>, ServerError> {
     let ids: Vec<MessageId> = skipped.iter().map(|write| write.message.id).collect();
     let details = app.cache.details(&ids).await?;
@@ -104,12 +104,13 @@ async fn recalls_of(app: &App, skipped: Vec<Write>) -> Result<Vec<Underway>, Ser
                 let recall = Recall::of(&write.message, recalled.recall_time);
                 recalls.push(underway(write, recall));
             }
-            // A RECALL record came first that names another conversation: it recalls nothing. The record comes again.
+            // An earlier RECALL record named another conversation, so it recalls nothing. This record comes again, and
+            // then finds no stub.
             Detail::Recalled(recalled) => {
                 tracing::error!(message_id = %write.message.id, conversation_id = %recalled.conversation, "consume.check: a recall named another conversation than its message's; it is ignored");
                 app.cache.drop_stub(write.message.id).await?;
             }
-            // Redis has just lost it: the record comes again.
+            // Redis has lost the recall in between: this record comes again.
             Detail::Message(_) | Detail::Missing => {}
         }
     }
@@ -120,7 +121,7 @@ fn held_up(stage: &'static str, error: &ServerError) {
     tracing::warn!(stage, %error, "consume: a store is away; these records stay where they are and come again");
 }
 
-/// The messages to be written, so that no id is twice in a wave: a second record of one id waits for the next.
+/// The messages to be written, in waves. A wave has each id once; a second record of an id is in the next wave.
 fn waves(batch: &Batch) -> Vec<Vec<Write>> {
     let mut waves: Vec<Vec<Write>> = Vec::new();
     let mut seen: HashMap<MessageId, usize> = HashMap::new();
@@ -149,8 +150,8 @@ pub async fn check(app: &App, writes: Vec<Write>) -> Result<Checked, ServerError
     Ok(sort_out(writes, found))
 }
 
-/// Second stage: the lock and the check right before the write. Records whose message somebody else works on drop out:
-/// they are not done, and come again.
+/// Second stage: the lock, and the check right before the write. A record whose message is locked for another record
+/// drops out: it is not done and comes again.
 pub async fn lock(app: &App, writes: Vec<Write>) -> Result<Checked, ServerError> {
     let records: Vec<_> =
         writes.iter().map(|write| (write.message.id, write.message.to, write.holder.clone())).collect();
@@ -183,11 +184,11 @@ fn sort_out(writes: Vec<Write>, found: Vec<Check>) -> Checked {
     checked
 }
 
-/// Third stage: the rows, in one transaction.
+/// Third stage: writes the rows, in one transaction.
 pub async fn write(app: &App, writes: Vec<Write>) -> Result<Vec<(Write, Outcome)>, ServerError> {
     let messages: Vec<Message> = writes.iter().map(|write| write.message.clone()).collect();
-    // Read while it was pending, a message has left the unread set. One that is still in it was not shown when the read
-    // position passed its id.
+    // Reading a pending message takes it off the unread set. So a message that is still in the set was not shown when
+    // the read position passed its id.
     let unshown: HashSet<MessageId> = writes
         .iter()
         .filter(|write| !write.was_shown || write.is_unread)
@@ -201,7 +202,7 @@ pub async fn write(app: &App, writes: Vec<Write>) -> Result<Vec<(Write, Outcome)
     Ok(writes.into_iter().zip(outcomes).map(with_number).collect())
 }
 
-/// Fourth stage: marks what was written, and undoes what was recalled meanwhile.
+/// Fourth stage: marks the written messages, and undoes those that were recalled meanwhile.
 pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
     let marked: Vec<_> = written.iter().map(|write| &write.message).collect();
     let marks = app.cache.mark_persisted(&marked).await?;
@@ -233,9 +234,8 @@ pub async fn mark(app: &App, written: &[Write]) -> Result<(), ServerError> {
     app.cache.settle(settled).await
 }
 
-/// Puts back the details of messages that Redis does not know: it was away or emptied when they were sent. MySQL is asked once
-/// more, since a recall that Redis could not take may have come after the write. A recall that Redis took has left a stub,
-/// which stays.
+/// Restores missing details: Redis was away or emptied when the messages were sent. MySQL is read again, since a recall
+/// that Redis could not take may have come after the write. If Redis took the recall, its stub stays.
 async fn put_back(app: &App, missing: &[&Message]) -> Result<(), ServerError> {
     let ids: Vec<MessageId> = missing.iter().map(|message| message.id).collect();
     let rows = app.store.messages(&ids).await?;
@@ -246,8 +246,8 @@ async fn put_back(app: &App, missing: &[&Message]) -> Result<(), ServerError> {
     app.cache.confirm_recalled(&recalls).await
 }
 
-/// Tells the receivers of messages that nobody could see before now: Redis, which knows who is connected, was away when
-/// they were sent.
+/// Pushes messages that nobody could see before they were rows. Redis, which knows the connections, was away when they
+/// were sent.
 async fn push_late(app: &App, late: &[Message]) {
     let pushes = late.iter().map(async |message| {
         let view = MessageView::of(message.clone(), message.to);
@@ -319,7 +319,7 @@ fn count_written(app: &App, written: &[Write]) {
     metrics::counter!(metric::PERSISTED, "outcome" => "written").increment(written.len() as u64);
 }
 
-/// What will not be a row of its own.
+/// Handles a message that did not become a row of its own: a double, a clash, or a refused row.
 async fn handle_unwritten(
     app: &App,
     batch: &mut Batch,
@@ -350,7 +350,7 @@ async fn handle_unwritten(
         }
         Persisted::Written | Persisted::Recalled { .. } => return Ok(()),
     }
-    // A dead letter is for a person to look at: the compensator must not send it again and again.
+    // A person handles the dead letter; the compensator must not send the message again and again.
     if batch.records[write.position].done {
         app.cache.settle_dead_letter(message.conversation(), Pending::sent(message)).await?;
     }

@@ -1,4 +1,5 @@
-//! RECALL records, and recalls that were met with a PERSIST record: the tombstone in MySQL, then the word to Redis.
+//! Recalls of a batch: its RECALL records, and the recalls that PERSIST records met. The tombstone goes to MySQL, then
+//! the confirmation to Redis.
 
 use hongyan::app::App;
 use hongyan::error::ServerError;
@@ -9,8 +10,8 @@ use crate::batch::Batch;
 use crate::dead_letter;
 use crate::persist::Underway;
 
-/// Takes back everything that this batch says is recalled. If a store is away, those records come again. A recall that names
-/// another conversation than its message's is a dead letter.
+/// Completes all recalls of the batch. If a store is away, their records come again. A recall that names another
+/// conversation than its message's is a dead letter.
 pub(crate) async fn recall(app: &App, batch: &mut Batch, underway: Vec<Underway>) {
     let mut all: Vec<Underway> =
         batch.recalls().into_iter().map(|(position, recall)| (position, recall.into())).collect();

@@ -1,4 +1,4 @@
-//! `GET /conversations/{peerId}/changes`: what changed in a conversation above a number, in order
+//! `GET /conversations/{peerId}/changes`: the changes of a conversation above a number, in order
 //! (`docs/decisions/0031-changes-in-order.md`). A client that applies every page up to `lastSeq` has missed nothing.
 
 use std::collections::HashMap;
@@ -15,23 +15,23 @@ use serde::Serialize;
 
 use crate::page::MAX_PAGE_BYTES;
 
-/// Changes of a page where `limit` does not say.
+/// The changes of a page if the request has no `limit`.
 pub const DEFAULT_CHANGES: u32 = 100;
 /// The most changes of a page.
 pub const MAX_CHANGES: u32 = 200;
 
-/// Some changes.
+/// The answer: a page of changes.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ChangesView {
     changes: Vec<ChangeView>,
-    /// The number to ask for the following page with; `null` on the last one.
+    /// The `after` of the next page; `null` on the last one.
     next: Option<i64>,
-    /// The highest number there is.
+    /// The conversation's highest number.
     last_seq: i64,
 }
 
-/// One change.
+/// A change in an answer.
 #[derive(Serialize)]
 struct ChangeView {
     seq: i64,
@@ -96,8 +96,8 @@ fn limit(event: &ApiGatewayV2httpRequest) -> Result<u32, ApiError> {
     limit.ok_or_else(|| ApiError::InvalidRequest("limit must be a whole number from 1 to 200".to_owned()))
 }
 
-/// Takes the words out of messages that Redis knows as recalled: MySQL may not have the recall yet. With Redis away, MySQL alone
-/// answers, as for history.
+/// Removes the content of messages that are recalled in Redis, since MySQL may not have the recall yet. While Redis is
+/// away, MySQL alone answers, as for history.
 async fn hide_recalled(app: &App, page: &mut ChangePage) -> Result<(), ApiError> {
     let live: Vec<MessageId> = page
         .changes
@@ -137,7 +137,7 @@ async fn recalled_in_redis(
     Ok(recalled.collect())
 }
 
-/// Keeps as many of the changes as fit into so many bytes of JSON, and one at least; the rest is on the following page.
+/// Keeps as many changes as fit into `most` bytes of JSON, at least one. The rest is on the next page.
 fn keep_within(most: usize, page: &mut ChangePage) {
     let mut bytes = 0;
     let fitting = page.changes.iter().take_while(|change| {

@@ -1,10 +1,11 @@
-//! `GET /conversations/{peerId}/messages`: a page of history, by cursor; and `GET /conversations/{peerId}/changes`: the changes
-//! of a conversation in order ([`changes`]).
+//! `GET /conversations/{peerId}/messages`: a page of history, by cursor; `GET /conversations/{peerId}/changes`: the changes of a
+//! conversation in order ([`changes`]); and `GET /messages/{id}`: one message ([`message`]).
 //!
-//! Redis' recent list answers what is recent, MySQL the rest (`docs/protocol.md`, R18 to R21). A page neither skips nor repeats;
-//! recalled messages and those the caller deleted are not in it.
+//! Redis' recent list answers for recent messages, MySQL for older ones (`docs/protocol.md`, R18 to R21). Pages neither
+//! skip nor repeat. They leave out recalled messages and those that the caller deleted.
 
 mod changes;
+mod message;
 mod newer;
 mod older;
 mod page;
@@ -26,15 +27,15 @@ use self::page::{Cursor, PageRequest};
 pub use self::page::{DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE_BYTES};
 pub use changes::{DEFAULT_CHANGES, MAX_CHANGES};
 
-/// One page.
+/// The answer: a page of history.
 #[derive(Serialize)]
 struct PageView {
     messages: Vec<MessageView>,
-    /// The cursor of the following page in the same direction; `null` on the last one.
+    /// The cursor of the next page in the same direction; `null` on the last one.
     next: Option<String>,
 }
 
-/// Answers one request; every failure is an answer too.
+/// Answers one request. Every failure is an answer too.
 #[tracing::instrument(name = "query", skip_all)]
 pub async fn handle(
     app: &App,
@@ -42,12 +43,13 @@ pub async fn handle(
 ) -> Result<ApiGatewayV2httpResponse, Infallible> {
     Ok(match http::route_key(&event) {
         "GET /conversations/{peerId}/messages" => http::respond(history(app, &event).await),
+        "GET /messages/{id}" => http::respond(message::show(app, &event).await),
         "GET /conversations/{peerId}/changes" => http::respond(changes::list(app, &event).await),
         _ => http::respond(http::no_such_route::<Reply<()>>()),
     })
 }
 
-/// A page of history, and how long it took.
+/// Reads a page of history, and measures the time.
 async fn history(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageView>, ApiError> {
     let began = Instant::now();
     let page = Box::pin(page(app, event)).await;
@@ -59,7 +61,7 @@ async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageVi
     let caller = http::caller(event)?;
     let conversation = http::path_conversation(event, caller)?;
     let request = PageRequest::parse(event)?;
-    // One more than asked for: whether there is one tells whether there is a following page.
+    // One message more than asked for shows whether there is a next page.
     let wanted = request.limit + 1;
     let mut messages = match request.cursor {
         Cursor::Before(before) => older::page(app, caller, conversation, before, wanted).await?,
@@ -75,7 +77,7 @@ async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageVi
     }))
 }
 
-/// Keeps as many of the messages as fit into so many bytes of JSON, and one at least.
+/// Keeps as many messages as fit into `most` bytes of JSON, at least one.
 fn keep_within(most: usize, messages: &mut Vec<Message>) {
     let mut bytes = 0;
     let fitting = messages.iter().take_while(|message| {

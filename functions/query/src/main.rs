@@ -1,6 +1,6 @@
 //! The Lambda function `query`.
 
-// What a page waits for is nested deeper than rustc by default follows when it optimises.
+// The future of a page nests deeper than rustc follows by default when it optimises.
 #![recursion_limit = "256"]
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! A page oldest first: scrolling towards the present.
+//! A page oldest first, for scrolling towards the present.
 
 use std::collections::BTreeMap;
 
@@ -50,8 +50,8 @@ async fn from_both(
     }
 }
 
-/// What can be seen above `above`, at least the oldest `wanted`; if more is pending than was read, only up to the id that
-/// is answered beside it.
+/// The visible messages above `above`, at least the oldest `wanted`. If Redis has more pending ids than were read, the
+/// messages are complete only up to the id that is returned beside them.
 async fn part(
     app: &App,
     caller: UserId,
@@ -59,7 +59,7 @@ async fn part(
     above: MessageId,
     wanted: usize,
 ) -> Result<(BTreeMap<MessageId, Message>, Option<MessageId>), ServerError> {
-    // Redis before MySQL: what leaves Redis in between is a row by then.
+    // Redis is read before MySQL: a pending message that leaves Redis in between is a row by then.
     let recent = app.cache.recent(conversation, Part::After(above), app.cache.conversation_size()).await?;
     let ceiling = recent.pending.last().copied().filter(|_| recent.has_more_pending());
     let epoch = app.cache.epoch().await?;
@@ -83,15 +83,15 @@ async fn part(
     }
     let mut found = BTreeMap::new();
     for chunk in ids.chunks(wanted) {
-        // Once the page is full, Redis adds only what lies within it; the rest is on the following page.
+        // MySQL has filled the page up to here: later messages of Redis belong to the next page.
         if rows.keys().chain(found.keys()).filter(|id| **id < chunk[0]).count() >= wanted {
             break;
         }
-        let look = app.cache.look_up(caller, chunk).await?;
-        if is_believed && !recent.is_believed_in(&look.epoch) {
+        let lookup = app.cache.look_up(caller, chunk).await?;
+        if is_believed && !recent.is_believed_in(&lookup.epoch) {
             return Err(visible::epoch_has_ended());
         }
-        let seen = visible::of_redis(app, caller, conversation, chunk, look).await?;
+        let seen = visible::of_redis(app, caller, conversation, chunk, lookup).await?;
         found.extend(seen.into_iter().map(|message| (message.id, message)));
     }
     found.extend(rows);

@@ -1,4 +1,4 @@
-//! A page newest first: the recent list and what is pending, then MySQL for what lies behind the list.
+//! A page newest first: the recent list and the pending ids, then MySQL behind the end of the list.
 
 use std::collections::BTreeMap;
 
@@ -47,11 +47,11 @@ async fn from_both(
     }
 }
 
-/// How far a page has come.
+/// How far a page has been read.
 enum Reached {
-    /// It is full, or nothing is left.
+    /// The page is full, or no older messages are left.
     End,
-    /// All that can be seen down to this id is on it; more is to be looked for below.
+    /// The page has every visible message down to this id, and needs more from below.
     Here(MessageId),
 }
 
@@ -60,12 +60,12 @@ struct Page<'a> {
     caller: UserId,
     conversation: ConversationId,
     wanted: usize,
-    /// Newest first.
+    /// The messages so far, newest first.
     messages: Vec<Message>,
 }
 
 impl Page<'_> {
-    /// Adds what can be seen below `below`, reading at most `limit` ids of the list.
+    /// Adds visible messages below `below`, reading at most `limit` ids of the list.
     async fn extend(&mut self, below: Option<MessageId>, limit: usize) -> Result<Reached, ServerError> {
         let cache = &self.app.cache;
         let had = self.messages.len();
@@ -73,10 +73,10 @@ impl Page<'_> {
         let recent = cache.recent(self.conversation, Part::Before(below), limit).await?;
         let is_below = |id: &MessageId| below.is_none_or(|below| *id < below);
         let end_of_list = recent.listed.last().copied();
-        // Pending ids below this were not read.
+        // If more ids are pending than were read, those below `floor` are unknown.
         let floor = recent.pending.last().copied().filter(|_| recent.has_more_pending());
 
-        // Walk the list to its end, with the pending ids above that.
+        // Walk the list to its end, together with the pending ids above its end.
         let listed = recent.listed.iter().copied().filter(is_below);
         let (near, far): (Vec<MessageId>, Vec<MessageId>) =
             recent.pending.iter().partition(|id| end_of_list.is_some_and(|end| **id >= end));
@@ -86,13 +86,13 @@ impl Page<'_> {
         candidates.retain(|id| floor.is_none_or(|floor| *id >= floor));
         let mut epoch = None;
         for chunk in candidates.chunks(self.wanted) {
-            let look = cache.look_up(self.caller, chunk).await?;
-            if !recent.is_believed_in(&look.epoch) {
+            let lookup = cache.look_up(self.caller, chunk).await?;
+            if !recent.is_believed_in(&lookup.epoch) {
                 self.messages.truncate(had);
-                return Box::pin(self.extend_unbelieved(below, &recent, look.epoch)).await;
+                return Box::pin(self.extend_unbelieved(below, &recent, lookup.epoch)).await;
             }
-            epoch = Some(look.epoch.clone());
-            let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
+            epoch = Some(lookup.epoch.clone());
+            let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, lookup).await?;
             self.messages.extend(seen);
             self.messages.truncate(self.wanted);
             if self.is_full() {
@@ -106,7 +106,7 @@ impl Page<'_> {
             return Ok(Reached::Here(floor));
         }
 
-        // Ask MySQL for what lies behind the list, and merge what is pending there.
+        // Read MySQL behind the end of the list, and merge the pending ids there.
         let epoch = match epoch {
             Some(epoch) => epoch,
             None => cache.epoch().await?,
@@ -125,7 +125,8 @@ impl Page<'_> {
         Ok(self.reached(floor))
     }
 
-    /// Redis does not vouch for the list: MySQL answers, with those pending messages that MySQL does not say are recalled.
+    /// Adds messages if the list is not believed. MySQL answers, together with the pending messages that have no
+    /// tombstone in MySQL.
     async fn extend_unbelieved(
         &mut self,
         below: Option<MessageId>,
@@ -143,7 +144,7 @@ impl Page<'_> {
         Ok(self.reached(floor))
     }
 
-    /// The rows older than `behind`, as many as the page lacks, and none below `floor`.
+    /// The rows older than `behind`, as many as the page needs, and none below `floor`.
     async fn rows_behind(
         &self,
         behind: Option<MessageId>,
@@ -156,8 +157,9 @@ impl Page<'_> {
         Ok(rows)
     }
 
-    /// Adds rows and pending messages, newest first, as many as the page lacks. What is both is shown as the row. `believed`
-    /// is what vouched for the pending messages; without it MySQL did.
+    /// Adds rows and pending messages, newest first, as many as the page needs. A message that is both is shown as the
+    /// row. With `believed` the pending messages count only in the epoch of that list; without it MySQL has checked
+    /// them.
     async fn merge(
         &mut self,
         rows: Vec<Message>,
@@ -170,11 +172,11 @@ impl Page<'_> {
             if merged.len() >= lacking {
                 break;
             }
-            let look = self.app.cache.look_up(self.caller, chunk).await?;
-            if believed.is_some_and(|recent| !recent.is_believed_in(&look.epoch)) {
+            let lookup = self.app.cache.look_up(self.caller, chunk).await?;
+            if believed.is_some_and(|recent| !recent.is_believed_in(&lookup.epoch)) {
                 return Err(visible::epoch_has_ended());
             }
-            let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, look).await?;
+            let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, lookup).await?;
             merged.extend(seen.into_iter().map(|message| (message.id, message)));
         }
         merged.extend(rows.into_iter().map(|row| (row.id, row)));

@@ -1,31 +1,31 @@
-//! Which page is asked for, parsed once.
+//! The parameters of a page of history, parsed once.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use hongyan::error::ApiError;
 use hongyan::http;
 use hongyan::id::MessageId;
 
-/// Messages of a page where `limit` does not say.
+/// The messages of a page if the request has no `limit`.
 pub const DEFAULT_LIMIT: usize = 20;
 /// The most messages of a page.
 pub const MAX_LIMIT: usize = 100;
-/// The most bytes of JSON that the messages of one page take. Lambda refuses an answer of more than 6 MB.
+/// The most bytes of JSON of a page's messages. Lambda refuses an answer of more than 6 MB.
 pub const MAX_PAGE_BYTES: usize = 5_000_000;
 
-/// Where a page begins.
+/// The start and the direction of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cursor {
-    /// Newest first, older than this id; `None`: from the newest on.
+    /// Newest first, older than this id, or from the newest message on.
     Before(Option<MessageId>),
     /// Oldest first, newer than this id.
     After(MessageId),
 }
 
-/// A page that may be read.
+/// A valid request for a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PageRequest {
     pub(crate) cursor: Cursor,
-    /// 1 to 100.
+    /// The number of messages, 1 to 100.
     pub(crate) limit: usize,
 }
 

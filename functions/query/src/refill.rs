@@ -1,4 +1,4 @@
-//! Brings back to Redis what MySQL has of a conversation. Nothing that fails here fails the page that was read.
+//! Refills a conversation's recent list from MySQL. If a refill fails, the page that was read is answered all the same.
 
 use hongyan::app::App;
 use hongyan::cache::epoch::Epoch;
@@ -8,10 +8,10 @@ use hongyan::id::{ConversationId, MessageId, UserId};
 
 use crate::visible;
 
-/// How many ids a list has at least that is made anew, if the conversation has as many.
+/// The least ids of a list that is replaced, if the conversation has as many.
 const LEAST: usize = 100;
 
-/// Appends what lies behind a list that is believed.
+/// Appends older ids to a list that is believed.
 pub(crate) async fn append(
     app: &App,
     conversation: ConversationId,
@@ -41,9 +41,9 @@ async fn try_append(
     check(app, conversation, &ids, end, epoch).await
 }
 
-/// Makes a list anew that is not believed, and brings the caller's deletions along, so that Redis alone can answer the
-/// caller's next page. Before Redis vouches for the conversation again, every pending message of the conversation is known
-/// not to be recalled.
+/// Replaces a list that is not believed. Also brings the caller's deletions to Redis, so that Redis alone can answer
+/// the caller's next page. The list is believed again only after MySQL was asked for tombstones of the pending
+/// messages.
 pub(crate) async fn replace(
     app: &App,
     caller: UserId,
@@ -64,7 +64,7 @@ async fn try_replace(
     visible::refill_deletions(app, caller, epoch).await?;
     let seen = app.cache.recent(conversation, Part::Before(None), 1).await?;
     if seen.has_more_pending() {
-        tracing::warn!(%conversation, most = MOST_PENDING, "query.refill: too many messages are pending to vouch for them; MySQL answers");
+        tracing::warn!(%conversation, most = MOST_PENDING, "query.refill: too many messages are pending to check them all; MySQL answers");
         return Ok(());
     }
     visible::not_recalled(app, conversation, &seen.pending).await?;
@@ -76,8 +76,9 @@ async fn try_replace(
     check(app, conversation, &ids, None, epoch).await
 }
 
-/// Looks whether what was put into the list still is what MySQL has: a message that became a row in between, and whose
-/// place in the list was looked for before, would be missing for good. Then the list goes.
+/// Compares the refilled list with MySQL again, and marks it as gapless if it is. A message may have become a row in
+/// between, after the consumer had looked for its place in the old list: the new list would lack it for good, so the
+/// list is dropped.
 async fn check(
     app: &App,
     conversation: ConversationId,
@@ -96,6 +97,6 @@ async fn check(
 
 fn note(conversation: ConversationId, refilled: Result<(), ServerError>) {
     if let Err(error) = refilled {
-        tracing::warn!(%conversation, %error, "query.refill: the list is not refilled; the page was read all the same");
+        tracing::warn!(%conversation, %error, "query.refill: the list is not refilled; the page itself is complete");
     }
 }

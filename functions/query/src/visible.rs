@@ -1,4 +1,4 @@
-//! What of some messages the caller may see.
+//! The messages that the caller may see, among ids from Redis and rows from MySQL.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,31 +13,32 @@ use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
 use hongyan::telemetry::metric;
 
-/// The most deletions of one user that are kept in Redis. Whoever has more is looked up in MySQL page by page.
+/// The most deletions of a user that Redis keeps. For a user with more, MySQL is asked for each page.
 const MAX_CACHED_DELETIONS: u32 = 10_000;
 
-/// Redis vouches no more for what it said a moment ago: MySQL alone answers, as while Redis is away.
+/// The epoch has ended while a page was read, so the ids that were read before are stale. MySQL alone answers, as if
+/// Redis were away.
 pub(crate) fn epoch_has_ended() -> ServerError {
     let source = "Redis is another one than a moment ago".into();
     ServerError { server: Server::Redis, action: "query.page", retry: Retry::Transient, source }
 }
 
-/// Counts what Redis could answer and what it could not, by message; a page without a list is one miss.
+/// Counts the messages that Redis could answer and those that it could not; a list that is not believed is one miss.
 pub(crate) fn count_lookups(hits: usize, misses: usize) {
     metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "hit").increment(hits as u64);
     metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "miss").increment(misses as u64);
 }
 
-/// The messages of `ids` that can be seen, in the order of `ids`, as `look` found them in Redis; what Redis has lost of a
-/// list that is believed is read from MySQL.
+/// The visible messages of `ids`, in the same order, as `lookup` found them in Redis. Details that Redis has lost are
+/// read from MySQL.
 pub(crate) async fn of_redis(
     app: &App,
     caller: UserId,
     conversation: ConversationId,
     ids: &[MessageId],
-    look: Lookup,
+    lookup: Lookup,
 ) -> Result<Vec<Message>, ServerError> {
-    let Lookup { details, deleted, epoch } = look;
+    let Lookup { details, deleted, epoch } = lookup;
     let missing: Vec<MessageId> = ids
         .iter()
         .zip(&details)
@@ -51,7 +52,7 @@ pub(crate) async fn of_redis(
         Detail::Recalled(_) => None,
         Detail::Missing => from_mysql.remove(id),
     });
-    // A list holds ids of its own conversation only; should one be wrong, nobody sees what is not theirs.
+    // A list has only ids of its own conversation. If one were wrong, nobody may see a message of another conversation.
     let mut messages: Vec<Message> =
         messages.filter(|message| message.conversation() == conversation).collect();
     if messages.is_empty() {
@@ -62,8 +63,8 @@ pub(crate) async fn of_redis(
     Ok(messages)
 }
 
-/// Those of these pending messages that MySQL does not say are recalled, in their order. Redis is told of the others: it
-/// may have been away, or have come back as it was before the recall.
+/// The pending messages without a tombstone in MySQL, in the same order. Redis is told of the tombstones: it may have
+/// been away at the recall, or have returned with older data.
 pub(crate) async fn not_recalled(
     app: &App,
     conversation: ConversationId,
@@ -84,8 +85,8 @@ pub(crate) async fn not_recalled(
     Ok(pending.iter().copied().filter(|id| !recalled.contains_key(id)).collect())
 }
 
-/// The newest `wanted` rows older than `before` that the caller may see, newest first. A row is shown only if its detail in
-/// Redis, where there is one, is not recalled: the recall may not be in MySQL yet.
+/// The newest `wanted` rows older than `before` that the caller may see, newest first. A row whose detail is recalled
+/// is left out, since MySQL may not have the recall yet.
 pub(crate) async fn rows_before(
     app: &App,
     caller: UserId,
@@ -108,7 +109,7 @@ pub(crate) async fn rows_before(
     Ok(found)
 }
 
-/// The oldest `wanted` rows newer than `after` that the caller may see, oldest first; see [`rows_before`].
+/// The oldest `wanted` rows newer than `after` that the caller may see, oldest first; otherwise like [`rows_before`].
 pub(crate) async fn rows_after(
     app: &App,
     caller: UserId,
@@ -131,7 +132,7 @@ pub(crate) async fn rows_after(
     Ok(found)
 }
 
-/// Those rows that Redis does not say are recalled.
+/// The rows whose detail is not recalled.
 async fn without_recalled(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {
     let ids: Vec<MessageId> = rows.iter().map(|row| row.id).collect();
     let details = app.cache.details(&ids).await?;
@@ -143,8 +144,8 @@ async fn without_recalled(app: &App, rows: Vec<Message>) -> Result<Vec<Message>,
         .collect())
 }
 
-/// Reads from MySQL what Redis has lost, and puts it back. A recall that is decided meanwhile leaves a stub in Redis, so
-/// what was put back is looked at once more.
+/// Reads missing messages from MySQL and restores their details. A recall that is decided meanwhile leaves a stub, so
+/// the details are read again before a message is shown.
 async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageId, Message>, ServerError> {
     if missing.is_empty() {
         return Ok(HashMap::new());
@@ -156,7 +157,18 @@ async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageI
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The messages of `ids` that the caller has deleted: `known` to Redis, or else read from MySQL.
+/// Whether the caller has deleted the message: by Redis, or by MySQL while Redis is away.
+pub(crate) async fn is_deleted(app: &App, caller: UserId, id: MessageId) -> Result<bool, ServerError> {
+    let deleted = match app.cache.look_up(caller, &[id]).await {
+        Ok(look) => deleted_of(app, caller, &[id], look.deleted, &look.epoch).await?,
+        Err(error) if error.is_transient() => app.store.deleted_among(caller, &[id]).await?,
+        Err(error) => return Err(error),
+    };
+    Ok(deleted.contains(&id))
+}
+
+/// The messages of `ids` that the caller has deleted: by the `known` deletions of Redis if these are complete, else by
+/// MySQL.
 async fn deleted_of(
     app: &App,
     caller: UserId,
@@ -176,14 +188,14 @@ async fn deleted_of(
 
 /// Brings the caller's deletions to Redis, unless Redis has all of them in `epoch`.
 pub(crate) async fn refill_deletions(app: &App, caller: UserId, epoch: &Epoch) -> Result<(), ServerError> {
-    let look = app.cache.look_up(caller, &[]).await?;
-    if look.epoch == *epoch && !look.deleted.complete {
+    let lookup = app.cache.look_up(caller, &[]).await?;
+    if lookup.epoch == *epoch && !lookup.deleted.complete {
         read_deletions(app, caller, epoch).await?;
     }
     Ok(())
 }
 
-/// Reads all that the caller has deleted, and puts it into Redis; `None` if that is more than Redis keeps of one user.
+/// Reads all deletions of the caller and brings them to Redis; `None` if there are more than Redis keeps.
 async fn read_deletions(
     app: &App,
     caller: UserId,
@@ -197,8 +209,8 @@ async fn read_deletions(
     Ok(Some(all))
 }
 
-/// How deletions ended that were begun and not finished: MySQL knows, and what it has is finished here. While it is away
-/// they count as done, as their user wanted.
+/// Finishes deletions that were begun: MySQL has them or not, and Redis learns of those that it has. While MySQL is
+/// away all count as done, as the user wanted.
 async fn finish_begun(
     app: &App,
     caller: UserId,

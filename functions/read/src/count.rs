@@ -1,7 +1,7 @@
 //! Counting and listing a user's unread messages.
 //!
-//! An unread message is either a row, which MySQL counts in the row of its conversation, or pending, which Redis knows. A
-//! pending message of Redis may have become a row, been read, recalled or hidden meanwhile, so MySQL is asked about each.
+//! An unread message is either a row, which MySQL counts in the row of its conversation, or pending, which Redis knows.
+//! A pending message may have become a row, or have been read, recalled or hidden since, so MySQL is asked about each.
 
 use hongyan::app::App;
 use hongyan::cache::detail::Detail;

@@ -1,7 +1,7 @@
-//! `POST /conversations/{peerId}/read` and `GET /unread`: what a user has not read yet.
+//! `POST /conversations/{peerId}/read` and `GET /unread`: a user's read positions and unread messages.
 //!
-//! MySQL counts the unread rows of both users in the conversation's row; Redis knows the unread messages that are not rows
-//! yet (`docs/protocol.md`, R27).
+//! MySQL counts the unread rows of both users in the conversation's row; Redis knows the unread messages that are not
+//! rows yet (`docs/protocol.md`, R27).
 
 mod count;
 mod position;
@@ -35,7 +35,7 @@ enum View {
     List { total: u64, message_ids: Vec<String> },
 }
 
-/// Answers one request to either route; every failure is an answer too.
+/// Answers one request to either route. Every failure is an answer too.
 #[tracing::instrument(name = "read", skip_all)]
 pub async fn handle(
     app: &App,

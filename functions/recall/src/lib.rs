@@ -1,7 +1,6 @@
-//! `POST /messages/{id}/recall`: the sender takes a message back, within the recall window.
+//! `POST /messages/{id}/recall`: the sender recalls a message, within the recall window.
 //!
-//! Once this has answered 200, no read shows the content again, and MySQL ends without it (`docs/protocol.md`, P2,
-//! R7, R8).
+//! After a 200 no read shows the content again, and MySQL ends without it (`docs/protocol.md`, P2, R7, R8).
 
 use std::convert::Infallible;
 
@@ -20,7 +19,7 @@ use hongyan::store::TakeBack;
 use hongyan::telemetry::metric;
 use serde::Serialize;
 
-/// The answer: what was taken back, and when.
+/// The answer: the recalled message, and the time of the recall.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RecallView {
@@ -41,7 +40,7 @@ impl From<Recall> for RecallView {
     }
 }
 
-/// Answers one request; every failure is an answer too.
+/// Answers one request. Every failure is an answer too.
 #[tracing::instrument(name = "recall", skip_all)]
 pub async fn handle(
     app: &App,
@@ -62,16 +61,17 @@ async fn recall(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<Reca
     let id = http::path_message_id(event)?;
     let message = lookup::message_of(app, caller, id).await?;
     let recall = decide(app, caller, &message)?;
-    // Also when it was recalled before: an earlier try may have died half-way, and every step may be repeated.
+    // A message that was recalled before goes through all steps again: an earlier try may have died half-way, and every
+    // step may be repeated.
     let recall = take_back(app, &message, recall).await?;
-    // Only now: a client that was told drops the message, and a recall that no store took leaves it where it was.
+    // The push comes last: a client that is told drops the message, so a store must have the recall by then.
     let Recall { message_id, recall_time, conversation_id } = recall;
     let pushed = PushEvent::MessageRecalled { message_id, conversation_id, recall_time };
     app.push.to_user(message.to, &pushed).await;
     Ok(Reply::Ok(recall.into()))
 }
 
-/// Whether this caller may take this message back now; if it was taken back before, at the time of then.
+/// The recall, if the caller may recall the message now. A message that was recalled before keeps its time.
 fn decide(app: &App, caller: UserId, message: &Message) -> Result<Recall, ApiError> {
     if message.from != caller {
         return Err(ApiError::NotSender);
@@ -89,8 +89,8 @@ fn decide(app: &App, caller: UserId, message: &Message) -> Result<Recall, ApiErr
     Ok(Recall::of(message, recall_time))
 }
 
-/// Takes the message back: in Redis, where the decision is made; then at the same time in Kafka, whose event reaches
-/// MySQL whatever happens here, and in MySQL itself, so that a history read while Redis is away does not show it either.
+/// Recalls the message. Redis decides first. Then, at the same time, Kafka gets the event, which reaches MySQL whatever
+/// happens here, and MySQL gets the tombstone, so that history does not show the message while Redis is away.
 async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recall, ApiError> {
     let marked = app.cache.mark_recalled(&recall, message.to).await;
     let recall = match &marked {
@@ -112,7 +112,7 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
     let in_redis = matches!(marked, Ok(RecallMark::Recalled | RecallMark::Already(_)));
     let written = match written {
         Ok(written) => written,
-        // Redis shows nothing and Kafka's event follows: a slow MySQL is not waited for.
+        // Redis hides the message and Kafka's event will follow, so a slow MySQL is not waited for.
         Err(_) if in_redis && produced.is_ok() => return Ok(recall),
         Err(_) => tombstone().await,
     };
@@ -124,21 +124,21 @@ async fn take_back(app: &App, message: &Message, recall: Recall) -> Result<Recal
     }
 
     match (produced, written) {
-        // The event follows, and tells whoever does not know yet.
+        // MySQL has the tombstone, and the event will tell Redis if it does not know.
         (Ok(()), Ok(())) => {
-            // Redis may go on showing the words: nobody may believe it from this answer on.
+            // Redis may still show the content: no process may believe it after this answer.
             if marked.is_err() {
                 app.cache.end_epoch().await?;
             }
             Ok(recall)
         }
         (Ok(()), Err(_)) if in_redis => Ok(recall),
-        // No event will follow, so Redis must know now; it may come back with the message as it was.
+        // No event will follow, so Redis is told now. It may have returned with the message as it was.
         (Err(_), Ok(())) => {
             app.cache.confirm_recalled(&[recall]).await?;
             Ok(recall)
         }
-        // Redis has it, in the pending set too: the compensator writes the tombstone.
+        // Redis has the recall, in the pending set too: the compensator writes the tombstone.
         (_, Err(_)) if marked.is_ok() => Ok(recall),
         (_, Err(error)) => Err(error.into()),
     }

@@ -1,7 +1,7 @@
-//! Every minute the compensator looks at the messages that are still not confirmed 5 minutes after they were sent.
+//! The compensator: every minute it looks at the messages that MySQL has not confirmed 5 minutes after their send.
 //!
-//! A message that MySQL has is marked; a recall that MySQL lacks is written; a message that is lost, and only that, is
-//! sent again: one that is merely queued is left alone (`docs/protocol.md`, R17).
+//! A message that MySQL has is marked. A recall that MySQL lacks is written. A lost message is sent again; a message
+//! that is merely queued is left alone (`docs/protocol.md`, R17).
 
 mod partition;
 mod passed;
@@ -19,15 +19,15 @@ use passed::Passed;
 use run::Run;
 pub use run::Summary;
 
-/// How long a run may hold off others, ms: less than the schedule's minute, so that a run that died costs none.
-const RUN_MS: u64 = 55_000;
+/// The lease of a run, ms: less than the schedule's minute, so that a run that died delays no other.
+const LEASE_MS: u64 = 55_000;
 
-/// Runs once, unless a run is under way. What concerns one message or one partition is told and passed over; a store
-/// that is away ends the run, which then fails: the next run tries again.
+/// Runs once, unless another run is under way. An error of one message or one partition is logged and skipped. A store
+/// that is away ends the run with an error; the next run tries again.
 #[tracing::instrument(name = "compensate", skip_all)]
 pub async fn handle(app: &App, _event: EventBridgeEvent) -> Result<Summary, Error> {
     let holder = random::hex_128();
-    if !app.cache.begin_compensation(&holder, RUN_MS).await? {
+    if !app.cache.begin_compensation(&holder, LEASE_MS).await? {
         tracing::info!("compensate: another run is under way");
         return Ok(Summary { skipped: true, ..Summary::default() });
     }
@@ -59,7 +59,7 @@ async fn count(app: &App, summary: &Summary) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Looks at every partition that has something due.
+/// Handles every partition that has due messages.
 async fn compensate_all(run: &mut Run<'_>) -> Result<(), ServerError> {
     let app = run.app;
     let after_ms = i64::try_from(app.rules.compensate_after.as_millis()).unwrap_or(i64::MAX);
@@ -76,7 +76,8 @@ async fn compensate_all(run: &mut Run<'_>) -> Result<(), ServerError> {
     if due.is_empty() {
         return Ok(());
     }
-    // Before the details are read: what is still pending then, and was passed here, is not merely on its way.
+    // Read the group's position first. A message that is still pending afterwards, although the group had passed its
+    // place, is lost.
     let progress = app.queue.progress().await;
     let passed = match &progress {
         Ok(progress) => passed::compare(app, progress, now).await?,
@@ -86,7 +87,7 @@ async fn compensate_all(run: &mut Run<'_>) -> Result<(), ServerError> {
         let passed = passed.get(usize::from(partition)).copied().unwrap_or(Passed::Nothing);
         partition::compensate(run, partition, ids, passed).await?;
     }
-    // Without Kafka, what MySQL can settle is settled; the rest waits for the next run.
+    // Without Kafka, everything that MySQL can settle is settled; the rest waits for the next run.
     progress?;
     run.failure.take().map_or(Ok(()), Err)
 }

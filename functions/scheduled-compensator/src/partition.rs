@@ -1,4 +1,4 @@
-//! One shard of the pending set: that of one partition of the topic.
+//! One partition: its shard of the pending set.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,25 +17,25 @@ use hongyan::store::TakeBack;
 use crate::passed::Passed;
 use crate::run::Run;
 
-/// How many due messages of one partition a run looks at.
+/// The most due messages of a partition that a run handles.
 const MAX_LOOKED_AT: usize = 1_000;
 
 /// The most messages that one run sends again.
 const MAX_RESENT: usize = 1_000;
 
-/// How long after a message was sent again it may be once more, at the earliest.
+/// The shortest time between two sends of a lost message, ms.
 const RESEND_AFTER_MS: TimestampMs = 5 * 60 * 1_000;
 
-/// How long Kafka may take to acknowledge one message that is sent again: a run must have ended before the next.
+/// The longest wait for Kafka's acknowledgement of a message that is sent again: a run must end before the next one.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// What is due in this partition, oldest first.
+/// The due messages of this partition, oldest first.
 pub(crate) async fn due(app: &App, partition: u16, until: TimestampMs) -> Result<Vec<Pending>, ServerError> {
     app.cache.pending_until(partition, until, MAX_LOOKED_AT).await
 }
 
-/// Looks at what is due in this partition. `passed` is what the consumer group had passed before: what is pending after
-/// that is not on its way any more.
+/// Handles the due messages of a partition. `passed` says which records the consumer group had passed before the
+/// details are read here: a pending message that was passed is lost.
 pub(crate) async fn compensate(
     run: &mut Run<'_>,
     partition: u16,
@@ -69,7 +69,7 @@ pub(crate) async fn compensate(
     resend(run, partition, lost, passed).await
 }
 
-/// A question about messages whose answers come in their order.
+/// A question about several messages, answered in their order.
 trait Ask {
     type Answer;
     fn ask(
@@ -107,7 +107,8 @@ impl Ask for ResentAt {
     }
 }
 
-/// Asks for all at once; if a server refuses, because of one of them, for each by itself. A store that is away is an error.
+/// Asks about all messages at once. If a server refuses because of one of them, asks about each by itself. A store that
+/// is away is an error.
 async fn each<A: Ask>(
     app: &App,
     ids: &[MessageId],
@@ -128,15 +129,15 @@ async fn each<A: Ask>(
     Ok(answers)
 }
 
-/// What was found of a message, and done about it.
+/// The result for one message.
 enum Settled {
-    /// MySQL has it; Redis is told.
+    /// MySQL has the message; Redis was told.
     Marked,
-    /// It is recalled; both know.
+    /// The message is recalled, in both stores now.
     Recalled,
-    /// No store has it.
+    /// No store has the message.
     Dropped,
-    /// MySQL lacks it.
+    /// MySQL lacks the message.
     Lost(Message),
 }
 
@@ -156,7 +157,7 @@ async fn settle(
         }
         (Detail::Message(_), Some(row)) => mark(app, entry, row).await,
         (Detail::Message(message), None) => {
-            // PERSISTED without a row cannot be; should it be, the message is still here to be written.
+            // A message cannot be PERSISTED without a row. If one is, it is still here and can be written.
             if message.persist_status == PersistStatus::Persisted {
                 tracing::error!(message_id = %id, "compensate: PERSISTED in Redis without a row in MySQL; sent again");
             }
@@ -174,7 +175,7 @@ async fn settle(
     }
 }
 
-/// The recall is in Redis only, or nobody has confirmed it: it goes to MySQL.
+/// Writes a recall to MySQL that only Redis has, or that was not confirmed.
 async fn complete_recall(app: &App, taken: TakeBack) -> Result<Settled, ServerError> {
     let recall = taken.recall;
     app.store.take_back(&[taken]).await?;
@@ -182,7 +183,7 @@ async fn complete_recall(app: &App, taken: TakeBack) -> Result<Settled, ServerEr
     Ok(Settled::Recalled)
 }
 
-/// MySQL has the message: Redis is told, also its number among the changes of the conversation, which only the row has.
+/// Tells Redis that MySQL has the message, with the number of its change, which only the row has.
 async fn mark(app: &App, entry: Pending, row: Message) -> Result<Settled, ServerError> {
     if row.is_recalled() {
         let recall_time = row.recall_time.unwrap_or_else(|| app.clock.now_ms());
@@ -198,7 +199,7 @@ async fn mark(app: &App, entry: Pending, row: Message) -> Result<Settled, Server
     Ok(Settled::Marked)
 }
 
-/// Sends again what is lost: what the consumer group has already passed without MySQL having it.
+/// Sends lost messages again: pending ones that the consumer group has passed.
 async fn resend(
     run: &mut Run<'_>,
     partition: u16,
@@ -216,7 +217,8 @@ async fn resend(
         let id = message.id;
         let Some(resent) = run.note(&format_args!("message {id}"), resent)? else { continue };
         let now = app.clock.now_ms();
-        // Sent again, it is on its way from then on: a backlog must not be fed with a copy every five minutes.
+        // A message that was sent again is on its way from then on. Otherwise a backlog would get a copy every five
+        // minutes.
         let is_lost = resent.is_none_or(|resent| {
             passed.includes(resent.max(message.send_time)) && now >= resent.saturating_add(RESEND_AFTER_MS)
         });
@@ -229,9 +231,9 @@ async fn resend(
             Ok(Sent::ByKafka) => run.summary.resent += 1,
             Ok(Sent::WithoutKafka) => run.summary.persisted += 1,
             Ok(Sent::NotYet) => run.summary.failed += 1,
-            // The next ones would wait as long in vain. Other partitions may have another leader.
+            // The next messages of this partition would wait in vain. Other partitions may have another leader.
             Err(error) if error.server == Server::Kafka => {
-                tracing::warn!(partition, %error, "compensate: Kafka does not take what is sent again to this partition; the next run tries again");
+                tracing::warn!(partition, %error, "compensate: Kafka takes no record for this partition; the next run tries again");
                 run.summary.failed += 1;
                 run.failure = Some(error);
                 sending_fails = true;
@@ -244,13 +246,13 @@ async fn resend(
     Ok(())
 }
 
-/// Which way a lost message went.
+/// The result of sending a lost message again.
 enum Sent {
-    /// Kafka has it.
+    /// Kafka has the record.
     ByKafka,
-    /// Kafka will never take it, and MySQL has it.
+    /// Kafka will never take the record, and MySQL has the message.
     WithoutKafka,
-    /// Neither.
+    /// Neither has it yet.
     NotYet,
 }
 
@@ -283,7 +285,7 @@ async fn send_again(
     }
 }
 
-/// Kafka refuses this one record for good: its message goes the rest of its way without it. Answers whether it arrived.
+/// Writes a message to MySQL whose record Kafka refuses for good. Returns whether it is finished.
 async fn without_kafka(app: &App, partition: u16, event: &MessageEvent, refusal: &ServerError) -> bool {
     let id = event.message_id();
     match hongyan_kafka_consumer::without_kafka(app, partition, event).await {

@@ -1,5 +1,5 @@
-//! What the consumer group has passed in a partition, by offsets alone: the times in the records are their producers' to
-//! set, and one wrong clock would make a whole backlog count as lost (`docs/decisions/0039-lost-by-offsets.md`).
+//! The records that the consumer group has passed in a partition, by offsets alone. Producers set the times in records,
+//! and one wrong clock would make a whole backlog count as lost (`docs/decisions/0039-lost-by-offsets.md`).
 
 use hongyan::app::App;
 use hongyan::cache::compensate::SeenEnd;
@@ -7,23 +7,23 @@ use hongyan::clock::TimestampMs;
 use hongyan::error::ServerError;
 use hongyan::queue::Progress;
 
-/// How much longer than the producer goes on trying, and clocks differ, a message must have been sent before an end was
-/// seen: then it lies before that end, or never arrived.
+/// How long before an end was seen a message must have been sent to count as passed, ms. The producer gives up earlier,
+/// also by another clock: the message's record lies before that end, or does not exist.
 const MARGIN_MS: TimestampMs = 60_000;
 
-/// What the group has passed in a partition.
+/// The records that the group has passed in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passed {
-    /// Every record that there is.
+    /// Every record.
     All,
-    /// Every record that was there at this time.
+    /// Every record that was in the partition at this time (ms since 1970 UTC).
     AtTime(TimestampMs),
-    /// Nothing that is known.
+    /// No record, as far as is known.
     Nothing,
 }
 
 impl Passed {
-    /// Whether a message that was last sent at `sent` would have been passed.
+    /// True if a message that was last sent at `sent` has been passed.
     pub(crate) fn includes(self, sent: TimestampMs) -> bool {
         match self {
             Self::All => true,
@@ -33,8 +33,8 @@ impl Passed {
     }
 }
 
-/// Compares how far the group has come with the ends that earlier runs saw, and notes the ends of now (`now`: before
-/// `progress` was asked for) where the old ones are passed.
+/// Compares the group's progress with the ends that earlier runs saw. Where an old end is passed, the present end is
+/// noted instead; `now` is a time before `progress` was asked.
 pub(crate) async fn compare(
     app: &App,
     progress: &[Progress],
@@ -58,7 +58,8 @@ fn judge(progress: Progress, seen: Option<SeenEnd>, now: TimestampMs) -> (Passed
         Progress::Unknown => (Passed::Nothing, None),
         Progress::Behind { position, end } => {
             let fresh = Some(SeenEnd { end, at: now });
-            // An end beyond the end is of a topic that is gone, a time to come of a clock that was set back.
+            // An end beyond the present end belongs to a topic that was created again; a future time, to a clock that
+            // was set back.
             match seen.filter(|seen| seen.end <= end && seen.at <= now) {
                 Some(seen) if position >= seen.end => (Passed::AtTime(seen.at), fresh),
                 Some(_) => (Passed::Nothing, None),

@@ -1,4 +1,4 @@
-//! One run of the compensator: its time, its errors, and its summary.
+//! A run of the compensator: its time, its errors, and its summary.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -7,33 +7,33 @@ use hongyan::app::App;
 use hongyan::error::ServerError;
 use serde::{Deserialize, Serialize};
 
-/// How long a run goes on, so that it has ended before another may begin.
-const RUN_FOR: Duration = Duration::from_secs(40);
+/// How long a run goes on. It must end before another may begin.
+const LONGEST_RUN: Duration = Duration::from_secs(40);
 
-/// So many stores' errors in a row are a store that is away, and not one message's matter.
+/// How many transient errors in a row mean that a store is away, and not that single messages are at fault.
 const AWAY_AFTER: u32 = 3;
 
-/// What a run did.
+/// The summary of a run.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Summary {
-    /// Whether another run was under way, so that this one did nothing.
+    /// Another run was under way, so this one did nothing.
     pub skipped: bool,
-    /// Messages that were due and looked at.
+    /// Due messages.
     pub due: usize,
-    /// Found in MySQL and marked.
+    /// Messages that MySQL has, marked.
     pub marked: usize,
     /// Recalls that were written to MySQL.
     pub recalled: usize,
-    /// Lost, and produced again.
+    /// Lost messages that were sent again.
     pub resent: usize,
-    /// Lost, refused by Kafka for good, and so written to MySQL without it.
+    /// Lost messages that Kafka refuses for good, written to MySQL without it.
     pub persisted: usize,
-    /// Merely queued, or sent again less than 5 minutes ago: left alone.
+    /// Messages that are merely queued, or were sent again less than 5 minutes ago.
     pub left: usize,
-    /// Not in any store: entries of sends that were never accepted.
+    /// Entries without a message in any store: their sends were never accepted.
     pub dropped: usize,
-    /// What a server refused, each for itself: the next run tries again.
+    /// Messages and partitions that a server refused. The next run tries again.
     pub failed: usize,
 }
 
@@ -42,9 +42,9 @@ pub(crate) struct Run<'a> {
     pub(crate) app: &'a App,
     pub(crate) summary: Summary,
     began: Instant,
-    /// Errors of servers in a row that may pass.
+    /// Transient errors in a row.
     streak: u32,
-    /// What ended the work on a partition.
+    /// The error that ended the work on a partition.
     pub(crate) failure: Option<ServerError>,
 }
 
@@ -53,12 +53,13 @@ impl<'a> Run<'a> {
         Self { app, summary: Summary::default(), began: Instant::now(), streak: 0, failure: None }
     }
 
-    /// Whether there is time for one more.
+    /// True if there is time for one more message.
     pub(crate) fn has_time(&self) -> bool {
-        self.began.elapsed() < RUN_FOR
+        self.began.elapsed() < LONGEST_RUN
     }
 
-    /// Notes what became of one message or one partition. Only so many errors in a row are an error of the run.
+    /// Notes the result for one message or one partition. Only [`AWAY_AFTER`] transient errors in a row are an error of
+    /// the run.
     pub(crate) fn note<T>(
         &mut self,
         what: &dyn Display,
@@ -74,12 +75,12 @@ impl<'a> Run<'a> {
                 if self.streak >= AWAY_AFTER {
                     return Err(error);
                 }
-                tracing::warn!(%what, %error, "compensate: passed over; the next run tries again");
+                tracing::warn!(%what, %error, "compensate: skipped; the next run tries again");
                 self.summary.failed += 1;
                 Ok(None)
             }
             Err(error) => {
-                tracing::error!(%what, %error, "compensate: a server refuses; passed over, and tried again by the next run");
+                tracing::error!(%what, %error, "compensate: a server refuses this message or partition; skipped, and the next run tries again");
                 self.summary.failed += 1;
                 Ok(None)
             }

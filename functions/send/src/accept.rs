@@ -1,4 +1,4 @@
-//! From a request to a message that is kept.
+//! Accepting a send.
 
 use std::time::Instant;
 
@@ -18,15 +18,15 @@ use hongyan::telemetry::metric;
 
 use crate::request::SendRequest;
 
-/// A message that is kept.
+/// An accepted message.
 pub(crate) enum Accepted {
-    /// By this request.
+    /// This request's.
     New(Message),
-    /// By an earlier request with the same `clientMsgId`.
+    /// That of an earlier request with the same `clientMsgId`.
     Before(Message),
 }
 
-/// Keeps the message, unless an earlier try of the same request did.
+/// Accepts the message, unless an earlier try of the same request was accepted.
 pub(crate) async fn accept_once(app: &App, request: SendRequest) -> Result<Accepted, ApiError> {
     let id = app.ids.next().await?;
     let id = match &request.client_msg_id {
@@ -44,15 +44,16 @@ pub(crate) async fn accept_once(app: &App, request: SendRequest) -> Result<Accep
 }
 
 enum Claimed {
-    /// The `clientMsgId` stands for the id offered now.
+    /// The name was free: it stands for the id that was offered now.
     New,
-    /// An earlier try claimed this id and died before the message was kept: it is finished under the same id.
+    /// An earlier try claimed the name for this id and died before its message was accepted. This try finishes it under
+    /// that id.
     Finish(MessageId),
-    /// An earlier try kept this message.
+    /// An earlier try's message was accepted.
     Done(Message),
 }
 
-/// Finds out what the sender's `clientMsgId` stands for.
+/// Finds the message that the sender's `clientMsgId` stands for.
 async fn claim(
     app: &App,
     request: &SendRequest,
@@ -60,7 +61,7 @@ async fn claim(
     id: MessageId,
 ) -> Result<Claimed, ApiError> {
     let fingerprint = Fingerprint::of(request.to, request.kind, &request.content);
-    // Redis remembers names for minutes, MySQL for good. Both are asked at once.
+    // Redis keeps names for minutes, MySQL for good. Both are asked at once.
     let (claimed, remembered) = tokio::join!(
         app.cache.claim(request.from, client_msg_id, id, &fingerprint),
         app.names.look_up(request.from, client_msg_id),
@@ -87,8 +88,8 @@ async fn claim(
     Ok(app.store.message(first).await?.map_or(Claimed::Finish(first), Claimed::Done))
 }
 
-/// Recognises a name that Redis has forgotten by the sends that MySQL has `remembered`. If MySQL cannot be asked, the consumer
-/// recognises a retry when it writes the row.
+/// Looks for the name among the sends that MySQL `remembered`, because Redis has forgotten it. If MySQL could not be
+/// asked, the consumer recognises a retry when it writes the row.
 async fn recognise(
     app: &App,
     request: &SendRequest,
@@ -104,13 +105,13 @@ async fn recognise(
     let Some(first) = sends.first() else { return Ok(Claimed::New) };
     let same = sends.iter().find(|send| send.is_of(request.to, request.kind, fingerprint));
     let kept = same.unwrap_or(first);
-    // The claim of this request stands for an id that nobody will use.
+    // The claim that was just made names an id that will not be used. It is pointed at the message that MySQL has.
     let kept_fingerprint = if same.is_some() { Some(*fingerprint) } else { kept.fingerprint };
     if let Some(kept_fingerprint) = kept_fingerprint {
         let repointed =
             app.cache.repoint_claim(request.from, client_msg_id, kept.message.id, &kept_fingerprint).await;
         if let Err(error) = repointed {
-            tracing::debug!(%error, "send.claim: the next retry is recognised by MySQL again");
+            tracing::debug!(%error, "send.claim: the claim is not corrected; MySQL recognises the next retry too");
         }
     }
     match same {
@@ -119,13 +120,13 @@ async fn recognise(
     }
 }
 
-/// Keeps a new message: Redis, then Kafka, and meanwhile tells the receiver. Either of the two stores is enough; with
-/// neither, the caller is told to try again.
+/// Keeps a new message: in Redis, then in Kafka, while it is pushed to the receiver. One of the two stores is enough.
+/// With neither the caller is told to try again.
 async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
     let event = MessageEvent::Persist { data: message.clone() };
     let accepted = timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, app.clock.now_ms())).await;
     match accepted {
-        // An equal send was accepted first and is recalled: its words are pushed to nobody.
+        // An equal send was accepted and recalled before: nothing is pushed.
         Ok(accept::Accepted::Recalled) => Ok(()),
         Ok(accept::Accepted::Kept) => {
             let pushed = PushEvent::Message(Box::new(MessageView::of(message.clone(), message.to)));
@@ -138,7 +139,7 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
         Err(error) if error.is_transient() => {
             tracing::warn!(message_id = %message.id, %error, "send.accept: Redis is away; Kafka alone decides");
             app.cache.note_kafka_only(message.send_time).await;
-            // Refused for good, it may still be kept once Redis is back: 503, as nothing could take it now.
+            // Kafka's permanent refusal is a 503 too: Redis may keep the message once it is back.
             let produced = produce(app, &event).await;
             produced.map_err(|error| ApiError::Unavailable(Some(error)))
         }

@@ -1,7 +1,7 @@
-//! `POST /messages`: takes a message, keeps it where it cannot be lost, and answers in milliseconds.
+//! `POST /messages`: accepts a message once it cannot be lost any more, and answers in milliseconds.
 //!
-//! A send is accepted when one durable place has it: Redis first, Kafka second (`docs/protocol.md`, R4). MySQL follows by the
-//! Kafka consumer.
+//! A send is accepted when one durable place has it: Redis first, Kafka second (`docs/protocol.md`, R4). The consumer
+//! writes it to MySQL.
 
 mod accept;
 mod request;
@@ -18,7 +18,7 @@ use hongyan::telemetry::metric;
 use accept::Accepted;
 use request::SendRequest;
 
-/// Answers one request; every failure is an answer too.
+/// Answers one request. Every failure is an answer too.
 #[tracing::instrument(name = "send", skip_all)]
 pub async fn handle(
     app: &App,

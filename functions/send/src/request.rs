@@ -1,4 +1,4 @@
-//! What a sender asks for, parsed once.
+//! The request of a send, parsed once.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use hongyan::error::ApiError;
@@ -7,7 +7,7 @@ use hongyan::id::UserId;
 use hongyan::message::{ClientMessageId, MessageType};
 use serde::Deserialize;
 
-/// A send that may be tried: two different users, content within its bounds.
+/// A valid request: two different users, content within its bounds.
 pub(crate) struct SendRequest {
     pub(crate) from: UserId,
     pub(crate) to: UserId,

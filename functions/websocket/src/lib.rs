@@ -1,7 +1,6 @@
-//! The function `websocket`: the routes `$connect`, `$default` and `$disconnect` of the WebSocket API (`docs/contract.md`,
-//! "WebSocket").
+//! The routes `$connect`, `$default` and `$disconnect` of the WebSocket API (`docs/contract.md`, "WebSocket").
 //!
-//! It answers every event; a client learns of its faults by an object of type `ERROR` and stays connected.
+//! Every event gets an answer. A client learns of its faults by an object of type `ERROR` and stays connected.
 
 use std::convert::Infallible;
 
@@ -16,11 +15,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-/// Takes one event of a WebSocket connection.
+/// Handles one event of a WebSocket connection.
 ///
-/// What is answered to `$default` reaches the client as a message only if the route has a *route response*
-/// (`template.yaml` sets one; the local gateway acts as if it had). The status of `$connect` decides whether the
-/// handshake succeeds. `$disconnect` is best effort on AWS's side, so nothing may depend on it.
+/// The answer to `$default` reaches the client as a message only if the route has a *route response*: `template.yaml`
+/// sets one, and the local gateway acts as if it had one. The status of `$connect` decides the handshake. `$disconnect`
+/// is best effort on AWS's side, so nothing may depend on it.
 pub async fn handle(
     app: &App,
     event: ApiGatewayWebsocketProxyRequest,
@@ -40,7 +39,7 @@ pub async fn handle(
     Ok(outcome.unwrap_or_else(|error| failure(&error)))
 }
 
-/// Lets the owner of a good token in, and remembers the connection.
+/// Registers the connection of a caller with a valid token.
 async fn connect(
     app: &App,
     event: &ApiGatewayWebsocketProxyRequest,
@@ -54,18 +53,18 @@ async fn connect(
 }
 
 async fn disconnect(app: &App, connection: &str) -> Result<ApiGatewayProxyResponse, ApiError> {
-    // If Redis is away the id stays remembered until the next push to it is answered 410.
+    // While Redis is away the connection stays registered, until the next push to it is answered 410.
     app.push.disconnected(connection).await.inspect_err(|error| {
-        tracing::warn!(%connection, %error, "websocket.disconnect: not forgotten yet; the next push will");
+        tracing::warn!(%connection, %error, "websocket.disconnect: the connection is still registered; the next push removes it");
     })?;
     Ok(answer(200, None))
 }
 
-/// What a client may say.
+/// The messages of clients.
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 enum Said {
-    /// Is the connection alive?
+    /// Asks whether the connection is alive, and renews its registration.
     Ping,
 }
 
@@ -77,14 +76,14 @@ async fn message(
     let close = async || app.push.close(own_endpoint(&event.request_context).as_ref(), connection).await;
     match app.push.renew(connection).await? {
         Standing::Registered => {}
-        // Its registration was evicted, or Redis lost its memory, so no push would find this connection: better closed
-        // than silently skipped. The client connects again and catches up.
+        // The registration was evicted, or Redis lost its data, so no push would find this connection. Closing it is
+        // better than silently skipping it: the client connects again and catches up.
         Standing::Unknown => {
-            tracing::warn!(%connection, "websocket.message: the connection is not known; closing it");
+            tracing::warn!(%connection, "websocket.message: the connection is not registered; closing it");
             close().await;
             return Ok(answer(410, None));
         }
-        // On AWS nothing runs when a token ends, so its connection ends with the next message either way.
+        // On AWS nothing happens when a token ends, so its connection ends with the next message.
         Standing::Ended => {
             tracing::debug!(%connection, "websocket.message: the token has ended; closing the connection");
             disconnect(app, connection).await?;
@@ -107,7 +106,7 @@ fn own_endpoint(context: &ApiGatewayWebsocketProxyRequestContext) -> Option<Url>
     Url::parse(&format!("https://{domain}/{stage}")).ok()
 }
 
-/// An error as a client of the WebSocket sees it. What the client cannot mend is logged here.
+/// An error as the client of the WebSocket gets it. A fault that the client cannot correct is logged.
 fn failure(error: &ApiError) -> ApiGatewayProxyResponse {
     match error {
         ApiError::Unavailable(cause) => {

@@ -36,8 +36,12 @@ pub(super) enum Command {
     },
     /// Print the connection settings of the running stack as KEY=value lines
     ///
-    /// Use them in a shell: set -a; eval "$(./dev env)"; set +a
-    Env,
+    /// For a shell and what it starts: set -a; eval "$(./dev env)"; set +a
+    Env {
+        /// Print one object instead
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) async fn work(command: Command, folder: PathBuf) -> anyhow::Result<ExitCode> {
@@ -47,6 +51,6 @@ pub(super) async fn work(command: Command, folder: PathBuf) -> anyhow::Result<Ex
             Box::pin(run::run(folder, listen, Some(lambda::Lambda { invoke_port }))).await
         }
         Command::Stack { command } => stack::work(command, folder).await,
-        Command::Env => settings::print(&folder),
+        Command::Env { json } => settings::print(&folder, json),
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hongyan::clock::{Clock, TimestampMs};
+use hongyan::config::{KafkaConfig, MySqlConfig, Reader};
 use hongyan::store::Store;
 
 use super::settings;
@@ -16,12 +17,18 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         which: Which,
+        /// Print an object for each, one a line
+        #[arg(long)]
+        json: bool,
     },
     /// Show one dead letter in full
     Show {
         /// The place of the letter as `list` prints it, for example 0/17
         #[arg(value_name = "PARTITION/OFFSET", value_parser = place)]
         place: (i32, i64),
+        /// Print an object
+        #[arg(long)]
+        json: bool,
     },
     /// Send dead letters back to the partitions they came from, in order, with their headers
     Redrive {
@@ -110,26 +117,43 @@ fn place(text: &str) -> Result<(i32, i64), String> {
     parsed.ok_or_else(|| "must look like 0/17".to_owned())
 }
 
+/// The settings that `command` uses: Kafka's, and MySQL's where MySQL is asked.
+fn read(command: &Command, folder: &Path) -> anyhow::Result<(KafkaConfig, Option<MySqlConfig>)> {
+    let asks_mysql = matches!(command, Command::Redrive { check: true, .. });
+    let needed: &[&str] =
+        if asks_mysql { &["KAFKA_BOOTSTRAP_SERVERS", "MYSQL_URL"] } else { &["KAFKA_BOOTSTRAP_SERVERS"] };
+    let mut reader = Reader::new(settings::lookup(folder, needed)?);
+    let kafka = KafkaConfig::read(&mut reader);
+    let mysql = asks_mysql.then(|| MySqlConfig::read(&mut reader));
+    Ok(reader.finish((kafka, mysql))?)
+}
+
 pub(super) async fn work(command: Command, folder: &Path) -> anyhow::Result<ExitCode> {
-    let config = settings::of_running_stack(folder)?;
-    let kafka = config.kafka;
+    let (kafka, mysql) = read(&command, folder)?;
     let now = Clock::system().now_ms();
     match command {
-        Command::List { which } => {
+        Command::List { which, json } => {
             let letters = dlq::list(&kafka, which.filter(now)).await?;
             if letters.is_empty() {
                 eprintln!("No dead letter in {} matches.", kafka.dead_letter_topic);
             }
             for letter in letters {
-                println!("{letter}");
+                if json {
+                    println!("{}", letter.to_json());
+                } else {
+                    println!("{letter}");
+                }
             }
         }
-        Command::Show { place: (partition, offset) } => match dlq::show(&kafka, partition, offset).await? {
-            Some(letter) => println!("{letter:#}"),
-            None => anyhow::bail!("{} has no record {partition}/{offset}", kafka.dead_letter_topic),
-        },
-        Command::Redrive { which, check, dry_run } => {
-            let check = if check { Some(Store::new(&config.mysql)?) } else { None };
+        Command::Show { place: (partition, offset), json } => {
+            match dlq::show(&kafka, partition, offset).await? {
+                Some(letter) if json => println!("{}", letter.to_json()),
+                Some(letter) => println!("{letter:#}"),
+                None => anyhow::bail!("{} has no record {partition}/{offset}", kafka.dead_letter_topic),
+            }
+        }
+        Command::Redrive { which, check: _, dry_run } => {
+            let check = mysql.map(|mysql| Store::new(&mysql)).transpose()?;
             let options = RedriveOptions { filter: which.filter(now), check, dry_run };
             let outcome = dlq::redrive(&kafka, options).await?;
             println!("{outcome}");

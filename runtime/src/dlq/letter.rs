@@ -4,9 +4,12 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::encodings::MillisecondTimestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hongyan::clock::TimestampMs;
 use hongyan::queue::dead_letter::{ERROR, FAILED_AT, ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC};
 use rdkafka::message::{Headers as _, Message};
+use serde_json::{Value, json};
 
 /// Selects dead letters. A letter must match every field that is set.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +102,28 @@ impl Letter {
         Some((topic, partition, self.text(ORIGINAL_OFFSET)?.parse().ok()?))
     }
 
+    /// All of it as an object, for a program. Bytes that are no UTF-8 are `{"base64":"…"}` instead of text.
+    pub fn to_json(&self) -> Value {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": bytes(value.as_deref()) }));
+        let origin = self.origin().map(
+            |(topic, partition, offset)| json!({ "topic": topic, "partition": partition, "offset": offset }),
+        );
+        json!({
+            "partition": self.partition,
+            "offset": self.offset,
+            "failedAt": self.time(),
+            "origin": origin,
+            "error": self.error(),
+            "redriven": self.redriven,
+            "key": bytes(self.key.as_deref()),
+            "value": bytes(self.value.as_deref()),
+            "headers": headers.collect::<Value>(),
+        })
+    }
+
     fn whole(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "partition  {}", self.partition)?;
         writeln!(f, "offset     {}", self.offset)?;
@@ -135,7 +160,16 @@ impl fmt::Display for Letter {
     }
 }
 
-/// Bytes for a terminal: as text if they are UTF-8, with control characters escaped.
+/// Bytes for a program.
+fn bytes(bytes: Option<&[u8]>) -> Value {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => Value::Null,
+        Some((_, Ok(text))) => text.into(),
+        Some((bytes, Err(_))) => json!({ "base64": STANDARD.encode(bytes) }),
+    }
+}
+
+/// Bytes for a terminal: text where they are, with control characters escaped.
 fn shown(bytes: Option<&[u8]>) -> String {
     match bytes {
         None => "none".to_owned(),
@@ -188,6 +222,19 @@ mod tests {
         let page = format!("{letter:#}");
         assert!(page.ends_with("value\n{\n  \"a\": [\n    1\n  ]\n}"), "{page}");
         assert!(page.contains("header     original-offset: 41\n"), "{page}");
+    }
+
+    #[test]
+    fn a_program_gets_all_of_a_letter() {
+        let mut letter = letter();
+        letter.key = Some(vec![0xff]);
+        let shown = letter.to_json();
+        assert_eq!(shown["origin"], json!({ "topic": "im-message-private", "partition": 4, "offset": 41 }));
+        assert_eq!((&shown["value"], &shown["key"]), (&json!("{\"a\":[1]}"), &json!({ "base64": "/w==" })));
+        assert_eq!((&shown["failedAt"], &shown["redriven"]), (&json!(1_732_723_200_000_i64), &json!(false)));
+        assert_eq!(shown["headers"][3], json!({ "name": "original-offset", "value": "41" }));
+        letter.value = None;
+        assert_eq!(letter.to_json()["value"], Value::Null);
     }
 
     #[test]

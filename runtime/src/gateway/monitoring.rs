@@ -1,4 +1,4 @@
-//! `GET /health` and `GET /metrics`.
+//! `GET /health`, `GET /ready` and `GET /metrics`.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hongyan::error::ApiError;
 use http::{StatusCode, header};
+use serde_json::json;
 
 use super::response;
 use super::shared::Shared;
@@ -18,7 +19,17 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     (code, Json(report)).into_response()
 }
 
-/// Answers in Prometheus' text format.
+/// 200 while new requests may be sent here, 503 from the beginning of a stop. A server that is away does not matter, since
+/// it is away for the other nodes too, and most requests are answered without it.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.leaving.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "stopping" }))).into_response()
+    } else {
+        Json(json!({ "status": "ready" })).into_response()
+    }
+}
+
+/// Prometheus' text format.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     match &shared.behind.metrics {
         Some(metrics) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
 use axum::routing::get;
 use hongyan::error::ApiError;
 use hongyan::telemetry::limiter::Limiter;
@@ -19,6 +20,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connections::Place;
 use super::options::LOG_REFUSALS_EVERY;
@@ -32,29 +35,67 @@ const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// The paths of the gateway. All other paths belong to the HTTP API.
-fn router(shared: Arc<Shared>) -> Router {
+/// The paths for functions and operators.
+fn internal() -> Router<Arc<Shared>> {
     let connections = get(callback::get).post(callback::post).delete(callback::delete);
     Router::new()
         .route("/@connections/{id}", connections)
         .route_layer(axum::middleware::from_fn(callback::loopback_only))
-        .route("/ws", get(socket::upgrade))
         .route("/health", get(monitoring::health))
+        .route("/ready", get(monitoring::ready))
         .route("/metrics", get(monitoring::metrics))
-        .method_not_allowed_fallback(|| async { response::problem(&ApiError::MethodNotAllowed) })
-        .fallback(api::handle)
-        .with_state(shared)
+        .method_not_allowed_fallback(method_not_allowed)
 }
 
-/// Takes connections until the gateway stops.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let router = router(shared.clone());
+async fn method_not_allowed() -> Response {
+    response::problem(&ApiError::MethodNotAllowed)
+}
+
+/// One of the gateway's listeners, and how it ends.
+pub(super) struct Door {
+    router: Router,
+    /// Takes no new connection from now on, and ends each that is idle.
+    stop: CancellationToken,
+    /// Its connections.
+    tasks: TaskTracker,
+}
+
+impl Door {
+    /// For clients: all paths that the internal listener, where there is one, does not have. A path that no route has is a
+    /// matter of the HTTP API.
+    pub(super) fn public(shared: &Arc<Shared>, has_internal: bool) -> Self {
+        let others = if has_internal { Router::new() } else { internal() };
+        let router = others
+            .route("/ws", get(socket::upgrade))
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(api::handle);
+        Self {
+            router: router.with_state(shared.clone()),
+            stop: shared.stop.clone(),
+            tasks: shared.tasks.clone(),
+        }
+    }
+
+    /// For functions and operators. It is there until everything else has ended, and no stop waits for its connections.
+    pub(super) fn internal(shared: &Arc<Shared>) -> Self {
+        let nothing = || async { response::problem(&ApiError::NotFound("there is no such path")) };
+        Self {
+            router: internal().fallback(nothing).with_state(shared.clone()),
+            stop: shared.stop_internal.clone(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
+/// Takes connections until the listener is told to stop.
+pub(super) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared>) {
+    let Door { router, stop, tasks } = door;
     let log = Limiter::new(LOG_REFUSALS_EVERY);
     let places = Arc::new(Semaphore::new(shared.options.max_connections));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.stop.cancelled() => return,
+            () = stop.cancelled() => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -68,15 +109,24 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             if let Some(left_out) = log.admit("connections") {
                 tracing::warn!(%peer, refused = left_out + 1, "gateway.accept: too many connections; some were refused");
             }
-            shared.tasks.spawn(refuse(stream));
+            tasks.spawn(refuse(stream));
             continue;
         };
         let _ = stream.set_nodelay(true);
-        shared.tasks.spawn(serve(stream, peer, Place::new(place), router.clone(), shared.clone()));
+        let service = Service { router: router.clone(), peer, place: Place::new(place) };
+        tasks.spawn(serve(stream, service, stop.clone(), shared.clone()));
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router, shared: Arc<Shared>) {
+/// Answers the requests of one connection.
+struct Service {
+    router: Router,
+    peer: SocketAddr,
+    place: Place,
+}
+
+async fn serve(stream: TcpStream, service: Service, stop: CancellationToken, shared: Arc<Shared>) {
+    let Service { router, peer, place } = service;
     let options = &shared.options;
     let router = TowerToHyperService::new(router);
     // Hyper limits how slowly a client may send a request, but not how slowly it may read the answer.
@@ -96,7 +146,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shared.stop.cancelled() => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,

@@ -37,10 +37,14 @@ pub(super) struct Shared {
     pub(super) checks: Checks,
     pub(super) room: Room,
     pub(super) address: SocketAddr,
-    /// The tasks of connections, WebSockets and invocations under way.
+    /// Public connections, WebSockets and invocations under way.
     pub(super) tasks: TaskTracker,
-    /// Cancelled when the gateway must take no new work.
+    /// `GET /ready` says no from now on.
+    pub(super) leaving: CancellationToken,
+    /// No new work from now on.
     pub(super) stop: CancellationToken,
-    /// Cancelled when the time to finish is over.
+    /// Nor on the internal listener.
+    pub(super) stop_internal: CancellationToken,
+    /// The time to finish is over.
     pub(super) abort: CancellationToken,
 }

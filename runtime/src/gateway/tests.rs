@@ -152,7 +152,7 @@ async fn start_with(options: GatewayOptions, away: Vec<Server>) -> Running {
         metrics: None,
     };
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let gateway = Gateway::start(listener, options, behind).unwrap();
+    let gateway = Gateway::start(listener, None, options, behind).unwrap();
     Running { gateway, recorder, auth, clock, ahead_ms }
 }
 

@@ -8,9 +8,12 @@
 
 mod attack;
 mod caller;
+mod check_config;
 mod lambda;
+mod migrate;
 mod program;
 mod redrive;
+mod serve;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -175,42 +178,63 @@ impl Ledger {
     }
 }
 
-/// Sends SIGTERM while some sends wait for the rest of their bodies and others come as fast as possible.
-async fn sigterm_finishes_what_was_accepted(folder: &Path, running: Running, alice: &Caller) -> Ledger {
-    let mut half_sent = Vec::new();
-    for number in 0..WORKERS {
-        half_sent.push(HalfSent::start(alice, &format!("drained half {number}")).await);
-    }
-    let answers = Arc::new(AtomicUsize::new(0));
-    let mut workers = JoinSet::new();
-    for worker in 0..WORKERS {
-        // Each worker has its own connection, which it keeps open.
-        let (caller, answers) = (Caller::new(alice.address, &alice.token), answers.clone());
-        workers.spawn(async move {
-            let mut ledger = Ledger::default();
-            for number in 0.. {
-                let content = format!("drained {worker} {number}");
-                let outcome = caller.send(&content).await;
-                let refused = matches!(outcome, Outcome::Refused);
-                answers.fetch_add(1, Ordering::Relaxed);
-                ledger.note(content, outcome);
-                if refused {
-                    break;
+/// Sends under way: some wait for their bodies, and others come as fast as they can.
+struct Load {
+    prefix: &'static str,
+    half_sent: Vec<HalfSent>,
+    workers: JoinSet<Ledger>,
+}
+
+impl Load {
+    /// Returns once requests flow. The contents begin with `prefix`.
+    async fn start(alice: &Caller, prefix: &'static str) -> Self {
+        let mut half_sent = Vec::new();
+        for number in 0..WORKERS {
+            half_sent.push(HalfSent::start(alice, &format!("{prefix} half {number}")).await);
+        }
+        let answers = Arc::new(AtomicUsize::new(0));
+        let mut workers = JoinSet::new();
+        for worker in 0..WORKERS {
+            // With a connection of its own, kept alive.
+            let (caller, answers) = (Caller::new(alice.address, &alice.token), answers.clone());
+            workers.spawn(async move {
+                let mut ledger = Ledger::default();
+                for number in 0.. {
+                    let content = format!("{prefix} {worker} {number}");
+                    let outcome = caller.send(&content).await;
+                    let refused = matches!(outcome, Outcome::Refused);
+                    answers.fetch_add(1, Ordering::Relaxed);
+                    ledger.note(content, outcome);
+                    if refused {
+                        break;
+                    }
                 }
-            }
-            ledger
-        });
+                ledger
+            });
+        }
+        until("requests flow", || async { answers.load(Ordering::Relaxed) > 10 * WORKERS }).await;
+        Self { prefix, half_sent, workers }
     }
-    until("requests flow", || async { answers.load(Ordering::Relaxed) > 10 * WORKERS }).await;
+
+    /// Finishes the bodies, each of which must be answered, and waits until the others are refused.
+    async fn finish(mut self) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (number, half) in self.half_sent.into_iter().enumerate() {
+            ledger.answered.insert(half.finish().await, format!("{} half {number}", self.prefix));
+        }
+        while let Some(worker) = self.workers.join_next().await {
+            ledger.add(worker.unwrap());
+        }
+        ledger
+    }
+}
+
+/// SIGTERM while some sends wait for their bodies and others come as fast as they can.
+async fn sigterm_finishes_what_was_accepted(folder: &Path, running: Running, alice: &Caller) -> Ledger {
+    let load = Load::start(alice, "drained").await;
     running.signal(Signal::SIGTERM);
     until("new connections are refused", || async { TcpStream::connect(alice.address).await.is_err() }).await;
-    let mut ledger = Ledger::default();
-    for (number, half) in half_sent.into_iter().enumerate() {
-        ledger.answered.insert(half.finish().await, format!("drained half {number}"));
-    }
-    while let Some(worker) = workers.join_next().await {
-        ledger.add(worker.unwrap());
-    }
+    let ledger = load.finish().await;
     let (status, lines) = running.end().await;
     assert_eq!(status.code(), Some(0), "{lines:#?}");
     assert!(lines.last().is_some_and(|line| line.starts_with("Stopped.")), "{lines:#?}");

@@ -35,9 +35,13 @@ pub(crate) fn hongyan<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterat
             "JWT_",
             "IM_",
             "PUSH_",
+            "GATEWAY_",
             "HONGYAN_LISTEN",
+            "HONGYAN_INTERNAL",
+            "HONGYAN_STOP",
             "HONGYAN_INVOKE",
             "RUST_LOG",
+            "LOG_LEVEL",
         ];
         if ours.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);

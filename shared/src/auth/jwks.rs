@@ -1,7 +1,7 @@
-//! The public keys of an identity provider (RFC 7517): a set that is fetched beside the requests and kept.
+//! The public keys of an identity provider (RFC 7517): a set of keys that is fetched in the background and kept.
 //!
-//! A token whose key is known never waits for a fetch. Only a token that needs a newer set waits, for one fetch that all
-//! such tokens share, and one fetch a minute is the most that tokens can cause
+//! A token whose key is known never waits for a fetch. A token that needs a newer set waits for one fetch, which all
+//! such tokens share. Tokens cause at most one fetch a minute
 //! (`docs/decisions/0040-keys-are-fetched-beside-requests.md`).
 
 use std::sync::Arc;
@@ -21,16 +21,17 @@ use crate::error::ApiError;
 use crate::outbound::{self, HttpClient};
 use crate::telemetry::limiter::Limiter;
 
-/// When the set is fetched again, and how long it is used.
+/// The times after which the set is fetched again or not used any more.
 pub(super) struct Pauses {
-    /// The shortest time between two fetches once there are keys (1 min): a key that is not known may be new, but not
-    /// every forged token is worth a request.
+    /// The shortest time between two fetches while there are keys (1 min). An unknown key may be a new one, but a
+    /// forged token is not worth a request each.
     pub(super) refetch: Duration,
-    /// The same as long as there are no keys (1 s): nobody gets in without them, so the next try comes sooner.
+    /// The shortest time between two fetches while there are no keys (1 s). Nobody gets in without keys, so the next
+    /// try comes sooner.
     pub(super) without_keys: Duration,
-    /// The age at which a set is fetched again (1 h): a key that was withdrawn must be forgotten some day.
+    /// The age at which a set is fetched again (1 h), so that a withdrawn key is forgotten.
     pub(super) keep: Duration,
-    /// How much longer the keys of an older set are used while the provider gives no new one (24 h).
+    /// How much longer an older set is used if the provider gives no new one (24 h).
     pub(super) grace: Duration,
 }
 
@@ -45,25 +46,25 @@ impl Default for Pauses {
     }
 }
 
-/// The longest that one fetch takes, and so the longest that a token waits for it.
+/// The longest that one fetch takes, and that a token waits for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-/// The most bytes that a set may have.
+/// The most bytes of a set.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The most keys that are kept of a set; providers publish a handful.
+/// The most keys of a set that are kept; providers publish a handful.
 const MAX_KEYS: usize = 100;
-/// The shortest time between two warnings that the set cannot be read.
+/// The shortest time between two warnings that the set cannot be fetched.
 const WARN_EVERY: Duration = Duration::from_mins(1);
 
 type FetchError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A public key and the one algorithm that it is for.
+/// A public key and its only algorithm.
 pub(super) struct PublicKey {
     id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) check: DecodingKey,
 }
 
-/// The keys behind one address. Cheap to clone.
+/// The keys at one address. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Jwks(Arc<Inner>);
 
@@ -71,24 +72,24 @@ struct Inner {
     url: Url,
     client: HttpClient,
     pauses: Pauses,
-    /// The newest set. Replaced as a whole, so a reader holds the lock for the time of a clone.
+    /// The newest set. It is replaced as a whole, so a reader holds the lock only for a clone.
     current: RwLock<Option<Arc<KeySet>>>,
     fetches: Mutex<Fetches>,
     warnings: Limiter,
 }
 
-/// The usable keys of one answer of the provider; there is at least one.
+/// The usable keys of one answer of the provider, at least one.
 struct KeySet {
     keys: Vec<Arc<PublicKey>>,
     fetched: Instant,
 }
 
-/// What is known of fetches.
+/// The fetches so far.
 #[derive(Default)]
 struct Fetches {
-    /// When the last one began.
+    /// When the last fetch began.
     begun: Option<Instant>,
-    /// Closed when the last one has ended.
+    /// Closed when the last fetch has ended.
     running: Option<watch::Receiver<()>>,
 }
 
@@ -104,14 +105,14 @@ impl Jwks {
         }))
     }
 
-    /// The key named `id`; without a name, the only one there is. Answers at once if the key is known. Waits at most 3 s
-    /// if a newer set may have it. [`ApiError::Unavailable`] if there is no set that may still be used.
+    /// The key named `id`; without a name, the set's only key. Returns at once if the key is known, and waits at most 3
+    /// s if a newer set may have it. [`ApiError::Unavailable`] if there is no set that may be used.
     pub(super) async fn key(&self, id: Option<&str>) -> Result<Option<Arc<PublicKey>>, ApiError> {
         let pauses = &self.0.pauses;
         if let Some(set) = self.usable_set() {
             let found = set.find(id);
             let outdated = set.fetched.elapsed() >= pauses.keep;
-            // A token without a key's name fits none of several keys, and no newer set would change that.
+            // A token without a key name cannot choose among several keys, and a newer set would not change that.
             if found.is_some() || id.is_none() {
                 if outdated {
                     let _ = self.fetch_if_due();
@@ -126,8 +127,8 @@ impl Jwks {
         Ok(set.find(id))
     }
 
-    /// The key that has taken the place of `old` under the same name, if there is one: for a token whose signature does
-    /// not fit `old`. Waits at most 3 s.
+    /// The key that has replaced `old` under the same name, if there is one: for a token whose signature does not match
+    /// `old`. Waits at most 3 s.
     pub(super) async fn successor(&self, id: Option<&str>, old: &Arc<PublicKey>) -> Option<Arc<PublicKey>> {
         let newer = || self.usable_set()?.find(id).filter(|key| !Arc::ptr_eq(key, old));
         if let Some(key) = newer() {
@@ -137,18 +138,18 @@ impl Jwks {
         newer()
     }
 
-    /// The newest set, unless it is older than `keep` and `grace` together.
+    /// The newest set, unless its age exceeds `keep` plus `grace`.
     fn usable_set(&self) -> Option<Arc<KeySet>> {
         let set = self.0.current.read().clone()?;
         (set.fetched.elapsed() < self.0.pauses.keep + self.0.pauses.grace).then_some(set)
     }
 
-    /// The fetch that is under way, or a new one if the last was long enough ago.
+    /// The running fetch, or a new one if the last began long enough ago.
     fn fetch_if_due(&self) -> Option<watch::Receiver<()>> {
         let pause =
             if self.usable_set().is_some() { self.0.pauses.refetch } else { self.0.pauses.without_keys };
         let mut fetches = self.0.fetches.lock();
-        // A channel without its sender answers with an error: that fetch has ended.
+        // A channel whose sender is dropped returns an error: that fetch has ended.
         if let Some(running) = fetches.running.as_ref().filter(|running| running.has_changed().is_ok()) {
             return Some(running.clone());
         }
@@ -159,7 +160,7 @@ impl Jwks {
         let (done, running) = watch::channel(());
         fetches.running = Some(running.clone());
         let inner = self.0.clone();
-        // In a task of its own: the token that began it may not wait to the end.
+        // A task of its own, since the request that starts the fetch may be cancelled.
         tokio::spawn(async move {
             inner.refresh().await;
             drop(done);
@@ -168,14 +169,14 @@ impl Jwks {
     }
 }
 
-/// Waits until the fetch has ended, within bounds also where its task is stuck.
+/// Waits until the fetch has ended, or its time limit has passed.
 async fn wait_for(mut fetch: watch::Receiver<()>) {
     let _ = timeout(FETCH_TIMEOUT, fetch.changed()).await;
 }
 
 impl Inner {
-    /// Takes the provider's set over. Without a set that is of use the keys known before stay: a provider that is away,
-    /// or answers nonsense, must not lock everybody out.
+    /// Replaces the set by the provider's. If that has no usable key, the known keys stay: a provider that is away or
+    /// answers nonsense must not lock everybody out.
     async fn refresh(&self) {
         let answer = timeout(FETCH_TIMEOUT, self.fetch()).await;
         match answer.unwrap_or_else(|_| Err("no answer within 3 s".into())) {
@@ -192,7 +193,7 @@ impl Inner {
         }
     }
 
-    /// The usable keys of the provider's answer. A set without any is an error.
+    /// The usable keys of the provider's answer. An answer without any is an error.
     async fn fetch(&self) -> Result<Vec<Arc<PublicKey>>, FetchError> {
         let request = http::Request::get(self.url.as_str()).body(Full::default())?;
         let response = self.client.request(request).await?;
@@ -202,7 +203,7 @@ impl Inner {
         let body = Limited::new(response.into_body(), MAX_BYTES).collect().await?.to_bytes();
         let set: Published = serde_json::from_slice(&body)?;
         let all = set.keys.len();
-        // RFC 7517, 5: a key that is not understood is ignored, and the others count.
+        // RFC 7517, 5: a key that is not understood is ignored.
         let read = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
         let keys: Vec<_> = read.filter_map(|key| usable(&key)).take(MAX_KEYS).map(Arc::new).collect();
         if keys.is_empty() {
@@ -212,7 +213,7 @@ impl Inner {
     }
 }
 
-/// The set as it is published.
+/// The provider's answer.
 #[derive(Deserialize)]
 struct Published {
     keys: Vec<Value>,
@@ -228,8 +229,8 @@ impl KeySet {
     }
 }
 
-/// RS256 for an RSA key, ES256 for one on P-256; any other key, or one that says it is for something else, is not for
-/// us. The algorithm comes from the key, never from a token.
+/// The key, if it can be used: RS256 for RSA, ES256 for P-256, and not marked for another purpose. The algorithm comes
+/// from the key, never from a token.
 fn usable(key: &Jwk) -> Option<PublicKey> {
     let algorithm = match &key.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,

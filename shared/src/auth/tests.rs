@@ -1,4 +1,4 @@
-//! Good tokens, and the ways in which a token can be wrong.
+//! Valid tokens, and the ways in which a token can be invalid.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -194,7 +194,7 @@ impl Pair {
 
     fn rsa(id: &'static str) -> Self {
         use rsa::pkcs1::EncodeRsaPrivateKey;
-        // Short, since it is made anew each time and guards nothing.
+        // A short key is fast to make, and protects nothing here.
         let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 1_024).unwrap();
         Self {
             id,
@@ -216,12 +216,13 @@ impl Pair {
     }
 }
 
-/// An identity provider on a real socket: answers every request with the set it is given last, and counts them.
+/// An identity provider on a real socket: answers every request with the set that it was last given, and counts the
+/// requests.
 struct Provider {
     url: url::Url,
     set: Arc<Mutex<String>>,
     requests: Arc<watch::Sender<usize>>,
-    /// While it says so, no request is answered.
+    /// While this is true, no request is answered.
     held: Arc<watch::Sender<bool>>,
 }
 
@@ -254,7 +255,7 @@ impl Provider {
         self.answer(&serde_json::to_string(&JwkSet { keys }).unwrap());
     }
 
-    /// Answers with `body` from now on; with 503 if it is empty.
+    /// Answers with `body` from now on; with 503 if `body` is empty.
     fn answer(&self, body: &str) {
         body.clone_into(&mut self.set.lock());
     }
@@ -270,7 +271,7 @@ impl Provider {
     }
 }
 
-/// A new set is fetched whenever a token asks for one.
+/// Every token that asks for a newer set causes a fetch.
 fn without_pauses() -> jwks::Pauses {
     jwks::Pauses { refetch: Duration::ZERO, without_keys: Duration::ZERO, ..jwks::Pauses::default() }
 }
@@ -422,7 +423,7 @@ async fn an_outdated_set_is_renewed_beside_the_tokens_and_used_for_a_bounded_tim
     let (of_first, of_second) = (first.sign(&setup.claims()), second.sign(&setup.claims()));
     assert!(setup.auth.verify(&of_first).await.is_ok());
 
-    // Its key is used on while the set is fetched, and no longer once it was withdrawn.
+    // The key is used while the set is fetched, and refused once the new set lacks it.
     provider.held.send_replace(true);
     provider.publish(vec![second.public()]);
     assert!(setup.auth.verify(&of_first).await.is_ok());
@@ -432,7 +433,7 @@ async fn an_outdated_set_is_renewed_beside_the_tokens_and_used_for_a_bounded_tim
     assert!(setup.auth.verify(&of_second).await.is_ok());
     setup.refuses(&of_first, "withdrawn").await;
 
-    // After the grace an older set counts as none.
+    // After the grace an older set is not used.
     let pauses = jwks::Pauses { keep: Duration::ZERO, grace: Duration::ZERO, ..without_pauses() };
     let setup = fetching(&provider, pauses);
     provider.answer("");

@@ -77,7 +77,7 @@ impl Cache {
     async fn give_up(&self, message: &Message) {
         let forget = step!("DEL", keys::detail(message.id));
         if let Err(error) = self.redis.run::<i64>("cache.send", forget).await {
-            tracing::debug!(%error, "the detail of a message that was refused is away as well");
+            tracing::debug!(%error, "cache.send: the detail of a refused message is not removed; its node is away");
         }
     }
 }

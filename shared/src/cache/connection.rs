@@ -150,12 +150,12 @@ impl Redis {
         Ok(values.into_iter().map(|value| value.map_err(|source| error(action, source))).collect())
     }
 
-    /// Whether Redis answers.
+    /// Asks Redis for a sign of life; an error without one.
     pub async fn ping(&self) -> Result<(), ServerError> {
         self.run("cache.ping", redis::cmd("PING")).await
     }
 
-    /// Whether commands go to several nodes, which keep no order among them.
+    /// True if commands go to several nodes, which keep no order among them.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.connection, Connection::Cluster(_))
     }
@@ -191,7 +191,7 @@ impl Redis {
     }
 }
 
-/// Whether a key is odd: of another type than ours (`WRONGTYPE`), or with a value that a script cannot read
+/// True if a key is odd: of another type than ours (`WRONGTYPE`), or with a value that a script cannot read
 /// (`MALFORMED`).
 fn is_odd_key(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
@@ -203,7 +203,7 @@ fn is_odd_key(error: &RedisError) -> bool {
     }
 }
 
-/// Whether a step failed because its key has another type.
+/// True if a step failed because its key has another type.
 fn is_wrong_type(error: &ServerError) -> bool {
     let source = error.source.downcast_ref::<RedisError>();
     source.is_some_and(|source| {
@@ -211,7 +211,7 @@ fn is_wrong_type(error: &ServerError) -> bool {
     })
 }
 
-/// Whether Redis has refused a write because `maxmemory` is reached.
+/// True if Redis has refused a write because `maxmemory` is reached.
 pub(super) fn is_full(error: &ServerError) -> bool {
     let source = error.source.downcast_ref::<RedisError>();
     error.server == Server::Redis && source.is_some_and(|source| Refusal::of(source) == Some(Refusal::Full))
@@ -244,7 +244,7 @@ fn error(action: &'static str, source: RedisError) -> ServerError {
 pub(super) fn unless_full<T>(given: Result<T, ServerError>) -> Result<(), ServerError> {
     match given {
         Err(error) if is_full(&error) => {
-            tracing::debug!(%error, "Redis is full; MySQL answers for what it lacks");
+            tracing::debug!(%error, "cache: Redis is full and takes no copy; MySQL answers instead");
             Ok(())
         }
         given => given.map(drop),

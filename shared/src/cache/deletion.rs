@@ -22,7 +22,7 @@ pub struct DeletedAmong {
     pub deleted: HashSet<MessageId>,
     /// Ids whose deletion was begun and not finished: MySQL must be asked.
     pub begun: Vec<MessageId>,
-    /// Whether all other ids are certainly not deleted.
+    /// True if all other ids are certainly not deleted.
     pub complete: bool,
 }
 

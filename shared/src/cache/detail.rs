@@ -61,7 +61,7 @@ impl Detail {
         }
     }
 
-    /// Whether the message is recalled.
+    /// True if the message is recalled.
     pub fn is_recalled(&self) -> bool {
         matches!(self, Self::Recalled(_))
     }
@@ -129,13 +129,13 @@ impl Cache {
             ) => {
                 tracing::warn!(
                     key,
-                    "cache.repair: the detail has another form than this service's; written anew"
+                    "cache.repair: the detail has another form than this service's; rewritten"
                 );
                 to_json(&message)?
             }
             Ok(_) => return Ok(()),
             Err(error) => {
-                tracing::error!(key, %error, "cache.repair: the detail is not a message; removed, MySQL and Kafka have it");
+                tracing::error!(key, %error, "cache.repair: the detail is not a message; removed, since MySQL or Kafka has the message");
                 String::new()
             }
         };

@@ -52,7 +52,7 @@ impl Epoch {
         &self.name
     }
 
-    /// Whether the message was certainly sent in this epoch. Redis then has every later change of the message.
+    /// True if the message was certainly sent in this epoch. Redis then has every later change of the message.
     pub fn has_all_of(&self, id: MessageId) -> bool {
         snowflake::time_of(id) > self.since.saturating_add(CLOCKS_DIFFER_MS)
     }
@@ -141,7 +141,7 @@ impl Cache {
         } else {
             reported.silent_until = Some(Instant::now() + GENERATION_MAX_AGE);
             tracing::warn!(
-                "cache.epoch: MySQL could not be told that Redis lacks a message; only this process knows"
+                "cache.epoch: MySQL does not take the note that Redis lacks a message; only this process knows"
             );
         }
     }

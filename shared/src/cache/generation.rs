@@ -39,7 +39,7 @@ pub(super) struct Known {
     pub(super) value: CacheGeneration,
     /// When MySQL was last asked, by both clocks: a process that was frozen may see only one of them advance.
     asked: Option<(Instant, TimestampMs)>,
-    /// Whether MySQL did not answer then.
+    /// True if MySQL did not answer then.
     mysql_is_away: bool,
 }
 
@@ -104,7 +104,7 @@ impl Generation {
         } else {
             known.mysql_is_away = true;
             tracing::warn!(
-                "cache.epoch: MySQL does not tell the generation of the cache; going on with the last one known"
+                "cache.epoch: MySQL does not answer with the cache's generation; the last known one counts"
             );
         }
     }

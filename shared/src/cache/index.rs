@@ -57,11 +57,11 @@ pub(super) fn range_step(
     }
 }
 
-/// How many of a list's newest ids are looked at to find out whether a message is in its place.
+/// The most of a list's newest ids that [`place_step`] looks at.
 const NEWEST_LOOKED_AT: usize = 64;
 
-/// The command that finds a message among the newest of its conversation's recent list: nil where it is not there, or where
-/// there is no list.
+/// The command that looks for a message among the newest ids of the recent list. Nil if the id is not there, or if there is no
+/// list.
 pub(super) fn place_step(conversation: ConversationId, id: MessageId) -> Step {
     step!("LPOS", keys::conversation(conversation), id.get(), "MAXLEN", NEWEST_LOOKED_AT)
 }

@@ -39,7 +39,7 @@ pub struct Recent {
     mark: Option<String>,
     /// The list's oldest id right before and right after the list was read.
     oldest: [Option<MessageId>; 2],
-    /// Whether the list has its greatest length, so that a newer id pushes the oldest one out.
+    /// True if the list has its greatest length, so that a newer id pushes the oldest one out.
     is_full: bool,
 }
 
@@ -48,14 +48,14 @@ pub struct Recent {
 pub struct Lookup {
     /// The details, in the order of the ids that were asked for.
     pub details: Vec<Detail>,
-    /// Which of the messages the user has deleted.
+    /// The deletions of the user among the messages.
     pub deleted: DeletedAmong,
     /// The epoch in which they were read.
     pub epoch: Epoch,
 }
 
 impl Recent {
-    /// Whether the list and the pending ids may be believed in `epoch`, together with the details that they lead to.
+    /// True if the list and the pending ids may be believed in `epoch`, together with the details that they lead to.
     pub fn is_believed_in(&self, epoch: &Epoch) -> bool {
         let mark = self.mark.as_deref().and_then(|mark| mark.rsplit_once(' '));
         let Some((name, marked)) = mark.filter(|_| self.oldest[0] == self.oldest[1]) else { return false };
@@ -64,12 +64,12 @@ impl Recent {
             && (marked == self.oldest[0] || self.is_full && marked.is_some() && marked < self.oldest[0])
     }
 
-    /// Whether the list has older ids than those that were read.
+    /// True if the list has older ids than those that were read.
     pub fn has_more(&self) -> bool {
         self.length > self.listed.len()
     }
 
-    /// Whether the part may have more pending ids than were read.
+    /// True if the part may have more pending ids than were read.
     pub fn has_more_pending(&self) -> bool {
         self.pending.len() >= MOST_PENDING
     }

@@ -19,9 +19,9 @@ const LOCK_MS: u64 = 10_000;
 pub enum Check {
     /// The message may be written.
     Clear {
-        /// Whether Redis has the message, so that pages could show it before it is a row.
+        /// True if Redis has the message, so that pages could show it before it is a row.
         was_shown: bool,
-        /// Whether Redis has the message as unread. If its id lies below the read position, the receiver read past that
+        /// True if Redis has the message as unread. If its id lies below the read position, the receiver read past that
         /// id before Redis had the message.
         is_unread: bool,
     },
@@ -81,10 +81,10 @@ impl Cache {
             .collect()
     }
 
-    /// The third check, after the write: marks the details PERSISTED, heals the recent lists, gives the locks back. One round
-    /// trip, and another one where a list lacks an id.
+    /// The third check, after the write: marks the details PERSISTED, heals the recent lists, removes the locks. One round trip,
+    /// and another one if a list lacks an id.
     ///
-    /// A lock goes even if another record holds it by now: MySQL has the row, so no work is left that the lock could save.
+    /// A lock is removed even if another record holds it by now: MySQL has the row, so the lock has no work left to save.
     #[tracing::instrument(name = "cache.mark_persisted", skip_all, fields(messages = written.len()))]
     pub async fn mark_persisted(&self, written: &[&Message]) -> Result<Vec<PersistMark>, ServerError> {
         const ACTION: &str = "cache.mark_persisted";

@@ -107,7 +107,7 @@ impl Cache {
         self.unlink_steps(ids.iter().map(|&id| keys::resent(id)).collect())
     }
 
-    /// The commands that remove these keys: one on a single server, one a key on a cluster.
+    /// The commands that remove these keys: one on a single server, one for each key in a cluster.
     pub(super) fn unlink_steps(&self, keys: Vec<String>) -> Vec<Step> {
         if self.redis.is_cluster() {
             keys.into_iter().map(|key| step!("UNLINK", key)).collect()

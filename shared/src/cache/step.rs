@@ -9,7 +9,7 @@ use super::keys;
 /// The answer to one step: a value, or the error of this step alone.
 pub(super) type Answer = Result<Value, RedisError>;
 
-/// Whether a server has refused a step because it does not know the script.
+/// True if a server has refused a step because it does not know the script.
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }

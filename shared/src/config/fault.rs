@@ -1,9 +1,9 @@
-//! Wrong settings.
+//! The error of wrong settings.
 
-/// Everything that is wrong with the settings, one line each.
+/// All faults of the settings.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", faults.join("\n"))]
 pub struct ConfigError {
-    /// One line for each fault; each begins with the name of its variable.
+    /// One line for each fault; a line begins with the name of its variable.
     pub faults: Vec<String>,
 }

@@ -76,7 +76,7 @@ impl IdSource {
             if renewal_due && let Ok(_only_one) = self.leasing.try_lock() {
                 // A failure does no harm: the old lease still holds, and the next id tries again.
                 if let Err(error) = self.lease().await {
-                    tracing::warn!(%error, "cache.worker: could not renew the worker number; going on until its lease ends");
+                    tracing::warn!(%error, "cache.worker: could not renew the worker number; ids are made until its lease ends");
                 }
             }
             return Ok(id);

@@ -11,18 +11,18 @@ use crate::outbound::{self, HttpClient};
 use crate::signature::{SignFailure, Signer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// The answer is only read so that its connection can be used again.
+/// The most bytes of an answer that are read, so that its connection can be used again.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// How a call ended.
+/// The outcome of a call.
 pub(super) enum Delivery {
-    /// API Gateway took it.
+    /// API Gateway took the call.
     Done,
-    /// 410: there is no such connection any more.
+    /// 410: the connection does not exist any more.
     Gone,
 }
 
-/// Why a call did not end well.
+/// A call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallFailure {
     #[error("the endpoint (PUSH_ENDPOINT) cannot have a path")]
@@ -46,7 +46,7 @@ impl CallFailure {
         }
     }
 
-    /// Whether nobody listens at the endpoint.
+    /// True if nothing listens at the endpoint.
     pub(super) fn is_connect(&self) -> bool {
         matches!(self, Self::Send(error) if error.is_connect())
     }
@@ -94,7 +94,7 @@ impl Callback {
         }
         let response = self.client.request(request).await?;
         let status = response.status();
-        // An answer that cannot be read costs its connection and nothing else.
+        // If the answer cannot be read, its connection is lost and nothing else.
         let _ = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         match status {
             StatusCode::GONE => Ok(Delivery::Gone),

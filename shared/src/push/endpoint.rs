@@ -1,15 +1,16 @@
-//! Which gateway is called: an endpoint that comes from Redis is called only if this process could have written it.
+//! Endpoints of gateways in registrations: one that was read from Redis is called only if this process could have
+//! written it.
 
 use url::{Host, Url};
 
-/// The endpoint that a connection is registered with, where the gateway at `own` (`PUSH_ENDPOINT`) holds it. None for an
-/// endpoint that is not on this machine: it is that of API Gateway, and so the same for every process.
+/// The endpoint to register for connections of the gateway at `own` (`PUSH_ENDPOINT`). `None` if `own` is not on this
+/// machine: it is API Gateway's then, and the same for every process.
 pub(super) fn to_register(own: &Url) -> Option<String> {
     of_this_machine(own.as_str()).map(String::from)
 }
 
-/// The endpoint of a gateway on this machine: `http://`, a loopback address, a port, and nothing else. Several local
-/// runtimes reach each other by it. (Gateways on other machines would be told from strangers here.)
+/// `text` as the endpoint of a gateway on this machine: `http://`, a loopback address, a port, and nothing else. Local
+/// runtimes call each other by it. (Gateways on several machines would need another check here.)
 pub(super) fn of_this_machine(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let is_loopback = match url.host()? {
@@ -17,7 +18,7 @@ pub(super) fn of_this_machine(text: &str) -> Option<Url> {
         Host::Ipv6(address) => address.is_loopback(),
         Host::Domain(_) => false,
     };
-    // Rebuilt from its parts, so that anything else in it (a user, a path, a query) makes a difference.
+    // The URL is built again from its parts: a user, a path or a query would make a difference.
     let rebuilt = format!("http://{}:{}/", url.host_str()?, url.port_or_known_default()?);
     let is_plain = Url::parse(&rebuilt).is_ok_and(|rebuilt| rebuilt == url);
     (is_loopback && is_plain).then_some(url)

@@ -1,8 +1,9 @@
-//! Which connections a user has, and who holds each (`docs/decisions/0041-a-registration-names-its-gateway.md`).
+//! The registry of connections: each user's connections, and the gateway that holds each
+//! (`docs/decisions/0041-a-registration-names-its-gateway.md`).
 //!
-//! `msg:connections:{userId}` is a set of connection ids, `msg:connection:{id}` the [`Registration`] of one. Both keys
-//! have a TTL that each sign of life renews, so what a killed process left goes by itself. A connection whose
-//! registration is missing (evicted, or Redis lost its memory) is told so by its next ping and closed.
+//! `msg:connections:{userId}` is a set of connection ids, `msg:connection:{id}` the [`Registration`] of one. Each sign
+//! of life renews the TTL of both keys, so the registrations of a killed process expire. A connection whose
+//! registration is missing (evicted, or Redis lost its data) learns so at its next ping and is closed.
 
 use std::time::Duration;
 
@@ -15,26 +16,27 @@ use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::UserId;
 
-/// How long a registration lasts without a sign of life: longer than the 2 h after which API Gateway ends any
-/// WebSocket, so that a client which never pings stays registered to its end.
+/// The TTL of a registration. API Gateway ends every WebSocket after 2 h; with a longer TTL a client that never pings
+/// stays registered until then.
 const LIFETIME: Duration = Duration::from_mins(130);
-/// The most connections that are looked at for one push. A user with more has a random part of them looked at.
+/// The most connections of a user that one push looks at. If the user has more, a random selection is looked at.
 const MAX_LOOKED_AT: usize = 256;
 
-/// What is known of a connection. In Redis it is JSON; older processes wrote the user id alone, which is still read.
+/// The registration of a connection, in Redis as JSON. Older versions wrote the user id alone, which is still read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Registration {
     #[serde(rename = "userId")]
     pub(super) user: UserId,
-    /// The base of the `@connections` interface of the gateway that holds it; none where `PUSH_ENDPOINT` is the one for
-    /// all, as on AWS. Text as it was found: [`super::endpoint::of_this_machine`] decides whether it is called.
+    /// The base of the `@connections` interface of the gateway that holds the connection; `None` on AWS, where all
+    /// processes have the same `PUSH_ENDPOINT`. The text is as it was found: [`super::endpoint::of_this_machine`]
+    /// decides whether it may be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) endpoint: Option<String>,
-    /// When it was made, ms since 1970 UTC.
+    /// When the connection was registered, ms since 1970 UTC.
     #[serde(default)]
     pub(super) connected_at: TimestampMs,
-    /// When its token ends, ms since 1970 UTC; nothing is pushed from then on.
+    /// When the connection's token ends, ms since 1970 UTC. Nothing is pushed from then on.
     #[serde(default = "no_end")]
     pub(super) ends_at: TimestampMs,
 }
@@ -44,7 +46,7 @@ fn no_end() -> TimestampMs {
 }
 
 impl Registration {
-    /// Reads a value of Redis; nothing if it is none that this project writes.
+    /// Reads a registration; `None` if this project did not write the value.
     fn parse(text: &str) -> Option<Self> {
         if let Ok(user) = text.parse() {
             return Some(Self { user, endpoint: None, connected_at: 0, ends_at: no_end() });
@@ -71,14 +73,14 @@ impl Registry {
         })?;
         let mut set = redis::cmd("SET");
         set.arg(keys::connection(connection)).arg(value).arg("EX").arg(LIFETIME.as_secs());
-        // In a round trip of its own: in a cluster the two keys are on two nodes, and a push that finds the member
-        // without its registration takes the member off.
+        // The registration is written in a round trip of its own, before the member. In a cluster the two keys are on
+        // two nodes, and a push removes a member that has no registration.
         self.0.run::<()>("push.connect", set).await?;
         self.0.batch("push.connect", membership(registration.user, connection)).await?;
         Ok(())
     }
 
-    /// Gives a connection that is registered for `user` its full lifetime again, and puts it back into the user's set.
+    /// Renews the TTL of a registered connection, and puts the connection back into the user's set.
     pub(super) async fn renew(&self, user: UserId, connection: &str) -> Result<(), ServerError> {
         let mut steps = membership(user, connection);
         steps.push(expire(&keys::connection(connection)));
@@ -95,7 +97,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes `connection` off the set of `user` and leaves its registration, if there is one.
+    /// Takes `connection` out of the set of `user`. A registration stays.
     pub(super) async fn remove_member(&self, user: UserId, connection: &str) -> Result<(), ServerError> {
         let mut member = redis::cmd("SREM");
         member.arg(keys::connections(user)).arg(connection);
@@ -107,13 +109,13 @@ impl Registry {
         Ok(self.get_all(&[connection.to_owned()]).await?.pop().flatten())
     }
 
-    /// The registration of each, in one round trip. A value that is none of ours counts as missing, and breaks no other.
+    /// The registrations of these connections, in one round trip. A value that is not a registration counts as missing.
     pub(super) async fn get_all(
         &self,
         connections: &[String],
     ) -> Result<Vec<Option<Registration>>, ServerError> {
         let get = |connection: &String| {
-            // MGET answers nothing for a key of another type, where GET would fail.
+            // MGET answers nil for a key of another type; GET would fail.
             let mut get = redis::cmd("MGET");
             get.arg(keys::connection(connection));
             get
@@ -134,7 +136,7 @@ impl Registry {
     }
 }
 
-/// Puts `connection` into the set of `user`, for its full lifetime.
+/// The commands that put `connection` into the set of `user` and renew the set's TTL.
 fn membership(user: UserId, connection: &str) -> Vec<redis::Cmd> {
     let set = keys::connections(user);
     let mut member = redis::cmd("SADD");

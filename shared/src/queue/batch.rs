@@ -1,28 +1,28 @@
-//! The partial batch response of a function that consumes Kafka: which records must come again.
+//! The partial batch response of a function that consumes Kafka: the records that must come again.
 //!
-//! As AWS has it under "Configuring error handling controls for Kafka event sources": an item is named by the key of
-//! the event's `records` ("topic-partition") and its offset. Lambda retries a partition from its lowest failed offset.
+//! The form is AWS's ("Configuring error handling controls for Kafka event sources"): an item has the key of the
+//! event's `records` ("topic-partition") and an offset. Lambda repeats a partition from its lowest failed offset.
 
 use serde::{Deserialize, Serialize};
 
-/// What the function answers. No failures: the whole batch is done.
+/// The function's answer. Without failures the whole batch is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaBatchResponse {
-    /// The records that failed; of a partition, its first one is enough.
+    /// The failed records. Of a partition, the first one is enough.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub batch_item_failures: Vec<BatchItemFailure>,
 }
 
-/// One record that failed.
+/// A failed record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchItemFailure {
-    /// Which record.
+    /// The record.
     pub item_identifier: ItemIdentifier,
 }
 
-/// Where a record lies.
+/// The place of a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemIdentifier {

@@ -1,4 +1,4 @@
-//! How every Kafka client of this project connects.
+//! The settings and questions that every Kafka client of this project shares.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::error::ServerError;
 
 const ACTION: &str = "queue.connect";
 
-/// The settings that producers and consumers share: where Kafka is, how the connection is secured, and how soon it is
+/// The settings of producers and consumers: the addresses, the security of the connection, the pauses before it is
 /// tried again.
 pub fn client_config(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
@@ -23,18 +23,19 @@ pub fn client_config(config: &KafkaConfig) -> ClientConfig {
         .set("bootstrap.servers", &config.bootstrap_servers)
         .set("client.id", "hongyan")
         .set("socket.keepalive.enable", "true")
-        // A Lambda that was frozen must not use a connection that a load balancer (350 s) or the broker (10 min) has
-        // dropped meanwhile: librdkafka closes it itself when it wakes, and connects anew.
+        // A Lambda environment that was frozen must not use a connection that a load balancer (350 s) or the broker (10
+        // min) has dropped meanwhile. With this limit librdkafka itself closes the connection when it wakes, and
+        // connects again.
         .set("connections.max.idle.ms", "180000")
-        // The default's 10 s would be a late recovery after a short outage.
+        // The default of 10 s would delay the recovery after a short outage.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.connection.setup.timeout.ms", "5000")
-        // How soon a topic that was made anew, or was given more partitions, is seen as it is: the default is 5 min.
+        // How soon a topic that was created again, or was given more partitions, is seen. The default is 5 min.
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set_log_level(RDKafkaLogLevel::Info);
     match &config.security {
-        // A build without TLS would not even know the setting below.
+        // A build without TLS does not know the settings below.
         KafkaSecurity::Plaintext => return client,
         KafkaSecurity::Ssl => {
             client.set("security.protocol", "ssl");
@@ -56,7 +57,7 @@ pub fn client_config(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
-/// Names the variable behind a setting that librdkafka refused.
+/// The error of a setting that librdkafka refused, with the name of our variable.
 pub fn refused(error: KafkaError) -> ServerError {
     let variable = match &error {
         KafkaError::ClientConfig(_, _, key, _) => match key.as_str() {
@@ -76,9 +77,10 @@ pub fn refused(error: KafkaError) -> ServerError {
     }
 }
 
-/// Puts a question of a consumer that has nothing assigned yet, and serves meanwhile what librdkafka wants of it,
-/// such as a token, and has to say. `question` is given how long it may wait. While no answer comes, or the group's
-/// coordinator is settling, it is put again, until `limit` has passed or `events` knows that the broker refuses us. Blocks.
+/// Asks a `question` on a consumer that has no partitions yet, and meanwhile serves librdkafka's callbacks (its logs,
+/// its request for a token). `question` gets the time that it may take. It is asked again while Kafka does not answer
+/// or the group's coordinator is moving, until `limit` has passed or `events` knows that the broker refuses this
+/// client. Blocks.
 pub fn first_answer<C: ConsumerContext, T>(
     consumer: &BaseConsumer<C>,
     events: &ClientEvents,
@@ -103,7 +105,7 @@ pub fn first_answer<C: ConsumerContext, T>(
     }
 }
 
-/// Nobody has answered yet.
+/// True if the error means that no answer has come yet.
 fn is_silence(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -117,8 +119,9 @@ fn is_silence(error: &KafkaError) -> bool {
     )
 }
 
-/// What the consumer's group has committed in the partitions `asked` for, and, in the same order, where the log of each
-/// begins and ends. A partition that is refused is an error. Blocks, each question at most `timeout`: for [`first_answer`].
+/// The committed offsets of the consumer's group in the partitions `asked`, and in the same order the start and the end
+/// of each partition's log. A refused partition is an error. Blocks for at most `timeout` per request; for use with
+/// [`first_answer`].
 pub fn group_offsets(
     consumer: &BaseConsumer<ClientEvents>,
     asked: &TopicPartitionList,

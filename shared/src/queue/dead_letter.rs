@@ -1,46 +1,47 @@
-//! A record that can never be handled, put aside for a person with all that is needed to judge it and send it back.
+//! Dead letters: records that can never be handled, with everything that a person needs to judge them and send them
+//! back.
 
 use crate::clock::TimestampMs;
 
-/// Why it was put aside.
+/// The header with the reason.
 pub const ERROR: &str = "error";
-/// How often handling it was tried.
+/// The header with the number of tries.
 pub const ATTEMPTS: &str = "attempts";
-/// The topic it was on.
+/// The header with the original topic.
 pub const ORIGINAL_TOPIC: &str = "original-topic";
-/// The partition it was in.
+/// The header with the original partition.
 pub const ORIGINAL_PARTITION: &str = "original-partition";
-/// Its offset there.
+/// The header with the original offset.
 pub const ORIGINAL_OFFSET: &str = "original-offset";
-/// When it was put aside, ms since 1970 UTC.
+/// The header with the time at which the record was parked, ms since 1970 UTC.
 pub const FAILED_AT: &str = "failed-at";
 
-/// The most bytes of the reason that a header keeps: a record that was just small enough must still fit with it.
+/// The most bytes of a reason in its header: a record that was just small enough must still fit with it.
 const MAX_ERROR_BYTES: usize = 1_024;
 
 /// A record for the dead-letter topic (`docs/contract.md`, "Dead letters").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The record's key, as it was.
+    /// The record's key.
     pub key: Option<Vec<u8>>,
-    /// The record's value, as it was.
+    /// The record's value.
     pub value: Option<Vec<u8>>,
-    /// Why it can never be handled.
+    /// The reason why the record can never be handled.
     pub error: String,
-    /// How often handling it was tried.
+    /// How many times handling the record was tried.
     pub attempts: u32,
-    /// The topic it was on.
+    /// The original topic.
     pub topic: String,
-    /// The partition it was in.
+    /// The original partition.
     pub partition: i32,
-    /// Its offset there.
+    /// The original offset.
     pub offset: i64,
-    /// When it was given up.
+    /// When the record was parked, ms since 1970 UTC.
     pub failed_at_ms: TimestampMs,
 }
 
 impl DeadLetter {
-    /// The headers that it carries, in a fixed order, all of them text.
+    /// The headers, in a fixed order, all of them text.
     pub fn headers(&self) -> [(&'static str, String); 6] {
         [
             (ERROR, shortened(&self.error).to_owned()),

@@ -1,7 +1,7 @@
-//! The event that Lambda makes of Kafka's records, read so that one odd record is one odd record.
+//! The event that Lambda makes of Kafka's records, read so that one odd record affects no other.
 //!
-//! Only five fields of a record are read: topic, partition, offset, key and value. Each is read on its own, so neither a
-//! header byte that is no byte nor a time that is no time concerns anybody (`docs/decisions/0037-envelope.md`).
+//! Of a record only five fields are read: topic, partition, offset, key and value. Each is read by itself, so an
+//! invalid header byte or time affects nothing (`docs/decisions/0037-envelope.md`).
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use serde_json::value::RawValue;
 
 use crate::clock::TimestampMs;
 
-/// One event of a Kafka event source. Reading it fails only for JSON that is no object.
+/// An event of a Kafka event source. Reading it fails only if the JSON is not an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KafkaEvent {
-    /// `aws:kafka` or `SelfManagedKafka`; `None` if it is missing or no text.
+    /// `aws:kafka` or `SelfManagedKafka`; `None` if it is missing or not a text.
     pub source: Option<String>,
     /// The ARN of an MSK cluster. Only written, never read.
     pub source_arn: Option<String>,
@@ -32,26 +32,26 @@ pub struct KafkaEvent {
 /// One record of the event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KafkaRecord {
-    /// The topic, if it can be read.
+    /// The topic, if it is readable.
     pub topic: Option<String>,
-    /// The partition, if it can be read.
+    /// The partition, if it is readable.
     pub partition: Option<i32>,
-    /// The offset, if it can be read; never negative.
+    /// The offset, if it is readable; never negative.
     pub offset: Option<i64>,
-    /// The key's bytes; of one that cannot be decoded what stands there.
+    /// The bytes of the key; the JSON itself if it cannot be decoded.
     pub key: Option<Vec<u8>>,
-    /// The value's bytes; of one that cannot be decoded what stands there.
+    /// The bytes of the value; the JSON itself if it cannot be decoded.
     pub value: Option<Vec<u8>>,
-    /// Why the record can never be handled, if its envelope says too little of it.
+    /// The reason why the record can never be handled, if its envelope is unreadable.
     pub fault: Option<String>,
-    /// What Lambda tells besides. Only written, never read.
+    /// The rest of the envelope. Only written, never read.
     pub metadata: Metadata,
 }
 
-/// What Lambda tells of a record besides, which no function needs.
+/// The fields of the envelope that no function needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// Kafka's time of the record, ms since 1970 UTC; -1 if it has none.
+    /// Kafka's time of the record, ms since 1970 UTC; -1 without one.
     pub timestamp: TimestampMs,
     /// `CREATE_TIME`, `LOG_APPEND_TIME` or `NO_TIMESTAMP_TYPE`.
     pub timestamp_type: &'static str,
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for KafkaEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Fields::<Box<RawValue>>::deserialize(deserializer)?;
         let mut event = Self { source: fields.text("eventSource"), ..Self::default() };
-        // Records that are no object are none: an event without records is refused by name.
+        // Records that are not an object count as none: an event without records is an error of its own.
         let groups = fields.last("records").and_then(read::<Fields<&RawValue>>);
         for (group, records) in groups.into_iter().flat_map(|groups| groups.0) {
             event.records.entry(group).or_default().extend(records_of(records));
@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for KafkaEvent {
     }
 }
 
-/// The records of one group. What stands in the place of their list is one record that cannot be read.
+/// The records of one group. A value that is not a list counts as one unreadable record.
 fn records_of(json: &RawValue) -> Vec<KafkaRecord> {
     match read::<Option<Vec<&RawValue>>>(json) {
         Some(records) => records.unwrap_or_default().into_iter().map(KafkaRecord::read).collect(),
@@ -85,7 +85,7 @@ impl KafkaRecord {
         let Some(fields) = read::<Fields<&RawValue>>(json) else { return Self::unreadable(json) };
         let offset = fields.last("offset").and_then(read::<i64>).filter(|offset| *offset >= 0);
         let (value, value_fault) = bytes("value", fields.last("value"));
-        // The key only decided on the partition: a record with a strange one is handled all the same.
+        // The key has only chosen the partition, so a record with an unreadable key is handled all the same.
         let (key, _) = bytes("key", fields.last("key"));
         let offset_fault = offset.is_none().then(|| "the record's offset cannot be read".to_owned());
         Self {
@@ -108,7 +108,7 @@ impl KafkaRecord {
     }
 }
 
-/// The bytes of a field in base64, or what stands there and why that is none.
+/// The bytes of a base64 field; or the JSON itself, and why it is not base64.
 fn bytes(name: &str, json: Option<&RawValue>) -> (Option<Vec<u8>>, Option<String>) {
     let Some(json) = json else { return (None, None) };
     match read::<Option<String>>(json) {
@@ -125,11 +125,11 @@ fn read<'a, T: Deserialize<'a>>(json: &'a RawValue) -> Option<T> {
     serde_json::from_str(json.get()).ok()
 }
 
-/// The fields of an object as they stand there, none of them looked at.
+/// The fields of an object, unread.
 struct Fields<R>(Vec<(String, R)>);
 
 impl<R: Borrow<RawValue>> Fields<R> {
-    /// The field of this name; of several the last one, as most readers of JSON have it.
+    /// The field with this name; the last of several, like most JSON readers.
     fn last(&self, name: &str) -> Option<&RawValue> {
         self.0.iter().rfind(|(found, _)| found == name).map(|(_, json)| json.borrow())
     }
@@ -190,7 +190,7 @@ impl Serialize for KafkaRecord {
     }
 }
 
-/// A list of objects with one field each, whose bytes are Java's: signed.
+/// A list of objects with one field each. Its bytes are signed, as Java's are.
 struct Headers<'a>(&'a [(String, Vec<u8>)]);
 
 impl Serialize for Headers<'_> {
@@ -253,7 +253,7 @@ mod tests {
             record[name] = value;
             assert_eq!(one(&record), expected, "{record}");
         }
-        // Deeper than a reader of JSON goes, and a number larger than any.
+        // Nested deeper than a JSON reader goes, and a number larger than any.
         for odd in ["[".repeat(5_000) + &"]".repeat(5_000), "1e999".to_owned()] {
             let json = format!(
                 r#"{{"odd":{odd},"records":{{"t-4":[{{"headers":{odd},"offset":7,"value":"e30="}}]}}}}"#

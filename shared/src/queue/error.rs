@@ -1,15 +1,15 @@
-//! Which of Kafka's refusals are worth another try: decided here and nowhere else.
+//! Errors of Kafka. This module alone decides which are worth another try.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::{Retry, Server, ServerError};
 
-/// Says what Kafka's client said, with whether trying again can help.
+/// An error of the Kafka client, with whether trying again can help.
 pub fn kafka_error(action: &'static str, error: KafkaError) -> ServerError {
     ServerError { server: Server::Kafka, action, retry: retry(&error), source: Box::new(error) }
 }
 
-/// An error of Kafka that may end differently next time.
+/// A transient error of Kafka.
 pub fn transient(
     action: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -17,7 +17,7 @@ pub fn transient(
     ServerError { server: Server::Kafka, action, retry: Retry::Transient, source: source.into() }
 }
 
-/// An error of Kafka that will come again.
+/// A permanent error of Kafka.
 pub fn permanent(
     action: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -25,8 +25,8 @@ pub fn permanent(
     ServerError { server: Server::Kafka, action, retry: Retry::Permanent, source: source.into() }
 }
 
-/// Permanent is only what is the record's own fault, or a setting that the client refuses. A topic that is missing or
-/// forbidden is a fault of the installation: the same record will be taken once that is mended.
+/// Permanent is only an error of the record itself, or of a setting. A missing or forbidden topic is a fault of the
+/// installation: Kafka takes the same record once the installation is corrected.
 fn retry(error: &KafkaError) -> Retry {
     match error {
         KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => Retry::Permanent,
@@ -42,13 +42,13 @@ fn retry(error: &KafkaError) -> Retry {
     }
 }
 
-/// Whether it is the record's own fault, and will come again.
+/// True if the error is permanent: the record's own fault.
 pub fn is_permanent(error: &KafkaError) -> bool {
     retry(error) == Retry::Permanent
 }
 
-/// Whether the group's coordinator or a partition's leader has just moved, or is still reading its log, as after a start of
-/// Kafka: the same question is answered soon.
+/// True if the group's coordinator or a partition's leader has just moved or is still loading, as after a start of
+/// Kafka. The same request succeeds soon.
 pub fn is_settling(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

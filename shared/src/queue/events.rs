@@ -1,4 +1,4 @@
-//! Where what librdkafka says of itself goes: its logs, its errors, its requests for a token.
+//! librdkafka's callbacks: its logs, its errors, its requests for a token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,15 +19,15 @@ use crate::telemetry::limiter::Limiter;
 /// The shortest time between two log lines of one kind: a broker that is away must not flood the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Receives what librdkafka has to say: its logs, its errors and, with `msk_iam`, its request for a token. Cheap to
-/// clone; clones share what they know.
+/// Receives librdkafka's logs and errors and, with `msk_iam`, its requests for a token. Cheap to clone; clones share
+/// their state.
 #[derive(Clone)]
 pub struct ClientEvents(Arc<Shared>);
 
 struct Shared {
     security: KafkaSecurity,
-    /// Something is known against Kafka: `all_down`, or a refusal. Read before the rest, since [`ClientEvents::answered`]
-    /// is called for every record.
+    /// True if `all_down` or `refusal` is set. Read before these, since [`ClientEvents::answered`] is called for every
+    /// record.
     troubled: AtomicBool,
     all_down: AtomicBool,
     refusal: Mutex<Option<Refusal>>,
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 impl ClientEvents {
-    /// With `msk_iam`, an error says which of AWS's variables are missing.
+    /// With `msk_iam`, an error names the missing variables of AWS.
     pub fn new(config: &KafkaConfig) -> Result<Self, ServerError> {
         Ok(Self(Arc::new(Shared {
             security: config.security.clone(),
@@ -66,18 +66,18 @@ impl ClientEvents {
         }
     }
 
-    /// Whether, as far as is known, no broker can be reached.
+    /// True if no broker can be reached, as far as is known.
     pub fn all_down(&self) -> bool {
         self.0.all_down.load(Ordering::Relaxed)
     }
 
-    /// Whether a broker has refused us for a reason that does not mend itself, and none has answered since.
+    /// True if a broker has refused this client for a lasting reason, and none has answered since.
     pub fn is_refused(&self) -> bool {
         self.0.refusal.lock().is_some_and(|refusal| refusal.certain)
     }
 
-    /// The error of an action on Kafka; where a broker refuses us, it says so and what to do, since the client's own
-    /// error is then mostly that nobody answered.
+    /// The error of an action. If a broker refuses this client, the error says so and what to do: librdkafka's own
+    /// error mostly just says that nobody answered.
     pub fn explain(&self, action: &'static str, error: KafkaError) -> ServerError {
         let error = kafka_error(action, error);
         match *self.0.refusal.lock() {
@@ -88,7 +88,7 @@ impl ClientEvents {
         }
     }
 
-    /// Tells once in a while that records are refused because their partition does not exist.
+    /// Logs, once in a while, that records are refused because their partition does not exist.
     pub(super) fn no_such_partition(&self, topic: &str) {
         if let Some(left_out) = self.0.limiter.admit("no such partition") {
             tracing::error!(
@@ -100,7 +100,7 @@ impl ClientEvents {
         }
     }
 
-    /// As [`Self::explain`], for an action that has waited in vain.
+    /// As [`Self::explain`], for an action whose wait is over without an answer.
     pub(super) fn explain_silence(&self, action: &'static str, waited: Duration) -> ServerError {
         let waited = waited.as_millis();
         match *self.0.refusal.lock() {
@@ -115,7 +115,7 @@ impl ClientEvents {
         }
     }
 
-    /// Tells it once in a while, and keeps it for those whose question gets no answer.
+    /// Logs a refusal once in a while, and keeps it for actions that get no answer.
     fn refused(&self, refusal: Refusal, reason: &str) {
         let advice = refusal.advice;
         let mut known = self.0.refusal.lock();
@@ -147,7 +147,7 @@ impl ClientContext for ClientEvents {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = cfg!(feature = "kafka-tls");
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        // What fails on a connection comes to `error` as well, unless the broker just hangs up.
+        // An error of a connection also arrives at `error`, except when the broker just closes the connection.
         if facility == "FAIL" {
             tracing::debug!(server = "kafka", facility, "{text}");
             if let Some(refusal) = Refusal::read(&self.0.security, None, text).filter(|it| !it.certain) {
@@ -160,7 +160,7 @@ impl ClientContext for ClientEvents {
             if !numbering.lasts(Instant::now()) {
                 tracing::info!(
                     server = "kafka",
-                    "Kafka does not number producers yet, as while it starts; asking again: {text}"
+                    "Kafka has given this producer no number yet (it may be starting); asking again: {text}"
                 );
                 return;
             }
@@ -169,8 +169,8 @@ impl ClientContext for ClientEvents {
             tracing::debug!(server = "kafka", facility, "{text}");
             return;
         };
-        // What librdkafka calls an error is mostly a connection that it will try again by itself; what becomes of the
-        // records is reported where they were sent.
+        // librdkafka's "error" is mostly a connection that it will open again by itself. An error of a record is
+        // reported to the caller who sent the record.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(server = "kafka", facility, left_out, "{text}");
@@ -194,7 +194,7 @@ impl ClientContext for ClientEvents {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 self.0.troubled.store(true, Ordering::Relaxed);
                 let refusal = *self.0.refusal.lock();
-                // A refusal has been told already.
+                // A refusal was logged already.
                 if !self.0.all_down.swap(true, Ordering::Relaxed) && refusal.is_none() {
                     tracing::warn!(
                         server = "kafka",
@@ -204,7 +204,7 @@ impl ClientContext for ClientEvents {
             }
             Some(RDKafkaErrorCode::Fatal) => tracing::error!(server = "kafka", %error, "{reason}"),
             _ => {
-                // It was not a refusal but a broker on its way down.
+                // The broker was shutting down, and had not refused this client.
                 self.0.refusal.lock().take_if(|refusal| !refusal.certain);
                 if let Some(left_out) = self.0.limiter.admit("error") {
                     tracing::warn!(server = "kafka", %error, left_out, "{reason}");
@@ -227,17 +227,17 @@ impl ClientContext for ClientEvents {
 
 impl ConsumerContext for ClientEvents {}
 
-/// A trouble that comes again and again, as librdkafka asks again.
+/// A fault that librdkafka reports again and again while it lasts.
 #[derive(Default)]
 struct Streak(Option<(Instant, Instant)>);
 
 impl Streak {
-    /// What is over within this time was no trouble.
+    /// A fault that ends within this time is not reported.
     const PATIENCE: Duration = Duration::from_secs(10);
-    /// librdkafka asks for a producer's number every half second; after this long without, it had got one.
+    /// librdkafka asks for a producer's number every half second. After a longer gap the number had arrived.
     const GAP: Duration = Duration::from_secs(5);
 
-    /// Notes that it came once more; true if it has lasted for longer than [`Streak::PATIENCE`].
+    /// Notes one more report. True if the fault has lasted longer than [`Streak::PATIENCE`].
     fn lasts(&mut self, now: Instant) -> bool {
         let began = match self.0 {
             Some((began, last)) if now.duration_since(last) < Self::GAP => began,
@@ -260,7 +260,7 @@ mod tests {
         let mut streak = Streak::default();
         assert!([0, 4, 8, 10].map(at).into_iter().all(|now| !streak.lasts(now)));
         assert!(streak.lasts(at(11)));
-        // Then it was over for a while.
+        // The fault was over for a while.
         assert!([30, 34, 38].map(at).into_iter().all(|now| !streak.lasts(now)));
     }
 

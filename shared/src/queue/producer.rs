@@ -1,4 +1,4 @@
-//! The producer: one a process, safe to retry, bounded in memory, and made anew should it ever break for good.
+//! The producer: idempotent, bounded in memory, replaced if it breaks for good. One for each process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::error::{permanent, transient};
 use crate::config::KafkaConfig;
 use crate::error::ServerError;
 
-/// A dead letter may be a little larger than the record it was, so the producer's own limit lies above the broker's,
-/// which then decides.
+/// The most bytes of a record. A dead letter may be a little larger than its record, so this limit is above the
+/// broker's, which decides.
 const MAX_RECORD_BYTES: &str = "4194304";
 
 pub(super) struct Producer {
@@ -35,23 +35,23 @@ impl Producer {
         let mut client = client_config(config);
         client
             .set("acks", "all")
-            // Retries are unbounded within message.timeout.ms, and neither double nor reorder.
+            // Retries go on until message.timeout.ms has passed. They neither double nor reorder records.
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", config.delivery_timeout.as_millis().to_string())
             .set("linger.ms", config.linger.as_millis().to_string())
             .set("compression.type", &config.compression)
-            // What waits while Kafka is away; when it is full a send is refused at once.
+            // The most records that wait while Kafka is away. A full queue refuses a send at once.
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "65536")
             .set("message.max.bytes", MAX_RECORD_BYTES)
-            // A dead connection is noticed, and the batch sent again on a new one, well within the delivery time-out.
+            // A dead connection is noticed, and its batch sent on a new one, well within the delivery time-out.
             .set("socket.timeout.ms", "5000")
             .set("retry.backoff.ms", "50");
         let producer = client.create_with_context(events.clone()).map_err(refused)?;
         Ok(Self { config: client, events, current: RwLock::new(Arc::new(producer)) })
     }
 
-    /// Gives the record to the producer and waits for its delivery report, at most `wait`.
+    /// Gives the record to the producer and waits at most `wait` for its delivery report.
     pub(super) async fn send<K, P>(
         &self,
         action: &'static str,
@@ -70,7 +70,7 @@ impl Producer {
                 Ok(())
             }
             Ok(Ok(Err((error, _record)))) => Err(self.refused(action, topic, error)),
-            // Its producer broke and was replaced meanwhile.
+            // The producer broke and was replaced meanwhile.
             Ok(Err(_dropped)) => {
                 Err(transient(action, "the producer was closed before the record was acknowledged"))
             }
@@ -78,7 +78,7 @@ impl Producer {
         }
     }
 
-    /// What Kafka or its client said of a record that was not taken.
+    /// The error of a record that was not taken.
     fn refused(&self, action: &'static str, topic: &str, error: KafkaError) -> ServerError {
         let code = error.rdkafka_error_code();
         if matches!(
@@ -90,7 +90,7 @@ impl Producer {
         self.events.explain(action, error)
     }
 
-    /// Queues the record; a producer that broke for good is replaced once and tried again.
+    /// Queues the record. If the producer broke for good, the record is queued on its replacement.
     fn hand_over<K, P>(
         &self,
         record: FutureRecord<'_, K, P>,
@@ -110,8 +110,8 @@ impl Producer {
         }
     }
 
-    /// An idempotent producer stops for good when the broker has forgotten its sequence in a way that it cannot repair
-    /// (a broker that lost its data, say). A process that lives on needs a new one.
+    /// Replaces a producer that broke for good: an idempotent producer does when the broker has forgotten its sequence
+    /// numbers and they cannot be repaired (the broker lost its data, for example).
     fn replace(
         &self,
         broken: &Arc<FutureProducer<ClientEvents>>,
@@ -126,14 +126,14 @@ impl Producer {
         tracing::error!(
             server = "kafka",
             reason = old.client().fatal_error().map(|(_, reason)| reason),
-            "the producer broke and was replaced; what it held and nobody acknowledged is left to the compensator"
+            "the producer broke and was replaced; its unacknowledged records are left to the compensator"
         );
-        // Closing it waits for its threads.
+        // Closing the old producer waits for its threads.
         std::thread::spawn(move || drop(old));
         Ok(fresh)
     }
 
-    /// How many partitions the topic has; blocks at most `timeout`. Without the topic it is an error.
+    /// The number of the topic's partitions; an error if there is no such topic. Blocks at most `timeout`.
     pub(super) fn partitions_of(&self, topic: &str, timeout: Duration) -> KafkaResult<usize> {
         let metadata = self.current().client().fetch_metadata(Some(topic), timeout)?;
         self.events.answered();
@@ -143,7 +143,7 @@ impl Producer {
         }
     }
 
-    /// Waits until nothing is on its way; blocks at most `timeout`.
+    /// Waits until no record is on its way. Blocks at most `timeout`.
     pub(super) fn flush(&self, timeout: Duration) -> KafkaResult<()> {
         self.current().flush(timeout)
     }

@@ -1,4 +1,4 @@
-//! How far the consumer group has come, looked at from outside the group.
+//! The progress of the consumer group, asked from outside the group.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,27 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{ClientEvents, client_config, first_answer};
 use crate::config::KafkaConfig;
 
-/// How far the consumer group has come in one partition. Offsets alone decide: a record's time is its producer's to set.
+/// The group's progress in one partition. It is decided by offsets alone: the producer sets a record's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// No record lies behind the committed position: every record that arrived is done.
+    /// Every record that arrived is done: none lies behind the committed position.
     CaughtUp,
-    /// Records wait or are being worked on.
+    /// Some records are waiting or being handled.
     Behind {
-        /// The committed position: the offset of the first record that is not done. A group that has committed nothing
-        /// yet stands at the start of the log, and so does one whose position lies beyond the end: the topic was made anew.
+        /// The committed position: the offset of the first record that is not done. The start of the log if the group
+        /// has committed nothing yet, or if its position lies beyond the end, because the topic was created again.
         position: i64,
-        /// The offset that the next record will have.
+        /// The offset of the next record that arrives.
         end: i64,
     },
-    /// The partition does not answer: it has no leader, or there is no such partition.
+    /// The partition does not answer: it has no leader, or does not exist.
     Unknown,
 }
 
 impl Progress {
     fn of(committed: Offset, start: i64, end: i64) -> Self {
         let position = match committed {
-            // Retention may have removed what the group never read.
+            // Retention may have removed records that the group never read.
             Offset::Offset(offset) if offset <= end => offset.max(start),
             _ => start,
         };
@@ -37,7 +37,7 @@ impl Progress {
     }
 }
 
-/// One for each partition, in order. An error if none of them answers. Blocks, at most twice `timeout`.
+/// The progress of each partition, in order. An error if no partition answers. Blocks for at most twice `timeout`.
 pub(super) fn of_group(
     config: &KafkaConfig,
     events: &ClientEvents,
@@ -75,7 +75,7 @@ pub(super) fn of_group(
     }
 }
 
-/// A consumer that knows the group's name, so that it may ask for its offsets, but never joins it.
+/// A consumer that has the group's name, so that it may ask for the group's offsets, but never joins the group.
 fn observer(config: &KafkaConfig, events: ClientEvents) -> KafkaResult<BaseConsumer<ClientEvents>> {
     let mut client = client_config(config);
     client

@@ -1,21 +1,21 @@
-//! What it means when a broker and this client do not come together, for the person who set them up: librdkafka's words
-//! name its own settings, these name ours.
+//! Brokers that refuse this client, explained to the person who set it up. librdkafka names its own settings, these
+//! texts name ours.
 
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::config::KafkaSecurity;
 
-/// Why a broker does not serve us, and what to do.
+/// The reason why a broker does not serve this client, and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) advice: &'static str,
-    /// It does not mend itself. Otherwise the broker may as well just be stopping: TLS and SASL say nothing to a client
-    /// that does not speak them, they hang up.
+    /// True if the reason lasts. If not, the broker may also just be stopping: with TLS and SASL a broker closes the
+    /// connection of a client that does not speak them, without a word.
     pub(super) certain: bool,
 }
 
 impl Refusal {
-    /// What librdkafka's error says, if it is a refusal.
+    /// The refusal that an error of librdkafka shows, if it shows one.
     pub(super) fn read(
         security: &KafkaSecurity,
         code: Option<RDKafkaErrorCode>,
@@ -30,7 +30,7 @@ impl Refusal {
                      KAFKA_BOOTSTRAP_SERVERS name a plaintext listener",
                 );
             }
-            // At the first thing asked.
+            // The broker closes the connection at the first request.
             (KafkaSecurity::Plaintext | KafkaSecurity::Ssl, Some((0..1000, "UP"))) => {
                 return perhaps(
                     "it hangs up on a client without a user: KAFKA_SECURITY must be sasl_scram or msk_iam, or \
@@ -40,7 +40,7 @@ impl Refusal {
             _ => {}
         }
         match (code, security) {
-            // OpenSSL's words are the same for an unknown authority and for a name that the certificate is not made for.
+            // OpenSSL has the same words for an unknown authority and for a certificate with another name.
             _ if reason.contains("certificate verify failed") => certain(
                 "its certificate is not trusted: KAFKA_SSL_CA_LOCATION must name the PEM file of the authority that signed \
                  it (unset: the system's authorities), and KAFKA_BOOTSTRAP_SERVERS the host name that it is made for",
@@ -62,7 +62,7 @@ impl Refusal {
     }
 }
 
-/// After how many ms, and in which state of the connection, the broker closed it; `None` if that is not what happened.
+/// The age of the connection in ms and its state when the broker closed it; `None` if the broker did not.
 fn hung_up(reason: &str) -> Option<(u64, &str)> {
     let (_, after) = reason.split_once("Disconnected")?.1.rsplit_once("(after ")?;
     let (age, state) = after.split_once("ms in state ")?;

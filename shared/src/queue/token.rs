@@ -1,5 +1,5 @@
-//! Tokens for Amazon MSK's access control by IAM (`KAFKA_SECURITY=msk_iam`): a signed URL, with which the broker asks IAM
-//! who signed it. MSK's own signers for other languages fix its form.
+//! Tokens for Amazon MSK's access control by IAM (`KAFKA_SECURITY=msk_iam`): a signed URL with which the broker asks
+//! IAM who signed it. The form is that of MSK's own signers for other languages.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::error::permanent;
 use crate::error::ServerError;
 use crate::signature::Signer;
 
-/// The longest life that MSK allows. librdkafka asks for the next token after 80 % of it.
+/// The longest lifetime that MSK allows. librdkafka asks for the next token after 80 % of it.
 const LIFE: Duration = Duration::from_mins(15);
 
 /// Signs tokens with the credentials of the process.
 pub(super) struct Tokens(Signer);
 
 impl Tokens {
-    /// Without credentials or region in the environment it is a permanent error: no token could ever be signed.
+    /// A permanent error if the environment has no credentials or no region: no token could ever be signed.
     pub(super) fn new(signer: Option<Signer>) -> Result<Self, ServerError> {
         let signer = signer.ok_or_else(|| {
             permanent(
@@ -32,7 +32,7 @@ impl Tokens {
         Ok(Self(signer))
     }
 
-    /// A token that is good for [`LIFE`] from now. Asks nobody, so it may be called on any thread.
+    /// Signs a token that is valid for [`LIFE`] from now. Needs no network, so any thread may call it.
     pub(super) fn sign(&self) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let mut url = Url::parse(&format!("https://kafka.{}.amazonaws.com/", self.0.region()))?;
         url.query_pairs_mut().append_pair("Action", "kafka-cluster:Connect");
@@ -40,9 +40,9 @@ impl Tokens {
         url.query_pairs_mut().append_pair("User-Agent", concat!("hongyan/", env!("CARGO_PKG_VERSION")));
         Ok(OAuthToken {
             token: URL_SAFE_NO_PAD.encode(url.as_str()),
-            // The token says who it is.
+            // The token itself names its principal.
             principal_name: String::new(),
-            // The signature counts whole seconds.
+            // The signature's time is in whole seconds.
             lifetime_ms: signed_at / 1000 * 1000 + i64::try_from(LIFE.as_millis())?,
         })
     }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_that_of_amazons_own_signer() {
-        // What their crate aws-msk-iam-sasl-signer 1.0.1 made with these credentials in this second.
+        // The signature that Amazon's crate aws-msk-iam-sasl-signer 1.0.1 made with these credentials in this second.
         let clock = Clock::fixed(1_795_550_778_999);
         let token = Tokens::new(Signer::from_lookup(credentials, clock)).unwrap().sign().unwrap();
         assert_eq!(token.lifetime_ms, 1_795_551_678_000);
@@ -154,7 +154,7 @@ mod tests {
             assert!(text.contains(name), "{text}");
         }
     }
-    /// As the clients of this project, but it notes until when each token is good.
+    /// A client like those of this project that also notes until when each token is valid.
     struct Noting {
         tokens: Tokens,
         good_until: Mutex<Vec<i64>>,
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_next_token_is_signed_before_the_last_one_ends() {
-        // A clock so slow that its tokens are good for a few seconds only.
+        // A clock that is so late that its tokens are valid for a few seconds only.
         let behind = Arc::new(AtomicI64::new(5_000 - 900_000));
         let clock = Clock::shifted(behind);
         let tokens = Tokens::new(Signer::from_lookup(credentials, clock)).unwrap();

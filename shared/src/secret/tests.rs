@@ -9,7 +9,7 @@ use super::*;
 
 const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:hongyan-AbCdEf";
 
-/// Secrets Manager on a real socket: gives the answers in turn, the last one again and again, and keeps the requests.
+/// Secrets Manager on a real socket: gives the answers in turn, then repeats the last one, and keeps the requests.
 struct Manager {
     url: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -24,7 +24,7 @@ impl Manager {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = String::new();
-                // The body is the last to come, and ends with a brace.
+                // The body comes last and ends with a brace.
                 while !request.ends_with('}') {
                     let mut bytes = [0; 4096];
                     let read = stream.read(&mut bytes).await.unwrap();

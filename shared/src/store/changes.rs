@@ -1,4 +1,4 @@
-//! The changes of a conversation, in the order in which they were committed (`docs/decisions/0031-changes-in-order.md`).
+//! The changes of a conversation, in the order of their commits (`docs/decisions/0031-changes-in-order.md`).
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
@@ -12,59 +12,59 @@ use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::Message;
 
-/// One change, as one of the two users may see it.
+/// A change, as one of the two users may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its number. Gaps mean nothing.
+    /// The number of the change. A gap between numbers means nothing.
     pub seq: i64,
-    /// What changed.
+    /// The kind of the change, with its data.
     pub kind: ChangeKind,
 }
 
-/// What a change did.
+/// The kinds of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// A message became a row. It is shown as it is now: without content once it is recalled.
+    /// A message became a row. The message is shown as it is now: without content once it is recalled.
     Message(Box<Message>),
-    /// A message was recalled; it need not have been a row.
+    /// A message was recalled. It may never have become a row.
     Recalled {
-        /// Which message.
+        /// The message.
         message_id: MessageId,
-        /// When, ms since 1970 UTC.
+        /// The time of the recall, ms since 1970 UTC.
         recall_time: TimestampMs,
     },
     /// A user's read position moved.
     Read {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// All up to this message is read.
+        /// The new position: every message up to this one is read.
         up_to: MessageId,
     },
     /// The viewer hid a message from their own history.
     Deleted {
-        /// Which message.
+        /// The message.
         message_id: MessageId,
     },
 }
 
-/// Some changes above a number.
+/// A page of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangePage {
-    /// In the order of their numbers.
+    /// The changes, in the order of their numbers.
     pub changes: Vec<Change>,
-    /// Where the following page begins; `None` if this one reaches `last_seq`. A page may hold fewer changes than asked for,
-    /// even none, and still have a following one: messages that the viewer has hidden are passed over.
+    /// The `after` of the next page; `None` if this page reaches `last_seq`. A page may hold fewer changes than asked
+    /// for, or none, and still have a next one: messages that the viewer has hidden are left out.
     pub next: Option<i64>,
-    /// The conversation's highest number when the page was read: everything up to it is in the pages up to it.
+    /// The conversation's highest number when the page was read. All changes up to it are on the pages up to it.
     pub last_seq: i64,
 }
 
 impl Store {
-    /// At most `limit` changes of a conversation with numbers above `after`, for `viewer`, one of its two users. The cost
-    /// grows with `limit` alone.
+    /// At most `limit` changes with numbers above `after`, for `viewer`, one of the two users. The cost grows with
+    /// `limit` alone.
     ///
-    /// The highest number is read first, and nothing above it is answered: a change that commits meanwhile belongs to the
-    /// next call, together with all that committed before it.
+    /// The highest number is read first, and no change above it is returned: a change that commits in between belongs
+    /// to the next call, together with every other change before it.
     #[tracing::instrument(name = "store.changes", skip_all, fields(conversation_id = %conversation, after, limit))]
     pub async fn changes(
         &self,
@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-/// One slot of the sequence: a change, or a message that the viewer has hidden.
+/// A number of the sequence: a change, or a message that the viewer has hidden.
 struct Slot {
     seq: i64,
     kind: Option<ChangeKind>,
@@ -114,7 +114,7 @@ async fn changes(
     slots.extend(range.deletions(connection, viewer).await?);
     slots.sort_by_key(|slot| slot.seq);
 
-    // Each kind was read up to `limit`, so the first `limit` of all together are complete.
+    // Of each kind, `limit` changes and one more were read, so the first `limit` of all are complete.
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let next = if slots.len() > wanted { slots[..wanted].last().map(|slot| slot.seq) } else { None };
     slots.truncate(wanted);
@@ -122,7 +122,7 @@ async fn changes(
     Ok(ChangePage { changes: changes.collect(), next, last_seq })
 }
 
-/// The read positions, which lie in the conversation's row.
+/// The changes of the two read positions, which are columns of the conversation's row.
 fn positions(row: &MySqlRow, range: &Range) -> Result<Vec<Slot>, sqlx::Error> {
     let mut slots = Vec::new();
     let columns = [("read_low", "read_low_seq"), ("read_high", "read_high_seq")];
@@ -136,7 +136,7 @@ fn positions(row: &MySqlRow, range: &Range) -> Result<Vec<Slot>, sqlx::Error> {
     Ok(slots)
 }
 
-/// Which numbers are asked for.
+/// The range of numbers that a page is read from.
 struct Range {
     conversation: ConversationId,
     after: i64,
@@ -145,8 +145,8 @@ struct Range {
 }
 
 impl Range {
-    /// Runs `select`, whose condition follows. One more than asked for: whether there is one tells whether there is a following
-    /// page.
+    /// Runs `select` with the range as its condition. Reads one change more than `limit`, which shows whether there is
+    /// a next page.
     async fn fetch(
         &self,
         connection: &mut MySqlConnection,

@@ -1,8 +1,8 @@
-//! The row of a conversation: the lock that puts its changes in order, both users' read positions and unread counts
-//! (`docs/decisions/0031-changes-in-order.md`).
+//! The row of a conversation: its lock orders the conversation's changes, its columns hold both users' read positions
+//! and unread counts (`docs/decisions/0031-changes-in-order.md`).
 //!
-//! Every transaction that changes a conversation goes through [`begin`]: it locks the row first, takes its numbers under the
-//! lock, and [`Conversations::save`]s the row right before it commits.
+//! Every transaction that changes a conversation goes through [`begin`]. It locks the row first, takes its numbers
+//! under the lock, and calls [`Conversations::save`] right before its commit.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use super::pool::has_time_for_a_lock;
 use super::row::{LONGEST_LIST, broken, push_list, push_rows};
 use crate::id::{ConversationId, MessageId, UserId};
 
-/// What one of the two users has read.
+/// The reading state of one of the two users.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reader {
-    /// All up to this id is read; 0 at first.
+    /// The read position: every message up to this id is read; 0 at first.
     pub(super) up_to: i64,
-    /// The number of the change that moved `up_to` there.
+    /// The number of the change that set the position.
     pub(super) seq: Option<i64>,
-    /// How many rows the user has not read.
+    /// The number of the user's unread rows.
     pub(super) unread: i64,
 }
 
@@ -29,50 +29,50 @@ pub(super) struct Reader {
 pub(super) struct Conversation {
     id: ConversationId,
     last_seq: i64,
-    /// The highest message id that is a row; 0 without one.
+    /// The highest message id among the conversation's rows; 0 without one.
     pub(super) newest: i64,
-    /// The lower user's, then the higher user's.
+    /// The reading states of the lower and of the higher user.
     readers: [Reader; 2],
-    /// How many messages were hidden before they became rows.
+    /// The number of early deletions: messages that were hidden and are not rows yet.
     pub(super) early_deletions: i64,
 }
 
 impl Conversation {
-    /// The number of the next change.
+    /// Takes the next number for a change.
     pub(super) fn next_seq(&mut self) -> i64 {
         self.last_seq += 1;
         self.last_seq
     }
 
-    /// What `user`, one of the two, has read.
+    /// The reading state of `user`, one of the two.
     pub(super) fn reader(&self, user: UserId) -> &Reader {
         &self.readers[place(self.id, user)]
     }
 
-    /// The same, to be changed.
+    /// As [`Self::reader`], to change it.
     pub(super) fn reader_mut(&mut self, user: UserId) -> &mut Reader {
         &mut self.readers[place(self.id, user)]
     }
 }
 
-/// 0 for the lower user of a conversation, 1 for the higher.
+/// The index of `user` in a conversation: 0 for the lower user, 1 for the higher.
 pub(super) fn place(conversation: ConversationId, user: UserId) -> usize {
     usize::from(conversation.users()[0] != user)
 }
 
-/// The bit of `hidden_for` that says that `user` does not see a message.
+/// The bit of `hidden_for` that hides a message from `user`.
 pub(super) fn hidden_bit(conversation: ConversationId, user: UserId) -> u8 {
     1 << place(conversation, user)
 }
 
-/// The locked rows of one transaction, with what they were when it began.
+/// The locked rows of a transaction, with their values at its beginning.
 pub(super) struct Conversations {
     rows: BTreeMap<ConversationId, Conversation>,
     before: BTreeMap<ConversationId, Conversation>,
 }
 
 impl Conversations {
-    /// The row of `id`, which is one of those that were locked.
+    /// The row of `id`, which must be one of the locked ones.
     pub(super) fn get_mut(&mut self, id: ConversationId) -> Result<&mut Conversation, sqlx::Error> {
         self.rows.get_mut(&id).ok_or(sqlx::Error::RowNotFound)
     }
@@ -106,7 +106,7 @@ impl Conversations {
                     .push_bind(row.early_deletions.max(0))
                     .push("FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)");
             });
-            // The row is there, so this always updates. `VALUES` is known to both servers, the newer alias to MySQL alone.
+            // The row exists, so this always updates. Both servers know `VALUES`; only MySQL knows the newer alias.
             query.push(
                 " ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq), newest_id = VALUES(newest_id), \
                  read_low = VALUES(read_low), read_high = VALUES(read_high), read_low_seq = VALUES(read_low_seq), \
@@ -120,14 +120,14 @@ impl Conversations {
 }
 
 /// Begins a transaction that holds the rows of these conversations. All transactions lock in the order of `conv_id`, so
-/// two of them wait for each other and do not deadlock. Fails if the wait for the rows left no time to wait for a lock on
-/// what the transaction touches next.
+/// two of them wait for each other and do not deadlock. Fails if the wait for the rows left no time to wait for another
+/// lock.
 pub(super) async fn begin(
     connection: &mut MySqlConnection,
     ids: impl IntoIterator<Item = ConversationId>,
 ) -> Result<(Transaction<'_, MySql>, Conversations), sqlx::Error> {
     let mut ids: Vec<(String, ConversationId)> = ids.into_iter().map(|id| (id.to_string(), id)).collect();
-    // The order of the column, byte by byte, and not that of the users' numbers.
+    // Sorted like the column, byte by byte, and not by the users' numbers.
     ids.sort_unstable();
     ids.dedup();
     let mut transaction = connection.begin().await?;
@@ -163,7 +163,7 @@ async fn lock(
     Ok(rows)
 }
 
-/// Makes the rows of new conversations. Two transactions that meet here may deadlock; the one that is given up runs again.
+/// Creates the rows of new conversations. Two transactions that do this at once may deadlock; the victim runs again.
 async fn create(
     connection: &mut MySqlConnection,
     ids: &[(String, ConversationId)],
@@ -199,7 +199,8 @@ fn conversation_of(row: &MySqlRow) -> Result<Conversation, sqlx::Error> {
     })
 }
 
-/// Takes a message off its receiver's unread rows, if it counts there. The message was a live row, not hidden for them.
+/// Takes a message off its receiver's unread count, if it is counted. The message must be a live row that is not hidden
+/// from the receiver.
 pub(super) async fn uncount(
     connection: &mut MySqlConnection,
     conversation: &mut Conversation,

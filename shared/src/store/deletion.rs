@@ -1,4 +1,4 @@
-//! Delete for me: what a user has hidden from their own history.
+//! Deletions: the messages that a user has hidden from their own history.
 
 use std::collections::HashSet;
 
@@ -12,8 +12,8 @@ use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
 impl Store {
-    /// Hides a message of `conversation` from `user`, one of its two users, for good. Safe to repeat; the message need not be
-    /// a row yet.
+    /// Hides a message of `conversation` from `user`, one of its two users, for good. Safe to repeat. The message need
+    /// not be a row yet.
     #[tracing::instrument(name = "store.delete_for", skip_all, fields(user_id = %user, message_id = %message))]
     pub async fn delete_for(
         &self,
@@ -28,7 +28,7 @@ impl Store {
             .await
     }
 
-    /// Which of these messages the user has hidden.
+    /// The messages among `ids` that the user has hidden.
     #[tracing::instrument(name = "store.deleted_among", skip_all, fields(user_id = %user, ids = ids.len()))]
     pub async fn deleted_among(
         &self,
@@ -84,7 +84,7 @@ async fn delete(
 ) -> Result<(), sqlx::Error> {
     let (mut transaction, mut conversations) = conversation::begin(connection, [id]).await?;
 
-    // A deletion that is there keeps its number.
+    // Look for an earlier deletion: it keeps its number.
     let known: Option<i64> = sqlx::query_scalar(
         "/* store.delete_for: known */ SELECT message_id FROM message_delete WHERE user_id = ? AND message_id = ?",
     )
@@ -96,7 +96,7 @@ async fn delete(
         return transaction.rollback().await;
     }
 
-    // Write it with its number.
+    // Write the deletion with its number.
     let conversation = conversations.get_mut(id)?;
     sqlx::query(
         "/* store.delete_for */ INSERT INTO message_delete (user_id, message_id, conv_id, seq) VALUES (?, ?, ?, ?)",
@@ -108,7 +108,7 @@ async fn delete(
     .execute(&mut *transaction)
     .await?;
 
-    // Hide the row, or leave word for it.
+    // Hide the row, or count an early deletion for when it becomes one.
     let row = sqlx::query(
         "/* store.delete_for: row */ SELECT to_id, status FROM message WHERE conv_id = ? AND id = ?",
     )

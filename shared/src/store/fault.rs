@@ -1,25 +1,25 @@
-//! What an error of MySQL means: the one place that decides whether trying again can help.
+//! Errors of MySQL by kind: the one place that decides whether trying again can help.
 
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::error::{Retry, Server, ServerError};
 
-/// What kind of trouble an error is.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Two transactions wanted the same rows; this one was the victim. The same at once works.
+    /// Two transactions wanted the same rows, and this one was the victim. The same transaction works at once.
     Contention,
-    /// A lock was not to be had for as long as a statement waits for one. The same once more may find it free; each further
-    /// try would take as long again.
+    /// A statement waited for a lock as long as it may. One more try may find the lock free; more tries would each wait
+    /// as long again.
     LockWait,
-    /// The connection is of no use any more: broken, or its server is stopping or has become a reader (a failover of
-    /// Aurora). The same on another connection may work at once.
+    /// The connection is useless: it is broken, or its server is stopping or has become a reader (a failover of
+    /// Aurora). The same call on another connection may work at once.
     Connection,
-    /// The server names a value that it will never take.
+    /// The server refuses a value, and always will.
     Value,
-    /// Anything else: busy, full, a missing right or table, or not known here. A value is to blame only where the server
-    /// says so: taking an unknown error for permanent would send good messages to the dead-letter topic, one by one,
-    /// while taking it for transient holds them where they are and raises the alarm of the delay.
+    /// Any other error: busy, full, a missing right or table, or an unknown one. Only the server may blame a value. An
+    /// unknown error that counted as permanent would send good messages to the dead-letter topic one by one; one that
+    /// counts as transient holds the messages where they are and raises the alarm of the delay.
     Other,
 }
 
@@ -29,12 +29,12 @@ impl Fault {
             sqlx::Error::Database(error) => error
                 .try_downcast_ref::<MySqlDatabaseError>()
                 .map_or(Self::Other, |error| Self::of_server(error.number(), error.code())),
-            // What a row holds cannot be read, what a query binds cannot be written, or the URL is none.
+            // A row cannot be read, a bound value cannot be written, or the URL is invalid.
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::Decode(_)
             | sqlx::Error::Encode(_)
             | sqlx::Error::Configuration(_) => Self::Value,
-            // After a protocol error nobody knows what the next bytes of the connection mean.
+            // After a protocol error the meaning of the connection's next bytes is unknown.
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Connection,
             _ => Self::Other,
         }
@@ -42,20 +42,20 @@ impl Fault {
 
     fn of_server(number: u16, sql_state: Option<&str>) -> Self {
         match number {
-            // Too many connections, of the server or of the user: another one would be refused as well. Or the statement
-            // took too long (MySQL's max_execution_time, MariaDB's max_statement_time): it would again.
+            // Too many connections, of the server or of the user: another connection would be refused as well. Or the
+            // statement took too long (MySQL's max_execution_time, MariaDB's max_statement_time), and would again.
             1040 | 1203 | 1226 | 3024 | 1969 => Self::Other,
-            // Lock wait timeout, of a row (innodb_lock_wait_timeout) or of a table's definition (lock_wait_timeout).
+            // Lock wait timeout, for a row (innodb_lock_wait_timeout) or a table's definition (lock_wait_timeout).
             1205 => Self::LockWait,
-            // Deadlock; (MariaDB) the row changed since it was read. A duplicate is met on purpose wherever one can be;
-            // one that is reported means that two writers raced.
+            // Deadlock; (MariaDB) the row changed since it was read. Statements expect duplicates where they may occur,
+            // so one that is reported means that two writers raced.
             1213 | 1020 | 1022 | 1062 | 1586 => Self::Contention,
             // Read-only: --read-only or innodb_read_only, a read-only transaction, innodb_read_only again.
             1290 | 1792 | 1836
             // Server shutting down, normal shutdown, connection killed (MySQL's, MariaDB's), session killed,
             // disconnected for inactivity, aborting connection, network trouble of any kind.
             | 1053 | 1077 | 1079 | 1927 | 3169 | 4031 | 1152 | 1153 | 1154..=1161 | 1184 => Self::Connection,
-            // Incorrect string or other value, a CHECK, an invalid JSON: MySQL gives some of them only the general state.
+            // Incorrect string or other value, a CHECK, invalid JSON: MySQL gives some of them only the general state.
             1366 | 1367 | 3140 | 3819 => Self::Value,
             _ => match sql_state.and_then(|state| state.get(..2)) {
                 Some("08") => Self::Connection,
@@ -67,7 +67,7 @@ impl Fault {
         }
     }
 
-    /// How often the same is tried in all, at once and on a connection that works, because it may end differently.
+    /// How many times a call is tried at once, on a working connection.
     pub(super) fn attempts(self) -> u32 {
         match self {
             Self::Contention | Self::Connection => 5,
@@ -84,7 +84,7 @@ impl Fault {
     }
 }
 
-/// No answer in time: the server hangs, is overloaded, or is cut off.
+/// The server did not answer in time: it hangs, is overloaded, or is cut off.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {0} ms")]
 pub(super) struct NoAnswer(pub(super) u128);

@@ -1,4 +1,5 @@
-//! `cache_generation`: what processes tell each other about Redis while Redis cannot be told (`docs/decisions/0033-epochs.md`).
+//! `cache_generation`: facts about Redis that processes share through MySQL because Redis cannot hold them
+//! (`docs/decisions/0033-epochs.md`); and the tombstones of a conversation.
 
 use std::collections::HashMap;
 
@@ -11,17 +12,17 @@ use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
 
-/// The one row of `cache_generation`.
+/// The only row of `cache_generation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheGeneration {
-    /// Data that Redis holds of a lower generation may show recalled words.
+    /// The generation. Data of Redis from a lower generation may show recalled words.
     pub generation: u64,
-    /// Messages sent up to this time, ms since 1970 UTC, may be unknown to Redis and exist all the same.
+    /// Messages sent up to this time (ms since 1970 UTC) may exist although Redis does not know them.
     pub unremembered_until: TimestampMs,
 }
 
 impl Store {
-    /// The row as the writer has it; zeros while nobody has written it.
+    /// The row, as the writer has it; zeros if it was never written.
     #[tracing::instrument(name = "store.cache_generation", skip_all)]
     pub async fn cache_generation(&self) -> Result<CacheGeneration, ServerError> {
         let row: Option<(i64, TimestampMs)> = self
@@ -61,7 +62,7 @@ impl Store {
             .await
     }
 
-    /// Notes that messages sent up to `until` may be unknown to Redis. The time never goes back.
+    /// Notes that Redis may not know messages sent up to `until`. The noted time never decreases.
     #[tracing::instrument(name = "store.note_unremembered", skip_all)]
     pub async fn note_unremembered(&self, until: TimestampMs) -> Result<(), ServerError> {
         self.writer
@@ -81,8 +82,8 @@ impl Store {
             .await
     }
 
-    /// Which of `ids`, messages of `conversation`, are recalled, as the writer has it, and when (ms since 1970 UTC); also
-    /// those that are no rows yet. A recall that names another conversation recalls nothing.
+    /// The recalled messages among `ids` of `conversation`, with the time of each recall (ms since 1970 UTC), as the
+    /// writer has them; also messages that are not rows. A tombstone of another conversation does not count.
     #[tracing::instrument(name = "store.tombstones_among", skip_all, fields(ids = ids.len()))]
     pub async fn tombstones_among(
         &self,
@@ -103,7 +104,7 @@ impl Store {
                              FROM message_recall WHERE message_id IN ",
                         );
                         push_ids(&mut query, ids);
-                        // Tombstones from before they had a conversation count for any.
+                        // Old tombstones have no conversation and count for any.
                         query.push(" AND conv_id IN ('', ").push_bind(conversation.as_str()).push(")");
                         let rows: Vec<(i64, TimestampMs)> =
                             query.build_query_as().fetch_all(&mut *connection).await?;

@@ -1,4 +1,4 @@
-//! Messages read by id, and history by cursor.
+//! Messages by id, and history by cursor.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::Message;
 
-/// Which way a page goes.
+/// The direction of a page.
 #[derive(Clone, Copy)]
 enum Order {
     NewestFirst,
@@ -30,22 +30,22 @@ impl Order {
     }
 }
 
-/// The first `limit` messages of a range of one conversation that `viewer` may see.
+/// A page: the first `limit` messages of a range of one conversation that `viewer` may see.
 pub(super) struct Page {
     action: &'static str,
     conversation: ConversationId,
     viewer: UserId,
-    /// Ids greater than this.
+    /// Exclusive lower bound of the ids.
     above: i64,
-    /// Ids no greater than this.
+    /// Inclusive upper bound of the ids.
     up_to: i64,
     order: Order,
     limit: u32,
 }
 
 impl Page {
-    /// Selects `columns` of the page. The messages that a user may see are four ranges of idx_visible (to each of the two,
-    /// hidden for nobody or for the other one), so nothing that is recalled or hidden is touched.
+    /// The statement that selects `columns`. The messages that a user may see are four ranges of idx_visible: to either
+    /// user, hidden from nobody or from the other user. So the statement touches no recalled or hidden message.
     fn sql(&self, columns: &str) -> String {
         let order = self.order.sql();
         let range = visible_range(order);
@@ -76,7 +76,7 @@ impl Page {
         query.bind(self.limit)
     }
 
-    /// Reads the messages.
+    /// Reads the page's messages.
     pub(super) async fn read(&self, server: &Pool, limit: Duration) -> Result<Vec<Message>, ServerError> {
         let sql = &self.sql(COLUMNS);
         let conversation = &self.conversation.to_string();
@@ -93,7 +93,7 @@ impl Page {
             .await
     }
 
-    /// Reads which messages these are. No row is touched.
+    /// Reads the page's ids, from the index alone.
     pub(super) async fn outline(
         &self,
         server: &Pool,
@@ -115,7 +115,7 @@ impl Page {
 }
 
 impl Store {
-    /// The messages of these ids that are rows, as the writer has them, in no particular order; each once.
+    /// The rows with these ids, as the writer has them, each once and in no particular order.
     #[tracing::instrument(name = "store.messages", skip_all, fields(ids = ids.len()))]
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, ServerError> {
         if ids.is_empty() {
@@ -142,10 +142,10 @@ impl Store {
             .await
     }
 
-    /// The newest `limit` messages of a conversation older than `before`, or the newest of all, that `viewer` (one of its two
-    /// users) may see: neither recalled nor hidden; newest first. The cost grows with `limit` alone.
+    /// The newest `limit` messages older than `before` (or of all) that `viewer`, one of the two users, may see; newest
+    /// first. Recalled and hidden messages are left out. The cost grows with `limit` alone.
     ///
-    /// As the writer has it, also where a replica reads it.
+    /// A replica may read the page; the result is still what the writer has.
     #[tracing::instrument(name = "store.visible_before", skip_all, fields(conversation_id = %conversation, limit))]
     pub async fn visible_before(
         &self,
@@ -159,7 +159,7 @@ impl Store {
         self.page(Page { action, conversation, viewer, above: 0, up_to, order, limit }).await
     }
 
-    /// The oldest `limit` messages of a conversation newer than `after` that `viewer` may see, oldest first; see
+    /// The oldest `limit` messages newer than `after` that `viewer` may see, oldest first; otherwise like
     /// [`Self::visible_before`].
     #[tracing::instrument(name = "store.visible_after", skip_all, fields(conversation_id = %conversation, limit))]
     pub async fn visible_after(
@@ -174,8 +174,9 @@ impl Store {
         self.page(page).await
     }
 
-    /// A page of the replica, if there is one that answers and its messages are exactly those that the writer shows now, which
-    /// the writer reads from an index alone. A replica that hangs gets half of the time, and is then left alone for [`super::replica::BACK_OFF`].
+    /// The page from the replica; `None` without one that answers. While the replica reads the page, the writer reads
+    /// its ids from an index; the replica's page counts only if it has the same ids. A replica that does not answer
+    /// gets half of the call's time, and is then not asked for [`super::replica::BACK_OFF`].
     async fn page_of_replica(&self, page: &Page) -> Result<Option<Vec<Message>>, ServerError> {
         let Some(replica) = self.replica.as_ref().filter(|replica| !replica.is_backing_off()) else {
             return Ok(None);
@@ -188,13 +189,13 @@ impl Store {
         match messages {
             Ok(messages) => {
                 let same = messages.iter().map(|message| message.id).eq(outline);
-                // It lags: the writer has the page.
+                // Other ids mean that the replica lags; the writer then reads the page.
                 Ok(same.then_some(messages))
             }
             Err(error) if error.is_transient() => {
-                // Many calls may meet it at the same time.
+                // Many calls may fail at the same time; one of them logs it.
                 if replica.back_off() {
-                    tracing::warn!(%error, "the replica does not answer: history is read from the writer");
+                    tracing::warn!(%error, "the replica does not answer; history comes from the writer");
                 }
                 Ok(None)
             }
@@ -209,8 +210,8 @@ impl Store {
         }
     }
 
-    /// The newest `limit` ids of a conversation above `above` and below `below` (both exclusive) that are not recalled, also
-    /// those that a user has hidden; newest first, as the writer has them. No row is touched.
+    /// The newest `limit` ids above `above` and below `below` (both exclusive) that are not recalled, including those
+    /// that a user has hidden; newest first, as the writer has them. Read from the index alone.
     #[tracing::instrument(name = "store.listed_ids", skip_all, fields(conversation_id = %conversation))]
     pub async fn listed_ids(
         &self,
@@ -226,8 +227,8 @@ impl Store {
             .run("store.listed_ids", self.timeout, |connection| {
                 scoped(async move {
                     let range = visible_range("DESC");
-                    // To each of the two, and hidden for nobody, for the one or for the other: what both have hidden is
-                    // on no page.
+                    // To either user, and hidden from nobody or from one user. A message that both have hidden is on no
+                    // page.
                     let ranges = [range.as_str(); 6].join(" UNION ALL ");
                     let sql = format!("/* store.listed_ids */ {ranges} ORDER BY id DESC LIMIT ?");
                     let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql));

@@ -1,7 +1,7 @@
-//! Which send a sender's `clientMsgId` stands for, for good: asked before a send under that name is accepted.
+//! Looks up in MySQL which send a sender's `clientMsgId` stands for, before a send with that name is accepted.
 //!
-//! Each send with a name asks. Look-ups that arrive while one is under way wait for the next statement and share it, so the
-//! cost of one falls as the load rises.
+//! Every send with a name asks. Questions that arrive while a statement runs are asked together in the next one, so the
+//! cost of a question falls as the load rises.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::error::{Retry, Server, ServerError};
 use crate::id::UserId;
 use crate::message::ClientMessageId;
 
-/// The most names of one statement.
+/// The most names in one statement.
 const MOST: usize = 100;
 
-/// How long nobody asks after MySQL did not answer in time: a send must not wait for it again and again.
+/// How long MySQL is not asked after it did not answer in time, so that not every send waits for it.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
-/// One look-up that waits for its answer.
+/// A question that waits for its answer.
 struct Question {
     name: (UserId, ClientMessageId),
     answer: oneshot::Sender<Vec<NamedSend>>,
 }
 
-/// Looks names up. Cheap to clone; clones share the statements.
+/// Asks for names. Cheap to clone; clones share the statements.
 #[derive(Clone)]
 pub struct NameLookup {
     questions: mpsc::Sender<Question>,
@@ -37,15 +37,15 @@ pub struct NameLookup {
 }
 
 impl NameLookup {
-    /// Looks up in `store`; a caller waits at most `longest_wait`. Must be called in a runtime.
+    /// Asks `store`; a caller waits at most `longest_wait`. Must be called in a Tokio runtime.
     pub fn new(store: Store, longest_wait: Duration) -> Self {
         let (questions, asked) = mpsc::channel(1_024);
         tokio::spawn(answer_all(store, asked));
         Self { questions, backing_off_until: Arc::default(), longest_wait }
     }
 
-    /// The sends that the sender's name stands for in MySQL; usually none. A transient error says that MySQL did not answer in
-    /// time: then the unique key decides when the message is written.
+    /// The sends in MySQL with this name of the sender; usually none. A transient error means that MySQL did not answer
+    /// in time. The unique key then decides when the message is written.
     pub async fn look_up(&self, from: UserId, name: &ClientMessageId) -> Result<Vec<NamedSend>, ServerError> {
         if self.backing_off_until.lock().await.is_some_and(|until| Instant::now() < until) {
             return Err(unknown("not asked: MySQL did not answer a moment ago"));
@@ -75,11 +75,11 @@ fn unknown(reason: &'static str) -> ServerError {
     }
 }
 
-/// Takes all questions that have arrived, asks once, and answers each; until every [`NameLookup`] is gone.
+/// Takes the questions that have arrived, asks once and answers each. Ends when every [`NameLookup`] is dropped.
 async fn answer_all(store: Store, mut asked: mpsc::Receiver<Question>) {
     let mut questions = Vec::with_capacity(MOST);
     while asked.recv_many(&mut questions, MOST).await > 0 {
-        // A caller that has given up needs no answer.
+        // A caller that has stopped waiting needs no answer.
         questions.retain(|question| !question.answer.is_closed());
         if questions.is_empty() {
             continue;
@@ -88,8 +88,8 @@ async fn answer_all(store: Store, mut asked: mpsc::Receiver<Question>) {
         match store.named_sends(&names).await {
             Ok(found) => answer(&mut questions, &found),
             Err(error) => {
-                tracing::warn!(%error, "store.named_sends: retries are recognised when they are written");
-                // A question that is dropped tells its caller that there is no answer.
+                tracing::warn!(%error, "store.named_sends: MySQL does not answer; the consumer recognises retries when it writes them");
+                // Dropping a question tells its caller that there is no answer.
                 questions.clear();
             }
         }
@@ -99,7 +99,7 @@ async fn answer_all(store: Store, mut asked: mpsc::Receiver<Question>) {
 fn answer(questions: &mut Vec<Question>, found: &HashMap<(UserId, ClientMessageId), Vec<NamedSend>>) {
     for question in questions.drain(..) {
         let sends = found.get(&question.name).cloned().unwrap_or_default();
-        // The caller may have given up meanwhile.
+        // The caller may have stopped waiting.
         let _ = question.answer.send(sends);
     }
 }

@@ -1,7 +1,7 @@
-//! Persistence: a batch of messages becomes rows, in one transaction.
+//! Persisting: a batch of messages becomes rows, in one transaction.
 //!
-//! The transaction holds the rows of the batch's conversations ([`super::conversation`]). Under that lock nobody else changes these
-//! conversations, so it first looks at what is there, decides each message's fate, and writes only what is new.
+//! The transaction holds the rows of the batch's conversations ([`super::conversation`]), so no other transaction
+//! changes these meanwhile. It reads the present state, decides the outcome of each message, and writes only new rows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,52 +18,52 @@ use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
 use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, PersistStatus};
 
-/// What became of one message of a batch.
+/// The outcome of one message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Persisted {
-    /// It is a row with `status` 1; perhaps it was one before.
+    /// The message is a row with `status` 1; it may have been one before.
     Written,
-    /// It was recalled: its row has `status` 0 and no content.
+    /// The message was recalled: its row has `status` 0 and no content.
     Recalled {
-        /// When, ms since 1970 UTC: that of the first recall.
+        /// The time of the first recall, ms since 1970 UTC.
         recall_time: TimestampMs,
     },
-    /// Its sender's `clientMsgId` is that of another message with the same receiver, type and content: this one is a retry
-    /// that was taken for a new message, and is not written.
+    /// A double: the sender's `clientMsgId` stands for another message with the same receiver, type and content. This
+    /// message is a retry that was taken for a new message, and is not written.
     Doubles {
         /// The message that is kept, or was recalled.
         first: MessageId,
     },
-    /// Its id is held by a different message. It is not written.
+    /// A clash: another message has the id. This message is not written.
     Clash,
-    /// MySQL will never take it. It is not written; the others of the batch are.
+    /// MySQL will never take the message. The other messages of the batch are written.
     Refused {
-        /// What MySQL said, for people.
+        /// MySQL's reason, for people.
         reason: String,
     },
 }
 
-/// What became of one message of a batch, with what is known of its row.
+/// The outcome of one message of a batch, and its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Its fate.
+    /// The outcome.
     pub persisted: Persisted,
-    /// The number of the change that made its row; `None` without a row.
+    /// The number of the change that made the row; `None` without a row.
     pub seq: Option<i64>,
-    /// Whether this call made the row.
+    /// True if this call made the row.
     pub is_new: bool,
 }
 
-/// The column `content` is TEXT.
+/// The size of the column `content`, a TEXT.
 const MAX_CONTENT_BYTES: usize = 65_535;
-/// The most bytes of one statement, so that it is one TLS record (16 KiB) and one write to the socket. sqlx leaves Nagle's
-/// algorithm on: the end of a second write would wait until the server acknowledges the first, which it puts off for 40 ms.
-/// `docs/decisions/0025-mysql-connections.md` has the measurement.
+/// The most bytes of a statement, so that it fits into one TLS record (16 KiB) and one write to the socket. sqlx leaves
+/// Nagle's algorithm on: a second write would wait for the server's acknowledgement of the first, which the server
+/// delays by 40 ms. `docs/decisions/0025-mysql-connections.md` has the measurement.
 const STATEMENT_BYTES: usize = 15 * 1024;
-/// The same where one row is larger than that, so that it has to wait anyway: as much as no server's
-/// `max_allowed_packet` refuses, which is met by a closed connection and not by an answer.
+/// The most bytes of a statement that holds a larger row and has to wait anyway. Every server's `max_allowed_packet`
+/// takes this much; a server that gets more closes the connection without an answer.
 const LARGE_STATEMENT_BYTES: usize = 1 << 20;
-/// What a row needs in a statement beside its content and its `clientMsgId`, at most.
+/// The most bytes of a row in a statement, without its content and its `clientMsgId`.
 const ROW_BYTES: usize = 170;
 
 /// A message of the batch.
@@ -71,32 +71,32 @@ const ROW_BYTES: usize = 170;
 struct Entry<'a> {
     message: &'a Message,
     conversation: ConversationId,
-    /// As it is to be written, which is not always the message's own.
+    /// The name that is written, which is not always the message's own.
     client_msg_id: Option<&'a ClientMessageId>,
-    /// Whether Redis knew the message before now, so that pages could show it.
+    /// True if Redis had the message before, so that pages could show it.
     was_shown: bool,
-    /// Its place in the batch.
+    /// The message's index in the batch.
     place: usize,
-    /// The recall that the tombstone or the record itself tells of.
+    /// The time of the recall, from a tombstone or from the record itself.
     recall_time: Option<TimestampMs>,
     hidden_for: u8,
     seq: i64,
 }
 
 impl Store {
-    /// Writes a batch, and says for each message, in order, what became of it. One transaction: after an error none of
-    /// it is written. Safe to repeat; one batch may hold the same message twice. Rows say PERSISTED.
+    /// Writes a batch and returns the outcome of each message, in order. One transaction: after an error nothing is
+    /// written. Safe to repeat; a batch may hold a message twice. Rows say PERSISTED.
     ///
-    /// In either order with [`Store::recall`] the end is the same: both lock the conversation first, so the later one sees
-    /// what the earlier one did (`docs/decisions/0031-changes-in-order.md`).
+    /// The end is the same in either order with [`Store::recall`]: both lock the conversation first, so the later one
+    /// sees the work of the earlier one (`docs/decisions/0031-changes-in-order.md`).
     ///
-    /// A message that the server refuses, or that clashes, is an outcome and not an error; an error is transient.
+    /// A refused or clashing message is an outcome and not an error. Every error is transient.
     pub async fn persist(&self, messages: &[Message]) -> Result<Vec<Persisted>, ServerError> {
         let outcomes = self.persist_arrivals(messages, &HashSet::new()).await?;
         Ok(outcomes.into_iter().map(|outcome| outcome.persisted).collect())
     }
 
-    /// As [`Self::persist`], where Redis did not know the messages `unshown`: nobody could see them before now, so they are
+    /// As [`Self::persist`]. Redis did not have the messages `unshown`, so nobody could see them before: they count as
     /// unread even if the receiver's read position has passed their ids.
     #[tracing::instrument(name = "store.persist", skip_all, fields(rows = messages.len()))]
     pub async fn persist_arrivals(
@@ -107,7 +107,7 @@ impl Store {
         self.run_batch("store.persist", messages, unshown, true).await
     }
 
-    /// What [`Self::persist`] would say of each message, found out by doing it and taking it back: no message is written.
+    /// The outcomes that [`Self::persist`] would have. It does the same and rolls the transaction back.
     #[tracing::instrument(name = "store.try_persist", skip_all, fields(rows = messages.len()))]
     pub async fn try_persist(&self, messages: &[Message]) -> Result<Vec<Persisted>, ServerError> {
         let outcomes = self.run_batch("store.try_persist", messages, &HashSet::new(), false).await?;
@@ -138,8 +138,8 @@ impl Store {
                 seq: 0,
             })
             .collect();
-        // Rows are written in the order of their ids, and numbered so. Stable: of two messages under one id the first of
-        // the batch is the one that is written.
+        // Rows are written and numbered in the order of their ids. The sort is stable: of two messages with one id, the
+        // first of the batch is written.
         entries.sort_by_key(|entry| (entry.conversation, entry.message.id));
         let entries = entries.as_slice();
         self.writer
@@ -161,7 +161,7 @@ impl Store {
     }
 }
 
-/// Decides each message's fate, and writes what is new.
+/// Decides the outcome of each message and writes the new rows.
 async fn write(
     connection: &mut MySqlConnection,
     conversations: &mut Conversations,
@@ -169,26 +169,26 @@ async fn write(
 ) -> Result<Vec<Outcome>, sqlx::Error> {
     let mut outcomes = vec![None; entries.len()];
 
-    // Look at what is there.
+    // Read the present state.
     let known = sends::known(connection, entries.iter().map(|entry| entry.message)).await?;
 
-    // Set aside what needs no row, or must not have one.
+    // Sort out messages that need no row, or must not have one.
     let (mut new, repeats) = decide(entries, known, &mut outcomes);
 
-    // Number what is new, and apply what was done to it before it came.
+    // Number the new rows, and apply the deletions that came before them.
     apply_early_deletions(connection, conversations, &mut new).await?;
     for entry in &mut new {
         entry.seq = conversations.get_mut(entry.conversation)?.next_seq();
     }
 
-    // Write it.
+    // Write the new rows.
     let mut refused = insert(connection, &new).await?;
 
-    // Count what was written.
+    // Count the new rows.
     let mut unshown = Vec::new();
     for entry in &new {
         if let Some(reason) = refused.remove(&entry.place) {
-            // A dead letter that is written later is still hidden for the users who deleted the message.
+            // If the dead letter is written later, it must still be hidden from the users who deleted the message.
             conversations.get_mut(entry.conversation)?.early_deletions +=
                 i64::from(entry.hidden_for.count_ones());
             outcomes[entry.place] =
@@ -202,15 +202,15 @@ async fn write(
     }
     insert_unshown(connection, &unshown).await?;
 
-    // A message that was in the batch before shares the fate of the one that was written.
+    // A message that is in the batch twice has one outcome.
     for (place, first) in repeats {
         outcomes[place] = outcomes[first].clone().map(|outcome| Outcome { is_new: false, ..outcome });
     }
     outcomes.into_iter().collect::<Option<_>>().ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Sorts out what is known already. Answers the entries that become rows, and for each message that was in the batch before
-/// its place and that of the first.
+/// Sorts out the messages that are known already. Returns the entries that become rows, and the repeated ones: the
+/// index of each, with the index of the first.
 fn decide<'a>(
     entries: Vec<Entry<'a>>,
     mut known: KnownSends,
@@ -237,7 +237,7 @@ fn decide<'a>(
             }
             continue;
         }
-        // A record that says itself that its message is recalled brings no words.
+        // The record itself says that its message is recalled, so no content is written.
         let stated = message.is_recalled().then(|| message.recall_time.unwrap_or(message.send_time));
         entry.recall_time = known.recall_time(message.id, entry.conversation).or(stated);
         if let Some(name) = entry.client_msg_id {
@@ -246,7 +246,8 @@ fn decide<'a>(
                     settle(Persisted::Doubles { first }, None);
                     continue;
                 }
-                // The client used one name for two messages. This one was accepted, so it is written, without the name.
+                // The client used one name for two messages. The second was accepted, so it is written, but without the
+                // name.
                 Some(Kept::Other) => entry.client_msg_id = None,
                 None => {}
             }
@@ -258,7 +259,7 @@ fn decide<'a>(
     (new, repeats)
 }
 
-/// Messages that a user hid before they became rows.
+/// Hides messages from the users who deleted them before they became rows.
 async fn apply_early_deletions(
     connection: &mut MySqlConnection,
     conversations: &mut Conversations,
@@ -291,7 +292,7 @@ async fn apply_early_deletions(
     Ok(())
 }
 
-/// Notes a new row in its conversation: the newest id, and the receiver's unread rows.
+/// Counts a new row in its conversation: the newest id, and the receiver's unread rows.
 fn count<'e, 'a>(
     conversations: &mut Conversations,
     entry: &'e Entry<'a>,
@@ -330,8 +331,8 @@ async fn insert_unshown(connection: &mut MySqlConnection, entries: &[&Entry<'_>]
     Ok(())
 }
 
-/// Inserts rows that are not there. Answers place → reason for what the server will never take: a statement with such a
-/// value fails whole, so it is halved until the value stands alone.
+/// Inserts new rows. Returns index and reason of each row that the server will never take: a statement with such a row
+/// fails as a whole, so it is halved until the row is alone.
 async fn insert(
     connection: &mut MySqlConnection,
     entries: &[Entry<'_>],
@@ -350,7 +351,7 @@ async fn insert(
         }
     }
     let mut left: Vec<&[Entry<'_>]> = statements(&fitting);
-    // The last is taken first, so turn them round: rows are written in the order of the primary key.
+    // The loop takes the last part first; rows are written in the order of the primary key.
     left.reverse();
     while let Some(part) = left.pop() {
         match insert_statement(connection, part).await {
@@ -368,7 +369,7 @@ async fn insert(
     Ok(refused)
 }
 
-/// `entries` cut into what goes into one statement each.
+/// Cuts `entries` into statements.
 fn statements<'s, 'a>(mut entries: &'s [Entry<'a>]) -> Vec<&'s [Entry<'a>]> {
     let mut statements = Vec::with_capacity(entries.len().div_ceil(LONGEST_LIST));
     while let Some(first) = entries.first() {
@@ -390,13 +391,13 @@ fn statements<'s, 'a>(mut entries: &'s [Entry<'a>]) -> Vec<&'s [Entry<'a>]> {
     statements
 }
 
-/// The most rows of one statement, at most `len`, at least 1. Each length is a prepared statement of its own on the server,
-/// so only a few occur.
+/// The number of rows of a statement: at most `len`, at least 1. The server keeps a prepared statement for each number,
+/// so only a few numbers occur.
 fn statement_length(len: usize) -> usize {
     [LONGEST_LIST, 50, 20].into_iter().find(|&length| length <= len).unwrap_or(len.clamp(1, 10))
 }
 
-/// What a row needs in a statement, in bytes, at most.
+/// The most bytes that a row takes in a statement.
 fn size_of(entry: &Entry<'_>) -> usize {
     ROW_BYTES + entry.message.content.len() + entry.client_msg_id.map_or(0, |id| id.as_str().len())
 }
@@ -429,9 +430,9 @@ async fn insert_statement(
             .push_bind(entry.hidden_for)
             .push_bind(entry.seq);
     });
-    // No duplicate is met here: what is there was looked up under the lock. Only a message of another conversation, whose
-    // lock is not held, can have taken the id or the name since. That is contention: the transaction runs again, and then
-    // sees it.
+    // No duplicate is expected here, since the state was read under the lock. Only a message of another conversation,
+    // whose lock this transaction does not hold, can have taken the id or the name since. That is contention: the
+    // transaction runs again and then sees the other message.
     query.build().execute(connection).await.map(drop)
 }
 

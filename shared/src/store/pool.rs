@@ -1,4 +1,5 @@
-//! The connections to one server: how each is set up, how it is borrowed, and how a call ends when the server does not.
+//! The connections to one server: how a connection is set up and borrowed, and how a call ends if the server does not
+//! answer.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,51 +19,53 @@ use super::fault::{Fault, no_answer, server_error};
 use crate::config::MySqlConfig;
 use crate::error::ServerError;
 
-/// The longest pause before the next try; the actual one is random, so that two victims do not meet again.
+/// The longest pause before the next try. The actual pause is random, so that two victims of a deadlock do not meet
+/// again.
 const LONGEST_PAUSE_MS: u64 = 20;
-/// A connection idle for longer is asked whether it still works before it is used.
+/// A connection that was idle for longer is checked with a PING before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// A connection idle for longer is closed, before the server does it ([`WAIT_TIMEOUT_SECONDS`]).
+/// A connection that was idle for longer is closed, before the server does so ([`WAIT_TIMEOUT_SECONDS`]).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Connections are replaced after this, so that a name that has moved to another server is noticed.
+/// The age at which a connection is replaced, so that a host name that has moved to another server is noticed.
 const MAX_LIFETIME: Duration = Duration::from_mins(10);
-/// The server drops a connection that says nothing for so long. A Lambda environment that was frozen in the middle of a
-/// transaction, or a machine that vanished, then keeps its row locks for a minute instead of eight hours.
+/// How long the server keeps an idle connection. A Lambda environment that was frozen in a transaction, or a machine
+/// that vanished, then holds its row locks for a minute instead of eight hours.
 const WAIT_TIMEOUT_SECONDS: u32 = 60;
-/// How much sooner than our side the server gives a wait for a lock up.
+/// How much earlier than this side the server gives up a wait for a lock.
 const MARGIN: Duration = Duration::from_millis(100);
-/// MariaDB's limit of time counts writes too, and a large batch gets more time than one call: so many times as much.
+/// MariaDB's limit for a statement counts writes too. A large batch may take longer than one call, so the limit is the
+/// timeout times this.
 const LARGEST_BATCH: u64 = 5;
-/// A migration waits for its locks as long as MySQL's own defaults say, and its statements have no limit of time.
+/// The session of a migration: waits for locks as long as by MySQL's defaults, and no limit for a statement.
 const MIGRATION_SESSION: &str = "/* store.migrate */ SET SESSION lock_wait_timeout = 60, \
      innodb_lock_wait_timeout = 50 /*!50708 , max_execution_time = 0 */ /*M!100101 , max_statement_time = 0 */";
 
 tokio::task_local! {
-    /// When a statement of the running call may begin to wait for a lock, at the latest.
+    /// The last moment at which a statement of the running call may begin to wait for a lock.
     static LAST_WAIT: tokio::time::Instant;
 }
 
-/// Fails if a statement that begins to wait for a lock now may still wait when the call's time is over. For a transaction
-/// that has waited for one lock and may have to wait for another.
+/// Fails if a statement that now begins to wait for a lock might still wait at the end of the call. For a transaction
+/// that has waited for one lock and may need another.
 pub(super) fn has_time_for_a_lock() -> Result<(), sqlx::Error> {
     match LAST_WAIT.try_with(|last| tokio::time::Instant::now() <= *last) {
         Ok(false) => {
             Err(sqlx::Error::AnyDriverError("the first lock left no time to wait for another".into()))
         }
-        // Outside of a call nobody gives up.
+        // Outside a call there is no limit.
         Ok(true) | Err(_) => Ok(()),
     }
 }
 
-/// What a call does with its connection, for `'c`; it may use what lives for `'env`. Boxed, because a caller of
-/// [`Pool::run`] must be able to move between threads, which the compiler cannot see of an `AsyncFn`.
+/// A boxed future that borrows the connection (`'c`) and the caller's data (`'env`). Boxed, since the compiler cannot
+/// see that the future of an `AsyncFn` can move between threads, which callers of [`Pool::run`] need.
 pub(super) struct Work<'env, 'c, T> {
     future: BoxFuture<'c, Result<T, sqlx::Error>>,
-    /// Says that `'env` outlives `'c`.
+    /// Tells the compiler that `'env` outlives `'c`.
     _scope: PhantomData<&'c &'env ()>,
 }
 
-/// Makes a future the work of [`Pool::run`].
+/// Boxes a future as [`Work`] for [`Pool::run`].
 pub(super) fn scoped<'env, 'c, T>(
     future: impl Future<Output = Result<T, sqlx::Error>> + Send + 'c,
 ) -> Work<'env, 'c, T> {
@@ -73,13 +76,13 @@ pub(super) fn scoped<'env, 'c, T>(
 #[derive(Clone)]
 pub(super) struct Pool(managed::Pool<Manager>);
 
-/// How a connection is made, and whether one may be used again.
+/// Creates connections, and decides whether one may be used again.
 struct Manager {
     options: MySqlConnectOptions,
-    /// The longest that a call takes.
+    /// `MYSQL_TIMEOUT_MS`: the longest that a call takes.
     timeout: Duration,
-    /// Connections made before this moment are replaced: one of them was found broken, or led to a server that has become
-    /// a reader, so that the others have most likely met the same.
+    /// Connections made before this moment are replaced: one of them was broken, or its server has become a reader, and
+    /// the others most likely share its fate.
     distrusted_before: Mutex<Instant>,
 }
 
@@ -110,7 +113,7 @@ impl managed::Manager for Manager {
         if used.last_used() <= TRUSTED_IDLE {
             return Ok(());
         }
-        // A server that has vanished does not answer; there must be time left for the one that has taken its place.
+        // A third of the time: if the server has vanished, the rest must do for the server that has replaced it.
         let answer = match timeout(self.timeout / 3, connection.ping()).await {
             Ok(answer) => answer.map_err(RecycleError::from),
             Err(_) => Err(RecycleError::message("no answer")),
@@ -120,7 +123,7 @@ impl managed::Manager for Manager {
 }
 
 impl Pool {
-    /// Prepares the connections; none is opened before it is needed. Must be called in a runtime.
+    /// Prepares the connections; none is opened yet. Must be called in a Tokio runtime.
     pub(super) fn new(url: &SecretString, config: &MySqlConfig) -> Result<Self, ServerError> {
         let invalid = |error: sqlx::Error| server_error("store.connect", error);
         let options = options(url.expose_secret(), config).map_err(invalid)?;
@@ -128,7 +131,7 @@ impl Pool {
             Manager { options, timeout: config.timeout, distrusted_before: Mutex::new(Instant::now()) };
         let pool = managed::Pool::builder(manager)
             .max_size(config.max_connections as usize)
-            // Those that are not needed stay unused, and are closed.
+            // The newest idle connection is used first, so that surplus ones stay idle and are closed.
             .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|error| invalid(sqlx::Error::Configuration(error.into())))?;
@@ -136,9 +139,9 @@ impl Pool {
         Ok(Self(pool))
     }
 
-    /// Runs `work` on a connection and ends within `limit`, waiting for the connection included. When the server made
-    /// it the victim of a deadlock, or the connection broke, the whole of it is done again: it must be safe to repeat.
-    /// A transaction that `work` leaves open is rolled back.
+    /// Runs `work` on a connection and ends within `limit`, the wait for the connection included. After a deadlock or a
+    /// broken connection `work` runs again, so it must be safe to repeat. A transaction that `work` leaves open is
+    /// rolled back.
     pub(super) async fn run<'env, T>(
         &self,
         action: &'static str,
@@ -146,8 +149,8 @@ impl Pool {
         work: impl for<'c> Fn(&'c mut MySqlConnection) -> Work<'env, 'c, T>,
     ) -> Result<T, ServerError> {
         let deadline = tokio::time::Instant::now() + limit;
-        // A statement that our side gives up on goes on waiting for its lock in the server. So none begins without time
-        // for that wait, or callers who try again would pile up statements there.
+        // If this side gives up, the server's statement goes on waiting for its lock. So no statement begins without
+        // time for that wait; otherwise callers who try again would pile up statements in the server.
         let last_wait = deadline - (lock_wait(self.0.manager().timeout) + MARGIN).min(limit / 2);
         let mut attempt = 1;
         loop {
@@ -170,9 +173,9 @@ impl Pool {
             let fault = Fault::of(&error);
             match (&error, fault) {
                 (_, Fault::Connection) => self.0.manager().distrust(),
-                // The server has answered, so the connection is in order.
+                // The server has answered, so the connection works.
                 (sqlx::Error::Database(_), _) => lease.give_back(),
-                // Whatever it is, the rest of an answer may still lie in the connection: it goes with the lease.
+                // A part of an answer may be left in the connection, so it is closed.
                 _ => drop(lease),
             }
             let pause = Duration::from_millis(rand::random_range(1..=LONGEST_PAUSE_MS));
@@ -185,7 +188,7 @@ impl Pool {
         }
     }
 
-    /// One more connection, outside of the pool, for migrations.
+    /// Opens a connection outside the pool, for migrations.
     pub(super) async fn connect(&self, action: &'static str) -> Result<MySqlConnection, ServerError> {
         let manager = self.0.manager();
         let prepared = async {
@@ -199,7 +202,7 @@ impl Pool {
         }
     }
 
-    /// Closes the connections that are not in use; one in use is closed when its call ends, and no call begins any more.
+    /// Closes the idle connections. A busy one is closed when its call ends; no new call begins.
     pub(super) async fn close(&self) {
         let idle = self.0.retain(|_, _| false).removed;
         self.0.close();
@@ -210,13 +213,13 @@ impl Pool {
         match self.0.get().await {
             Ok(connection) => Ok(Lease(Some(connection))),
             Err(PoolError::Backend(error)) => Err(error),
-            // It has neither hooks nor limits of time that could fail.
+            // The pool has neither hooks nor time limits, so only a closed pool remains.
             Err(_) => Err(sqlx::Error::PoolClosed),
         }
     }
 }
 
-/// Closes what has not been used for [`IDLE_TIMEOUT`], for as long as the pool is there.
+/// Closes connections that were idle for [`IDLE_TIMEOUT`], as long as the pool exists.
 async fn close_idle(pool: WeakPool<Manager>) {
     loop {
         sleep(IDLE_TIMEOUT / 3).await;
@@ -225,7 +228,7 @@ async fn close_idle(pool: WeakPool<Manager>) {
     }
 }
 
-/// Takes leave of the server, as far as it listens: it would count and log a connection that just ends.
+/// Closes connections politely if the server listens; it would count and log an aborted connection.
 async fn close_all(connections: Vec<MySqlConnection>) {
     let closed = connections.into_iter().map(|connection| timeout(TRUSTED_IDLE, connection.close()));
     for closed in join_all(closed).await {
@@ -246,7 +249,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Where the server is, who comes, and how it is secured.
+/// The server's address, the user, and the security of the connection.
 fn options(url: &str, config: &MySqlConfig) -> Result<MySqlConnectOptions, sqlx::Error> {
     let options = MySqlConnectOptions::from_str(url)?
         // The session sets its whole sql_mode itself.
@@ -255,24 +258,24 @@ fn options(url: &str, config: &MySqlConfig) -> Result<MySqlConnectOptions, sqlx:
     let Some(authorities) = &config.tls_authorities else { return Ok(options) };
     let options = options.ssl_ca_from_pem(authorities.clone());
     let url = Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
-    // sqlx knows it by both names.
+    // sqlx accepts both spellings.
     let has_mode = url.query_pairs().any(|(name, _)| matches!(&*name, "ssl-mode" | "sslmode"));
     Ok(if has_mode { options } else { options.ssl_mode(MySqlSslMode::VerifyIdentity) })
 }
 
-/// How long a statement of a call of `timeout` waits for a lock; several such waits fit into the time of one call. The
-/// server counts in whole seconds.
+/// How long a statement waits for a lock, in a call of `timeout`: several such waits fit into one call. The server
+/// counts in whole seconds.
 fn lock_wait(timeout: Duration) -> Duration {
     Duration::from_secs((timeout.as_secs() / 3).clamp(1, 50))
 }
 
-/// What every connection must have, whatever the server's own settings are. The comments that begin with `!` and `M!` are
-/// read by MySQL and by MariaDB: each has a limit of time for statements under a name of its own.
+/// Sets up a session, whatever the server's own settings are. MySQL reads the comments that begin with `!`, MariaDB
+/// those that begin with `M!`: each has its own name for the limit of a statement.
 async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(), sqlx::Error> {
     let lock_wait_seconds = lock_wait(timeout).as_secs();
     let select_ms = timeout.as_millis();
     let statement_seconds = (timeout.as_secs().max(1)).saturating_mul(LARGEST_BATCH);
-    // The numbers are our own.
+    // The numbers come from this file and the settings.
     sqlx::raw_sql(AssertSqlSafe(format!(
         "/* store.connect */ SET SESSION \
          sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
@@ -286,9 +289,9 @@ async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(
     .map(drop)
 }
 
-/// A borrowed connection. It goes back to the pool only by [`Self::give_back`]: when a call is cut off, by its limit or
-/// because its caller is gone, the rest of the server's answer is still on its way, and the next call would read it as
-/// its own.
+/// A borrowed connection. Only [`Self::give_back`] returns it to the pool. If a call is cut off, by its limit or
+/// because its caller is dropped, the server's answer may still be on its way, and the next call would read it as its
+/// own.
 struct Lease(Option<managed::Object<Manager>>);
 
 impl Lease {
@@ -305,7 +308,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            // Not closed politely, as the server may not be listening: the socket just goes.
+            // The socket is just closed, since the server may not be listening.
             drop(managed::Object::take(connection));
         }
     }

@@ -1,4 +1,4 @@
-//! Recall: the tombstone, and what it does to a row.
+//! Recalls in MySQL: the tombstone, and the emptied row.
 
 use std::collections::HashMap;
 
@@ -14,13 +14,13 @@ use crate::event::Recall;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::Message;
 
-/// A recall, with the message where it is known: its sender, name and fingerprint then stay with the tombstone, so that a
+/// A recall, with the message if it is known. The tombstone keeps the message's sender, name and fingerprint, so that a
 /// retry of a send that never became a row is recognised for good.
 #[derive(Debug, Clone)]
 pub struct TakeBack {
-    /// Which message, and when.
+    /// The message's id, its conversation and the time.
     pub recall: Recall,
-    /// The message as it was before, or as Redis still has it without content.
+    /// The message before the recall, or as Redis still has it without content.
     pub message: Option<Message>,
 }
 
@@ -30,16 +30,16 @@ impl From<Recall> for TakeBack {
     }
 }
 
-/// What became of one recall.
+/// The outcome of one recall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenBack {
-    /// The message is recalled, since this time (ms since 1970 UTC): that of the first recall.
+    /// The message is recalled since the time of its first recall, ms since 1970 UTC.
     Since(TimestampMs),
-    /// The message is a row of another conversation than the recall names. Nothing was done.
+    /// The message is a row of another conversation than the recall names. Nothing was written.
     OtherConversation,
 }
 
-/// What a recall needs to know of a row.
+/// The columns of a row that a recall needs.
 struct Row {
     conversation: ConversationId,
     to: UserId,
@@ -48,17 +48,17 @@ struct Row {
 }
 
 impl Store {
-    /// As [`Self::take_back`], for recalls that are known to name the right conversation.
+    /// As [`Self::take_back`], for recalls whose conversation is known to be right.
     pub async fn recall(&self, recalls: &[Recall]) -> Result<(), ServerError> {
         let recalls: Vec<TakeBack> = recalls.iter().copied().map(TakeBack::from).collect();
         self.take_back(&recalls).await.map(drop)
     }
 
-    /// Takes messages back, whether they are rows already or not: in one transaction, a tombstone for each and, where
-    /// there is a row, `status` 0, no content and the time of the recall. The first recall of a message decides its
-    /// time. Safe to repeat: a tombstone that is there keeps its number. The row keeps its `persist_status`.
+    /// Recalls messages, whether they are rows or not. One transaction writes a tombstone for each; a row gets `status`
+    /// 0, no content and the time of the recall. The first recall decides the time. Safe to repeat: an existing
+    /// tombstone keeps its number. The row keeps its `persist_status`.
     ///
-    /// This is the only way to write a tombstone; [`Store::persist`] is the other half
+    /// Nothing else writes tombstones. [`Store::persist`] applies them to new rows
     /// (`docs/decisions/0003-tombstones.md`).
     #[tracing::instrument(name = "store.recall", skip_all, fields(rows = recalls.len()))]
     pub async fn take_back(&self, recalls: &[TakeBack]) -> Result<Vec<TakenBack>, ServerError> {
@@ -80,14 +80,14 @@ async fn take_back(
     let named = recalls.iter().map(|taken| taken.recall.conversation_id);
     let (mut transaction, mut conversations) = conversation::begin(connection, named).await?;
 
-    // Look at what is there.
+    // Read the present state.
     let mut ids: Vec<MessageId> = recalls.iter().map(|taken| taken.recall.message_id).collect();
     ids.sort_unstable();
     ids.dedup();
     let rows = rows_of(&mut transaction, &ids).await?;
     let mut known = tombstones_of(&mut transaction, &ids).await?;
 
-    // Number what is new, and take it off the receiver's count.
+    // Number the new recalls, and take their messages off the receivers' counts.
     let mut outcomes = Vec::with_capacity(recalls.len());
     let mut written: Vec<(&TakeBack, Option<i64>)> = Vec::new();
     let mut emptied = Vec::new();
@@ -119,7 +119,7 @@ async fn take_back(
         }
     }
 
-    // Write it.
+    // Write the tombstones and empty the rows.
     write_tombstones(&mut transaction, &written).await?;
     apply_tombstones(&mut transaction, &emptied).await?;
     conversations.save(&mut transaction).await?;
@@ -127,7 +127,7 @@ async fn take_back(
     Ok(outcomes)
 }
 
-/// Writes tombstones that are new, and adds what is known of the send to those that lack it.
+/// Writes new tombstones, and adds sender, name and fingerprint to existing ones that lack them.
 async fn write_tombstones(
     connection: &mut MySqlConnection,
     tombstones: &[(&TakeBack, Option<i64>)],
@@ -199,7 +199,7 @@ async fn rows_of(
     Ok(rows)
 }
 
-/// The tombstones of `ids` by message and conversation, with the time of each recall.
+/// The tombstones of `ids`, by message and conversation, with the time of each recall.
 async fn tombstones_of(
     connection: &mut MySqlConnection,
     ids: &[MessageId],

@@ -1,4 +1,4 @@
-//! A reader for history, which may lag behind the writer (`docs/decisions/0030-replica.md`).
+//! A replica that reads history, and may lag behind the writer (`docs/decisions/0030-replica.md`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::pool::Pool;
 
-/// How long a replica that failed is left alone.
+/// How long a replica is not asked after an error.
 pub(super) const BACK_OFF: Duration = Duration::from_secs(5);
 
-/// A reader for history.
+/// A replica that reads history.
 #[derive(Debug, Clone)]
 pub(super) struct Replica {
     pub(super) pool: Pool,
-    /// Until when the writer answers for it.
+    /// The replica is not asked before this time.
     backing_off_until: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -29,7 +29,7 @@ impl Replica {
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Leaves it alone for a time; whether that begins only now.
+    /// Stops asking the replica for [`BACK_OFF`]. False if that was the case already.
     pub(super) fn back_off(&self) -> bool {
         let now = Instant::now();
         let mut until = self.backing_off_until.lock();

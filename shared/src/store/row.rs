@@ -1,4 +1,4 @@
-//! A row as a message, and lists of values as SQL.
+//! Rows as types, and lists of values as SQL.
 
 use sqlx::mysql::MySqlRow;
 use sqlx::query_builder::Separated;
@@ -7,11 +7,11 @@ use sqlx::{MySql, QueryBuilder, Row as _};
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::{ClientMessageId, Fingerprint, Message, MessageType, PersistStatus, Status};
 
-/// What [`message_of`] reads.
+/// The columns that [`message_of`] reads.
 pub(super) const COLUMNS: &str = "id, from_user_id, to_id, content, msg_type, send_time, status, recall_time, \
                                   persist_status, client_msg_id, seq";
 
-/// The message that a row of [`COLUMNS`] holds.
+/// A row of [`COLUMNS`] as a message.
 pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
     let status = status_of(row.try_get("status")?)?;
     let persist_status = match row.try_get::<&str, _>("persist_status")? {
@@ -26,7 +26,7 @@ pub(super) fn message_of(row: &MySqlRow) -> Result<Message, sqlx::Error> {
         id: message_id(row.try_get("id")?)?,
         from: user_id(row.try_get("from_user_id")?)?,
         to: user_id(row.try_get("to_id")?)?,
-        // Nobody reads the words of a recalled message, whoever wrote the row.
+        // The content of a recalled row is never read, whoever wrote the row.
         content: match status {
             Status::Normal => row.try_get("content")?,
             Status::Recalled => String::new(),
@@ -60,7 +60,7 @@ pub(super) fn fingerprint(row: &MySqlRow) -> Result<Option<Fingerprint>, sqlx::E
     Ok(bytes.as_deref().and_then(Fingerprint::from_slice))
 }
 
-/// The column `conv_id` of a tombstone; `None` in one from before tombstones named their conversation.
+/// The column `conv_id` of a tombstone; `None` in old tombstones, which have no conversation.
 pub(super) fn tombstone_conversation(row: &MySqlRow) -> Result<Option<ConversationId>, sqlx::Error> {
     let text: &str = row.try_get("conv_id")?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(broken) }
@@ -89,28 +89,28 @@ pub(super) fn broken(error: impl std::error::Error + Send + Sync + 'static) -> s
 /// The most values in one list.
 pub(super) const LONGEST_LIST: usize = 100;
 
-/// The lengths that lists have. A prepared statement is kept on the server for each length that ever occurs, and the
-/// server has a limit for all its clients (`max_prepared_stmt_count`), so only a few lengths do.
+/// The lengths of lists. The server keeps a prepared statement for each length and has a limit for all its clients
+/// (`max_prepared_stmt_count`), so only a few lengths occur.
 const LENGTHS: [usize; 7] = [1, 2, 5, 10, 20, 50, LONGEST_LIST];
 
-/// How many values a list of `len` is filled up to.
+/// The next of [`LENGTHS`] for a list of `len` values.
 pub(super) fn filled_up(len: usize) -> usize {
     LENGTHS.into_iter().find(|&length| len <= length).unwrap_or(len)
 }
 
-/// `items`, and the last of them again until the list has one of the few lengths: in `IN` and in an upsert that changes
-/// nothing, a repeated value means the same.
+/// `items`, with the last one repeated until the list has one of [`LENGTHS`]. A repeated value changes nothing in `IN`,
+/// nor in an upsert that keeps the row.
 pub(super) fn filled<T>(items: &[T]) -> impl Iterator<Item = &T> {
     let more = filled_up(items.len()) - items.len();
     items.iter().chain(items.last().into_iter().cycle().take(more))
 }
 
-/// `(?, ?, …)` of ids, at most [`LONGEST_LIST`].
+/// Writes `(?, ?, …)` with ids, at most [`LONGEST_LIST`].
 pub(super) fn push_ids(query: &mut QueryBuilder<MySql>, ids: &[MessageId]) {
     push_list(query, ids, |id| id.get());
 }
 
-/// `(?, ?, …)` of the values of `items`, at most [`LONGEST_LIST`], filled up.
+/// Writes `(?, ?, …)` with the values of `items`, at most [`LONGEST_LIST`], filled up.
 pub(super) fn push_list<T, V: for<'q> sqlx::Encode<'q, MySql> + sqlx::Type<MySql> + Send + 'static>(
     query: &mut QueryBuilder<MySql>,
     items: &[T],
@@ -124,7 +124,8 @@ pub(super) fn push_list<T, V: for<'q> sqlx::Encode<'q, MySql> + sqlx::Type<MySql
     query.push(")");
 }
 
-/// `(…), (…), …` of rows, at most [`LONGEST_LIST`], filled up; without `VALUES`. For an upsert: a row may come twice.
+/// Writes `(…), (…), …` with rows, at most [`LONGEST_LIST`], filled up; `VALUES` is the caller's. Only for an upsert,
+/// since a row may be repeated.
 pub(super) fn push_rows<T>(
     query: &mut QueryBuilder<MySql>,
     rows: &[T],
@@ -133,7 +134,7 @@ pub(super) fn push_rows<T>(
     push_each(query, filled(rows), push);
 }
 
-/// The same, with each row once.
+/// As [`push_rows`], with each row once.
 pub(super) fn push_exactly<T>(
     query: &mut QueryBuilder<MySql>,
     rows: &[T],

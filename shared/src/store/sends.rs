@@ -1,4 +1,4 @@
-//! What MySQL remembers of sends: rows, and the tombstones of sends that were recalled before they became rows
+//! The sends that MySQL knows: rows, and tombstones of sends that were recalled before they became rows
 //! (`docs/decisions/0032-names-for-good.md`).
 
 use std::collections::HashMap;
@@ -18,29 +18,29 @@ use crate::id::{ConversationId, MessageId, UserId};
 use crate::ids::snowflake;
 use crate::message::{ClientMessageId, Fingerprint, Message, MessageType, PersistStatus, Status};
 
-/// What a sender's `clientMsgId` stands for already.
+/// The other message that a sender's `clientMsgId` stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// For this message, with the same receiver, type and content.
+    /// A message with the same receiver, type and content.
     Same(MessageId),
-    /// For another message, which holds the name.
+    /// A different message, which is a row and holds the name.
     Other,
 }
 
-/// A send that a name stands for.
+/// A send under a name.
 #[derive(Debug, Clone)]
 struct Named {
     id: MessageId,
     conversation: Option<ConversationId>,
     kind: Option<MessageType>,
-    /// `None` where it was not recorded: the send was recalled by a version that kept none.
+    /// `None` if the fingerprint was not recorded: an older version wrote the tombstone.
     fingerprint: Option<Fingerprint>,
-    /// Whether it is a row, so that the unique key holds the name.
+    /// True if the send is a row, so that the unique key holds the name.
     is_row: bool,
 }
 
 impl Named {
-    /// Whether `retry` says what this send said. Without a fingerprint only receiver and type can be compared.
+    /// True if `retry` is the same send. Without fingerprints only receiver and type are compared.
     fn is_same_send(&self, retry: &Message) -> bool {
         match (self.fingerprint, retry.fingerprint()) {
             (Some(first), Some(again)) => first == again,
@@ -52,22 +52,22 @@ impl Named {
     }
 }
 
-/// What is known of the messages of a batch.
+/// The known sends that concern a batch.
 #[derive(Default)]
 pub(super) struct KnownSends {
     rows: HashMap<MessageId, Message>,
-    /// By message; a tombstone without conversation counts for any.
+    /// By message. A tombstone without a conversation counts for any.
     tombstones: HashMap<MessageId, Vec<(Option<ConversationId>, TimestampMs)>>,
     names: HashMap<(UserId, ClientMessageId), Vec<Named>>,
 }
 
 impl KnownSends {
-    /// The row of this id.
+    /// The row with this id.
     pub(super) fn row(&self, id: MessageId) -> Option<&Message> {
         self.rows.get(&id)
     }
 
-    /// When the message was recalled, if a tombstone names it and its conversation.
+    /// The time of the message's recall, if there is a tombstone of its conversation.
     pub(super) fn recall_time(&self, id: MessageId, conversation: ConversationId) -> Option<TimestampMs> {
         let tombstones = self.tombstones.get(&id)?;
         tombstones
@@ -76,7 +76,7 @@ impl KnownSends {
             .map(|(_, time)| *time)
     }
 
-    /// What `name`, of the sender of `message`, stands for besides `message` itself.
+    /// The other message that `name` of this sender stands for, if there is one.
     pub(super) fn named(&self, message: &Message, name: &ClientMessageId) -> Option<Kept> {
         let sends = self.names.get(&(message.from, name.clone()))?;
         let others = || sends.iter().filter(|send| send.id != message.id);
@@ -86,7 +86,7 @@ impl KnownSends {
         }
     }
 
-    /// Adds a message that becomes a row.
+    /// Adds a message that becomes a row now.
     pub(super) fn add(&mut self, message: &Message, name: Option<&ClientMessageId>) {
         self.rows.insert(message.id, message.clone());
         if let Some(name) = name {
@@ -130,7 +130,7 @@ impl KnownSends {
     }
 }
 
-/// Reads what is known of these messages: their rows and tombstones, and those of their senders' names.
+/// Reads the known sends that concern these messages: rows and tombstones with their ids or their senders' names.
 pub(super) async fn known(
     connection: &mut MySqlConnection,
     messages: impl Iterator<Item = &Message>,
@@ -153,7 +153,7 @@ pub(super) async fn known(
     Ok(known)
 }
 
-/// A sender and the name they gave a message.
+/// A sender and their name for a message.
 type Name<'n> = (UserId, &'n ClientMessageId);
 
 fn rows(ids: &[MessageId], names: &[Name<'_>]) -> QueryBuilder<MySql> {
@@ -190,7 +190,8 @@ fn tombstones(ids: &[MessageId], names: &[Name<'_>]) -> QueryBuilder<MySql> {
     query
 }
 
-/// `(from_user_id = ? AND client_msg_id = ?) OR …`: one look-up in the index each, on every server.
+/// Writes `(from_user_id = ? AND client_msg_id = ?) OR …`, which every server answers with one look-up in the index for
+/// each name.
 fn push_names(query: &mut QueryBuilder<MySql>, names: &[Name<'_>]) {
     let mut list = query.separated(" OR ");
     for (from, name) in filled(names) {
@@ -206,8 +207,8 @@ fn kind(row: &MySqlRow) -> Result<Option<MessageType>, sqlx::Error> {
     Ok(row.try_get::<Option<u8>, _>("msg_type")?.and_then(|kind| MessageType::try_from(kind).ok()))
 }
 
-/// A send that was recalled before it became a row, as its two users may see it: no content, `status` 0. `None` if the tombstone
-/// does not say whose it is.
+/// The tombstone of a send that never became a row, as a message: no content, `status` 0. `None` if the tombstone does
+/// not name the users.
 fn recalled_send(row: &MySqlRow) -> Result<Option<Message>, sqlx::Error> {
     let from: Option<i64> = row.try_get("from_user_id")?;
     let (Some(from), Some(conversation)) = (from, tombstone_conversation(row)?) else { return Ok(None) };
@@ -228,18 +229,18 @@ fn recalled_send(row: &MySqlRow) -> Result<Option<Message>, sqlx::Error> {
     }))
 }
 
-/// A send that MySQL knows under a sender's name.
+/// A send in MySQL under a sender's name.
 #[derive(Debug, Clone)]
 pub struct NamedSend {
-    /// The message as it is now; without content once it is recalled.
+    /// The message as it is now: without content once it is recalled.
     pub message: Message,
-    /// Of its receiver, type and content as they were sent.
+    /// The fingerprint of the send, if it was recorded.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl NamedSend {
-    /// Whether this send went to `to` with this type and fingerprint. Without a fingerprint of its own, receiver and type alone
-    /// can be compared.
+    /// True if this send has this receiver, type and fingerprint. If its own fingerprint was not recorded, only
+    /// receiver and type are compared.
     pub fn is_of(&self, to: UserId, kind: MessageType, fingerprint: &Fingerprint) -> bool {
         match &self.fingerprint {
             Some(own) => own == fingerprint,
@@ -249,8 +250,8 @@ impl NamedSend {
 }
 
 impl Store {
-    /// The message of this id, as the writer has it; `None` when there is neither a row nor a tombstone that says whose it
-    /// was.
+    /// The message with this id, as the writer has it. `None` if there is neither a row nor a tombstone that names its
+    /// users.
     #[tracing::instrument(name = "store.message", skip_all, fields(message_id = %id))]
     pub async fn message(&self, id: MessageId) -> Result<Option<Message>, ServerError> {
         self.writer
@@ -270,8 +271,8 @@ impl Store {
             .await
     }
 
-    /// The sends that these names stand for, as the writer has them; by sender and name, several where a name was used for
-    /// several messages. One statement for rows, one for tombstones.
+    /// The sends under these names, as the writer has them, by sender and name; several if a name was used for several
+    /// messages. One statement for rows and one for tombstones.
     #[tracing::instrument(name = "store.named_sends", skip_all, fields(names = names.len()))]
     pub(super) async fn named_sends(
         &self,

@@ -1,5 +1,6 @@
-//! How far a user has read, and what is unread: rows received above the position, neither recalled nor hidden, and rows
-//! that the user was never shown. Each conversation's row counts them for both users.
+//! Read positions and unread rows. A row is unread if the user received it, and it lies above the read position or was
+//! never shown before the position passed it; recalled and hidden rows do not count. The row of each conversation
+//! counts the unread rows of both users.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,30 +14,30 @@ use super::visible::{visible_range, visible_to};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
-/// How many conversations one statement looks into.
+/// The most conversations that one statement reads.
 const CONVERSATIONS: usize = 20;
 
-/// A conversation in which a user has something unread.
+/// A conversation with unread rows of a user.
 struct Inbox {
     conversation: ConversationId,
-    /// The user's position; 0 without one.
+    /// The user's read position; 0 without one.
     above: i64,
-    /// The newest message of the conversation.
+    /// The conversation's newest message.
     newest: i64,
 }
 
-/// What MySQL counts of a user's unread messages.
+/// The unread messages of a user, as MySQL knows them.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct UnreadRows {
-    /// How many rows the user has not read.
+    /// The number of unread rows.
     pub total: u64,
-    /// Those of the messages asked for that are unread and no rows yet: neither read, hidden nor recalled.
+    /// The pending messages asked for that are unread: not rows, and neither read, hidden nor recalled.
     pub pending: HashSet<MessageId>,
 }
 
 impl Store {
-    /// Moves a user's read position in a conversation forward to `up_to`; it never goes back. Whether it moved. What the user
-    /// was never shown before, up to `up_to`, is read as well.
+    /// Moves a user's read position forward to `up_to`. False if the position is there or beyond, since it never moves
+    /// back. Messages up to `up_to` that were never shown are read as well.
     #[tracing::instrument(name = "store.advance_read_position", skip_all, fields(user_id = %user, conversation_id = %conversation))]
     pub async fn advance_read_position(
         &self,
@@ -51,7 +52,7 @@ impl Store {
             .await
     }
 
-    /// How far the user has read the conversation; `None` when they never said.
+    /// The user's read position in the conversation; `None` if there is none yet.
     #[tracing::instrument(name = "store.read_position", skip_all, fields(user_id = %user, conversation_id = %conversation))]
     pub async fn read_position(
         &self,
@@ -76,8 +77,8 @@ impl Store {
             .await
     }
 
-    /// The newest `limit` ids that the user received in the conversation above `above` (from the start without it) and up to
-    /// `up_to`, and may see; newest first.
+    /// The newest `limit` ids that the user received and may see, above `above` (or from the start) and up to `up_to`;
+    /// newest first.
     #[tracing::instrument(name = "store.received_between", skip_all, fields(user_id = %user, conversation_id = %conversation))]
     pub async fn received_between(
         &self,
@@ -113,10 +114,10 @@ impl Store {
             .await
     }
 
-    /// How many rows the user has not read, and which of the messages `pending`, which Redis knows by their conversations,
-    /// are unread beside them. One statement up to 100 of `pending`, so that a message which becomes a row meanwhile is counted
-    /// once; beyond that such a message may be counted twice in one answer. Its cost grows with the conversations that hold
-    /// something unread and with `pending`.
+    /// The number of the user's unread rows, and which of the messages `pending` (Redis' pending unread messages with
+    /// their conversations) are unread as well. Up to 100 of `pending` take one statement, so a message that becomes a
+    /// row in between is counted once; with more, such a message may be counted twice. The cost grows with `pending`
+    /// and with the conversations that have unread rows.
     #[tracing::instrument(name = "store.unread_rows", skip_all, fields(user_id = %user, pending = pending.len()))]
     pub async fn unread_rows(
         &self,
@@ -130,8 +131,8 @@ impl Store {
             .await
     }
 
-    /// The newest `limit` unread rows of a user in all conversations, newest first. Its cost grows with the conversations
-    /// that hold something unread and with `limit`, not with what was ever received.
+    /// The newest `limit` unread rows of a user in all conversations, newest first. The cost grows with `limit` and
+    /// with the conversations that have unread rows, not with the messages ever received.
     #[tracing::instrument(name = "store.unread", skip_all, fields(user_id = %user, limit))]
     pub async fn unread(&self, user: UserId, limit: u32) -> Result<Vec<MessageId>, ServerError> {
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -140,7 +141,7 @@ impl Store {
                 scoped(async move {
                     let mut unread: Vec<i64> = Vec::new();
                     for inboxes in inboxes_of(connection, user).await?.chunks(CONVERSATIONS) {
-                        // They come newest first: behind this one there may be nothing that is new enough.
+                        // Conversations come newest first: from here on, no message may be new enough.
                         let newest = inboxes.first().map_or(0, |inbox| inbox.newest);
                         if unread.len() >= wanted && unread.last().is_none_or(|&oldest| newest < oldest) {
                             break;
@@ -166,7 +167,7 @@ async fn advance(
     let conversation = conversations.get_mut(id)?;
     let before = conversation.reader(user).up_to;
 
-    // What became visible late counts by an entry of its own.
+    // Remove the entries of unshown messages: each counts as unread by itself.
     let shown = sqlx::query(
         "/* store.advance_read_position: shown */ DELETE FROM message_unshown WHERE user_id = ? AND conv_id = ? AND message_id <= ?",
     )
@@ -179,7 +180,7 @@ async fn advance(
     conversation.reader_mut(user).unread -= i64::try_from(shown).unwrap_or(i64::MAX);
 
     if up_to > before {
-        // Up to the newest message everything is read: nothing needs to be counted.
+        // Up to the newest message everything is read, so nothing needs to be counted.
         let left = if up_to >= conversation.newest {
             unshown_above(&mut transaction, user, id, up_to).await?
         } else {
@@ -212,7 +213,7 @@ async fn unshown_above(
     .await
 }
 
-/// How many messages that the user received and may see lie above `above` and up to `up_to`.
+/// The number of messages above `above` and up to `up_to` that the user received and may see.
 async fn visible_between(
     connection: &mut MySqlConnection,
     user: UserId,
@@ -241,7 +242,7 @@ async fn unread_rows(
     pending: &[(MessageId, ConversationId)],
 ) -> Result<UnreadRows, sqlx::Error> {
     let mut unread = UnreadRows::default();
-    // An empty list still asks for the total.
+    // An empty list still needs the total.
     let chunks = pending.chunks(LONGEST_LIST).chain(pending.is_empty().then_some(pending));
     for chunk in chunks {
         let mut query = QueryBuilder::<MySql>::new(
@@ -268,7 +269,7 @@ async fn unread_rows(
                 excluded.insert(message_id(value)?);
             }
         }
-        // Each statement sees the total of its own moment; the last one counts.
+        // Each statement reads the total at its own moment; the last one counts.
         unread.total = u64::try_from(total).unwrap_or_default();
         unread.pending.extend(chunk.iter().filter_map(|(id, conversation)| {
             let is_read = positions.get(conversation).is_some_and(|position| id.get() <= *position);
@@ -278,7 +279,8 @@ async fn unread_rows(
     Ok(unread)
 }
 
-/// Asks which of these messages are rows, recalled or hidden, and how far the user has read their conversations.
+/// Adds the questions which of these messages are rows, recalled or hidden, and how far the user has read their
+/// conversations.
 fn push_pending(query: &mut QueryBuilder<MySql>, user: UserId, pending: &[(MessageId, ConversationId)]) {
     let ids: Vec<MessageId> = pending.iter().map(|(id, _)| *id).collect();
     query.push(" UNION ALL SELECT 'excluded', '', id FROM message FORCE INDEX (uk_message_id) WHERE id IN ");
@@ -293,7 +295,7 @@ fn push_pending(query: &mut QueryBuilder<MySql>, user: UserId, pending: &[(Messa
     push_list(query, pending, |(_, conversation)| conversation.to_string());
 }
 
-/// The conversations in which the user has something unread, the newest first.
+/// The conversations with unread rows of the user, newest first.
 async fn inboxes_of(connection: &mut MySqlConnection, user: UserId) -> Result<Vec<Inbox>, sqlx::Error> {
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
         "/* store.unread: conversations */ SELECT conv_id, read_low AS up_to, newest_id AS newest FROM conversation \
@@ -312,7 +314,8 @@ async fn inboxes_of(connection: &mut MySqlConnection, user: UserId) -> Result<Ve
         .collect()
 }
 
-/// The newest `limit` unread ids of these conversations: two ranges of idx_visible each, and the entries of what was never shown.
+/// The newest `limit` unread ids of these conversations: two ranges of idx_visible for each, and the entries of unshown
+/// messages.
 async fn unread_in(
     connection: &mut MySqlConnection,
     user: UserId,

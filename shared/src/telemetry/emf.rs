@@ -1,8 +1,8 @@
-//! Metrics as CloudWatch's embedded metric format: JSON lines on standard output that CloudWatch turns into metrics, so
-//! a function needs neither a network call nor a permission for them.
+//! Metrics in CloudWatch's embedded metric format: CloudWatch turns JSON lines on standard output into metrics, so a
+//! function needs neither a network call nor a permission.
 //!
-//! A label is a dimension, the unit is that of [`super::metric`]. Counters are written as what was added since the last
-//! flush; a distribution as its samples, 100 to a line at most, as the format has it.
+//! A label becomes a dimension; units come from [`super::metric`]. A counter is written as its increase since the last
+//! flush, a distribution as its samples, at most 100 in a line, as the format demands.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,11 +19,11 @@ use serde_json::{Map, Value, json};
 use super::metric::{ALL, Kind, Metric};
 use crate::clock::Clock;
 
-/// Where the metrics appear in CloudWatch.
+/// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "Hongyan";
 /// The most samples in one line.
 const SAMPLES_PER_LINE: usize = 100;
-/// The most samples kept between two flushes, so that memory stays bounded if nobody flushes.
+/// The most samples that are kept between two flushes, so that memory is bounded even if nothing flushes.
 const MOST_SAMPLES: usize = 10_000;
 
 /// Name and value of each label, sorted.
@@ -57,17 +57,17 @@ impl HistogramFn for Samples {
 }
 
 impl Emf {
-    /// A recorder that nobody feeds yet.
+    /// A recorder, not installed yet.
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Inner { clock, metrics: Mutex::default() }))
     }
 
-    /// Makes it the recorder of this process. Fails if there is one.
+    /// Installs it as the recorder of this process. Fails if there is another.
     pub fn install(&self) -> Result<(), SetRecorderError<Self>> {
         metrics::set_global_recorder(self.clone())
     }
 
-    /// Writes what was recorded since the last flush.
+    /// Writes everything that was recorded since the last flush.
     pub fn flush(&self, mut writer: impl Write) -> std::io::Result<()> {
         let lines = self.lines();
         for line in lines {
@@ -138,7 +138,7 @@ fn unit_of(name: &str) -> &'static str {
     }
 }
 
-/// Units and meanings come from [`super::metric`], so what is described here is not kept.
+/// Units and meanings come from [`super::metric`], so descriptions are not kept here.
 impl Recorder for Emf {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}

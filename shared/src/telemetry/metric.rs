@@ -1,53 +1,53 @@
-//! The name, unit and meaning of every metric, in one place (`docs/performance.md`, "Targets"; `docs/operations.md`,
-//! "Metrics and alarms").
+//! Every metric: name, unit and meaning (`docs/performance.md`, "Targets"; `docs/operations.md`, "Metrics and alarms").
 //!
-//! Durations are in seconds, as Prometheus wants them. A label has few values: no id is ever a label.
+//! Durations are in seconds, as Prometheus expects. A label has few values; an id is never a label.
 
 use metrics::Unit;
 
 /// Sends, by `outcome`: `accepted`, `repeated` (same `clientMsgId`), `refused` (the caller's fault), `failed` (503).
 pub const SENDS: &str = "hongyan_sends_total";
-/// Recalls, by `outcome`: `recalled` (again counts too), `refused`, `failed`.
+/// Recalls, by `outcome`: `recalled` (repeated ones too), `refused`, `failed`.
 pub const RECALLS: &str = "hongyan_recalls_total";
-/// From the arrival of a send to its answer.
+/// The time from the arrival of a send to its answer.
 pub const SEND_SECONDS: &str = "hongyan_send_seconds";
-/// The Redis part of a send.
+/// The time of a send that Redis takes.
 pub const SEND_REDIS_SECONDS: &str = "hongyan_send_redis_seconds";
-/// The Kafka part of a send, until it is acknowledged or the caller's wait is over.
+/// The time of a send that Kafka takes, until the acknowledgement or the end of the caller's wait.
 pub const SEND_KAFKA_SECONDS: &str = "hongyan_send_kafka_seconds";
-/// Answering a page of history.
+/// The time to answer a page of history.
 pub const HISTORY_SECONDS: &str = "hongyan_history_seconds";
-/// Looking into Redis for what MySQL also has, by `outcome`: `hit` or `miss`.
+/// Messages of pages that were looked up in Redis, by `outcome`: `hit` or `miss`. A list that is not believed is one
+/// `miss`.
 pub const CACHE_LOOKUPS: &str = "hongyan_cache_lookups_total";
-/// From a message's send to its being in MySQL.
+/// The time from a message's send to its row.
 pub const PERSIST_DELAY_SECONDS: &str = "hongyan_persist_delay_seconds";
-/// What became of messages that the consumer was to persist, by `outcome`: `written`, `skipped` (recalled before),
-/// `recalled` (met a tombstone), `doubled` (same `clientMsgId`), `retried` (comes again).
+/// Messages that the consumer was to persist, by `outcome`: `written`, `skipped` (recalled before), `recalled` (met a
+/// tombstone), `doubled` (same `clientMsgId`), `retried` (comes again).
 pub const PERSISTED: &str = "hongyan_persisted_total";
-/// Working on one batch of the consumer.
+/// The time of one batch of the consumer.
 pub const BATCH_SECONDS: &str = "hongyan_batch_seconds";
 /// Records in one batch of the consumer.
 pub const BATCH_RECORDS: &str = "hongyan_batch_records";
 /// Records sent to the dead-letter topic.
 pub const DEAD_LETTERS: &str = "hongyan_dead_letters_total";
-/// Messages that MySQL has not confirmed, as last counted by the compensator.
+/// Messages and recalls that MySQL has not confirmed, as the compensator last counted them.
 pub const PENDING: &str = "hongyan_pending_messages";
-/// What the compensator did with a message, by `outcome`: `resent`, `persisted` (Kafka refused it for good), `marked`,
+/// Messages that the compensator handled, by `outcome`: `resent`, `persisted` (Kafka refused it for good), `marked`,
 /// `recalled`, `waiting`, `failed`.
 pub const COMPENSATED: &str = "hongyan_compensated_total";
 /// Pushes to a connection, by `outcome`: `delivered`, `gone`, `failed`; `late` counts pushes cut short after 1 s.
 pub const PUSHES: &str = "hongyan_pushes_total";
-/// Requests at the local gateway, by `route` and `status`.
+/// The time of requests at the local gateway, by `route` and `status`.
 pub const HTTP_SECONDS: &str = "hongyan_http_seconds";
-/// WebSocket connections open at the local gateway.
+/// Open WebSocket connections of the local gateway.
 pub const CONNECTIONS: &str = "hongyan_websocket_connections";
 
-/// How a metric behaves.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows.
+    /// A count that only grows.
     Counter,
-    /// Goes up and down.
+    /// A value that rises and falls.
     Gauge,
     /// A distribution.
     Histogram,
@@ -60,9 +60,9 @@ pub struct Metric {
     pub name: &'static str,
     /// How it behaves.
     pub kind: Kind,
-    /// What it counts or measures.
+    /// The unit of its values.
     pub unit: Unit,
-    /// What it means, for people.
+    /// Its meaning, for people.
     pub meaning: &'static str,
 }
 
@@ -78,7 +78,7 @@ const fn histogram(name: &'static str, unit: Unit, meaning: &'static str) -> Met
     Metric { name, kind: Kind::Histogram, unit, meaning }
 }
 
-/// Every metric there is.
+/// All metrics.
 pub const ALL: &[Metric] = &[
     counter(SENDS, "sends, by outcome"),
     counter(RECALLS, "recalls, by outcome"),
@@ -99,7 +99,7 @@ pub const ALL: &[Metric] = &[
     gauge(CONNECTIONS, "WebSocket connections open at the local gateway"),
 ];
 
-/// Tells the recorder of this process, if there is one, the unit and meaning of each.
+/// Tells the process's recorder, if there is one, the unit and meaning of every metric.
 pub fn describe() {
     for metric in ALL {
         match metric.kind {

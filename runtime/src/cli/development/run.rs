@@ -5,21 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::lambda::Lambda;
 use super::settings;
+use crate::cli::signals::{INTERRUPTED, Signals};
+use crate::cli::text::called;
 use crate::invoke_api::InvokeApi;
 use crate::runtime::{Host, Runtime, RuntimeOptions};
 use crate::{gateway, prometheus};
 use hongyan_stack::emulator::{Emulator, EmulatorError};
 use hongyan_stack::{Stack, StackOptions};
 
-/// The exit status of a command that ended by Ctrl-C, as shells report it.
-const INTERRUPTED: u8 = 130;
-
-/// Serves until the first SIGINT or SIGTERM, then stops in order. A second signal ends this process at once, and the
-/// servers with it. With `lambda` the functions run as processes of their own.
+/// Serves until the first SIGINT or SIGTERM, then stops in order; the second ends it at once, and the servers with it.
+/// With `lambda` the functions are processes of their own.
 pub(super) async fn run(
     folder: PathBuf,
     listen: SocketAddr,
@@ -40,7 +38,7 @@ pub(super) async fn run(
         () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
     };
     let served = Box::pin(serve(&stack, listener, lambda, &mut signals)).await;
-    let stopped = finish(stack.stop(), &mut signals).await;
+    let stopped = signals.or_end(stack.stop()).await;
     served?;
     stopped?;
     eprintln!("Stopped. The data stays in {}", folder.display());
@@ -54,7 +52,7 @@ async fn serve(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let env = stack.env();
-    let config = crate::cli::settings::read(&env)?;
+    let settings = settings::read(&env)?;
     for line in stack.versions().await {
         println!("{line}");
     }
@@ -65,15 +63,16 @@ async fn serve(
             () = signals.next() => return Ok(()),
         };
     }
-    let mut options = RuntimeOptions::new(config, listener);
+    let mut options = RuntimeOptions::new(settings.config, listener);
+    options.gateway = settings.gateway;
     options.metrics = Some(prometheus::install()?);
     if let Some(emulator) = &emulator {
         options.host = Host::InvokeApi(InvokeApi::new(emulator.url()));
     }
     let served = serve_until_told(options, emulator.as_mut(), signals).await;
     if let Some(emulator) = emulator {
-        // The functions stop last: they finish the requests and batches that were accepted.
-        finish(emulator.stop(), signals).await;
+        // Last, since what was accepted is finished by the functions.
+        signals.or_end(emulator.stop()).await;
     }
     served
 }
@@ -97,17 +96,18 @@ async fn serve_until_told(
     println!(
         "Hongyan is ready at http://{0} (WebSocket: ws://{0}/ws). Ctrl-C stops it.\n{1}\
          Next, in another terminal:\n  \
-         TOKEN=$(./dev token 1); curl -sS http://{0}/messages -H \"Authorization: Bearer $TOKEN\" \
+         TOKEN=$({2} token 1); curl -sS http://{0}/messages -H \"Authorization: Bearer $TOKEN\" \
          -H 'Content-Type: application/json' -d '{{\"toId\":\"2\",\"content\":\"你好\",\"msgType\":1}}'",
         runtime.addr(),
         invoke_api.unwrap_or_default(),
+        called(),
     );
     let ended = tokio::select! {
         () = signals.next() => None,
         error = ended(emulator) => Some(error),
     };
-    eprintln!("Stopping: accepted requests are finished first. Press Ctrl-C again to end at once.");
-    finish(runtime.stop(), signals).await;
+    eprintln!("Stopping: what was accepted is finished first. Ctrl-C again ends it at once.");
+    signals.or_end(runtime.stop()).await;
     ended.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -116,34 +116,5 @@ async fn ended(emulator: Option<&mut Emulator>) -> EmulatorError {
     match emulator {
         Some(emulator) => emulator.ended().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits for `work`. A signal that comes first ends this process at once.
-async fn finish<T>(work: impl Future<Output = T>, signals: &mut Signals) -> T {
-    tokio::select! {
-        done = work => done,
-        () = signals.next() => {
-            eprintln!("Ended at once: requests under way were cut off.");
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    }
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

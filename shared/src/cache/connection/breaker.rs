@@ -54,7 +54,7 @@ struct Open(Refusal);
 /// The error codes with which a server refuses every write.
 const NO_WRITES: [&str; 3] = ["READONLY", "NOREPLICAS", "MISCONF"];
 
-/// Whether `error`, the answer to a probe, says that the server takes no writes yet.
+/// True if `error`, the answer to a probe, says that the server takes no writes yet.
 pub(super) fn cannot_write(error: &RedisError) -> bool {
     Refusal::of(error).is_some() || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "BUSY"))
 }

@@ -114,7 +114,7 @@ impl Cluster {
         if current.number == number {
             *current = Current { connection: connect(&self.client, self.timeout), number: number + 1 };
             tracing::warn!(
-                "cache.connection: the client of the Redis Cluster stopped answering; made a new one"
+                "cache.connection: the client of the Redis Cluster stopped answering; replaced by a new one"
             );
         }
     }

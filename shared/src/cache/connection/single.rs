@@ -103,7 +103,7 @@ impl Single {
         tracing::warn!(
             timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
             reason = refusal.reason(),
-            "cache.connection: the circuit breaker is open; until Redis takes writes again, nothing waits for it"
+            "cache.connection: the circuit breaker is open; commands fail at once until Redis takes writes again"
         );
         current.open = Some(refusal);
         drop(current);
