@@ -26,7 +26,7 @@ use hongyan::telemetry::{self, Output};
 pub use place::Place;
 use text::{called, told};
 
-/// How long threads that wait for a server may go on after the work of a command is done.
+/// How long blocked threads may hold up the end of the process after the command is done.
 const END: Duration = Duration::from_secs(1);
 
 /// A private-chat backend on one machine.
@@ -44,11 +44,11 @@ enum Command {
     #[cfg(feature = "stack")]
     #[command(flatten)]
     Development(development::Command),
-    /// Serve with the servers that the environment names, until SIGTERM; starts none and changes no table
+    /// Serve with the servers that the environment names, until SIGTERM; start no server and change no table
     Serve(serve::Options),
-    /// Bring the tables of MYSQL_URL up to date, and say what was done
+    /// Bring the tables of MYSQL_URL up to date, and print the migrations that ran
     Migrate(migrate::Options),
-    /// Say what is wrong with the settings of `serve`, and which values count, without secrets; asks no server
+    /// Print the faults in the settings of `serve`, and the values that count, without secrets; ask no server
     CheckConfig(check_config::Options),
     /// Print a JWT that the local runtime accepts for a user
     Token {
@@ -82,11 +82,11 @@ pub fn main() -> ExitCode {
 
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
     let log = telemetry::init(Output::Local);
-    // There it is one fault among others.
+    // For `check-config`, a fault of the log filter is one fault among others.
     if !matches!(cli.command, Command::CheckConfig(_)) {
         log.clone()?;
     }
-    // Whatever library asks for the process's TLS provider gets this one; there is none before.
+    // A library that asks for the process's TLS provider gets this one. No other is installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = cli.place.folder();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -101,7 +101,8 @@ fn work(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Dlq { command } => dlq::work(command, &folder).await,
         }
     });
-    // A thread that waits for a server (a flush of Kafka's producer) must not hold up the end of a stop whose time is over.
+    // A thread that waits for a server, for example in a flush of Kafka's producer, must not hold up the end of a
+    // stop whose time is over.
     runtime.shutdown_timeout(END);
     code
 }

@@ -40,22 +40,22 @@ use shared::Shared;
 /// The gateway cannot listen on the address.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody else has it.
+    /// Another program listens on the address.
     #[error("{address} is in use by another program; choose another address with {setting}")]
     InUse {
         /// The address.
         address: SocketAddr,
-        /// The option and the variable that choose another.
+        /// The option and the variable that choose another address.
         setting: &'static str,
     },
-    /// The machine refuses.
+    /// The system refuses to let this process listen on the address.
     #[error("{address} cannot be listened on ({setting}): {source}")]
     Refused {
         /// The address.
         address: SocketAddr,
-        /// The option and the variable that choose another.
+        /// The option and the variable that choose another address.
         setting: &'static str,
-        /// The machine's own error.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
@@ -65,7 +65,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind_for(address, "--listen or HONGYAN_LISTEN").await
 }
 
-/// The same for the internal listener.
+/// Binds the address of the internal listener.
 pub async fn bind_internal(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind_for(address, "--internal-listen or HONGYAN_INTERNAL_LISTEN").await
 }
@@ -89,8 +89,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Serves what arrives at `listener`. With `internal`, only that one has the paths for functions and operators
-    /// (`/health`, `/ready`, `/metrics`, `/@connections`); without, `listener` has them too.
+    /// Serves the connections that arrive at `listener`. With `internal`, only that listener has the paths for
+    /// functions and operators (`/health`, `/ready`, `/metrics`, `/@connections`). Without it, `listener` has them
+    /// too.
     pub fn start(
         listener: TcpListener,
         internal: Option<TcpListener>,
@@ -123,14 +124,14 @@ impl Gateway {
         self.shared.address
     }
 
-    /// `GET /ready` says no from now on. All else goes on as before.
+    /// From now on `GET /ready` answers 503. Nothing else changes.
     pub fn leave(&self) {
         self.shared.leaving.cancel();
     }
 
-    /// Takes no new connection from a client, finishes the requests it has accepted, closes every WebSocket with 1001 and runs
-    /// `$disconnect` for each. What is not finished after [`GatewayOptions::drain`] is cut off.
-    /// The internal listener goes on until this is dropped.
+    /// Takes no new connection from clients, finishes the accepted requests, closes every WebSocket with code 1001
+    /// and runs `$disconnect` for each. Requests not finished after [`GatewayOptions::drain`] are cut off. The
+    /// internal listener goes on until this is dropped.
     pub async fn drain(&self) {
         let shared = &self.shared;
         shared.leaving.cancel();
@@ -146,7 +147,7 @@ impl Gateway {
         }
     }
 
-    /// [`Self::drain`], and the end of the internal listener.
+    /// Drains as [`Self::drain`] does, and ends the internal listener.
     pub async fn stop(self) {
         self.drain().await;
     }

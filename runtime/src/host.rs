@@ -53,7 +53,7 @@ impl InvokeError {
     }
 }
 
-/// What a host answers with, once the function has.
+/// The answer of a function, through its host.
 pub type Invocation<R> = BoxFuture<'static, Result<R, InvokeError>>;
 
 /// Hosts the functions: hands each event to the function that is there for it.

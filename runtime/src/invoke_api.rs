@@ -110,7 +110,7 @@ impl Inner {
     }
 }
 
-/// What an answer says that is not the function's result.
+/// The error in an answer that is not the function's result.
 fn refusal(status: StatusCode, body: &[u8]) -> String {
     match serde_json::from_slice(body) {
         Ok(FunctionError { error_type, error_message }) => format!("{error_message} ({error_type})"),

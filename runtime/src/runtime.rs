@@ -25,51 +25,51 @@ use crate::trigger::{Trigger, TriggerError, TriggerHealth, TriggerOptions};
 /// How long `GET /health` waits for a server.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Who hosts the functions.
+/// The host of the functions.
 #[derive(Clone)]
 pub enum Host {
     /// This process.
     InProcess,
-    /// Lambda, or what stands in for it. Its functions must be given the same settings, with `PUSH_ENDPOINT`:
+    /// Lambda, or an emulator of it. Its functions must be given the same settings, with `PUSH_ENDPOINT` set to
     /// [`own_endpoint`] of the listener.
     InvokeApi(InvokeApi),
 }
 
-/// The fate, at a start, of tables that are not up to date.
+/// How a start treats tables that are not up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OldTables {
-    /// They are brought up to date.
+    /// The start brings the tables up to date.
     Migrate,
     /// The start fails.
     Refuse,
 }
 
-/// What a runtime is made of. [`Self::new`] has the defaults.
+/// The options of a runtime. [`Self::new`] has the defaults, which stand in parentheses.
 pub struct RuntimeOptions {
-    /// The settings. Without `PUSH_ENDPOINT` pushes go through the runtime's own gateway.
+    /// The settings. Without `PUSH_ENDPOINT`, pushes go through the runtime's own gateway.
     pub config: Config,
-    /// Where the gateway listens; see [`crate::gateway::bind`].
+    /// The listener of the gateway; see [`crate::gateway::bind`].
     pub listener: TcpListener,
-    /// Where the gateway has the paths for functions and operators (at `listener`, too).
+    /// The listener for the paths of functions and operators (the same as `listener`).
     pub internal: Option<TcpListener>,
-    /// Where time comes from (the machine).
+    /// The clock (the machine's).
     pub clock: Clock,
-    /// Who hosts the functions (this process).
+    /// The host of the functions (this process).
     pub host: Host,
-    /// The gateway's limits.
+    /// The limits of the gateway.
     pub gateway: GatewayOptions,
-    /// The fate of tables that are not up to date (they are brought up to date).
+    /// How tables that are not up to date are treated (they are brought up to date).
     pub old_tables: OldTables,
-    /// How Kafka is polled (by the settings). Without it nothing is persisted.
+    /// How Kafka is polled (by the settings). Without a trigger nothing is persisted.
     pub trigger: Option<TriggerOptions>,
-    /// How often the compensator runs (every minute). Without it nothing is sent again.
+    /// How often the compensator runs (every minute). Without a schedule no lost message is sent again.
     pub schedule: Option<Duration>,
-    /// What `GET /metrics` shows.
+    /// The metrics behind `GET /metrics`.
     pub metrics: Option<PrometheusHandle>,
 }
 
 impl RuntimeOptions {
-    /// A runtime as `./dev run` has it.
+    /// The options of `./dev run`.
     pub fn new(config: Config, listener: TcpListener) -> Self {
         Self {
             trigger: Some(TriggerOptions::new(config.kafka.clone())),
@@ -86,7 +86,7 @@ impl RuntimeOptions {
     }
 }
 
-/// Why a runtime does not start. Nothing is left running.
+/// A runtime does not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A server is away, or refuses.
@@ -95,7 +95,7 @@ pub enum StartError {
     /// The trigger does not start.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
-    /// The tables are not up to date, and are not to be changed by a start.
+    /// The tables are not up to date, and the start may not change them.
     #[error(
         "MYSQL_URL: the tables are not up to date: {missing} of this version's migrations have not been applied, \
          beginning with {first}; run `hongyan migrate`"
@@ -103,10 +103,10 @@ pub enum StartError {
     OldTables {
         /// How many migrations the database lacks.
         missing: usize,
-        /// The first of them.
+        /// The first of these migrations.
         first: Migration,
     },
-    /// The listener is of no use.
+    /// The listener cannot be used.
     #[error("the gateway cannot listen (HONGYAN_LISTEN, --listen): {0}")]
     Listen(#[from] std::io::Error),
 }
@@ -174,12 +174,12 @@ impl Runtime {
         Ok(Self { app: app.clone(), gateway, trigger, schedule })
     }
 
-    /// Where the gateway listens.
+    /// The address that the gateway listens on.
     pub fn addr(&self) -> SocketAddr {
         self.gateway.addr()
     }
 
-    /// What the functions work with.
+    /// The clients and settings of the functions.
     pub fn app(&self) -> &Arc<App> {
         &self.app
     }
@@ -194,13 +194,13 @@ impl Runtime {
         self.schedule.as_ref()
     }
 
-    /// `GET /ready` says no from now on, so that new requests are sent elsewhere. All else goes on as before.
+    /// From now on `GET /ready` answers 503, so that new requests go elsewhere. Nothing else changes.
     pub fn leave(&self) {
         self.gateway.leave();
     }
 
-    /// Stops from the front to the back: accepted requests are answered, batches in flight finished and committed, a
-    /// run of the compensator ended, then what was produced reaches Kafka and the worker number is given back.
+    /// Stops from the front to the back: answers accepted requests, finishes and commits batches in flight, ends the
+    /// run of the compensator, waits until Kafka has the produced records, and gives the worker number back.
     pub async fn stop(self) {
         self.gateway.drain().await;
         if let Some(trigger) = self.trigger {
@@ -210,7 +210,7 @@ impl Runtime {
             schedule.stop().await;
         }
         self.app.shutdown().await;
-        // The internal listener is the last to go: until then it tells how the stop is getting on.
+        // The internal listener stops last: until then it reports the progress of the stop.
         drop(self.gateway);
     }
 }
@@ -218,7 +218,7 @@ impl Runtime {
 /// The address under which functions on this machine reach the gateway that listens at `address`, for pushes.
 pub fn own_endpoint(mut address: SocketAddr) -> Url {
     if address.ip().is_unspecified() {
-        // One cannot connect to "any address"; and `@connections` answers loopback peers only.
+        // No client can connect to "any address", and `@connections` answers loopback peers only.
         address.set_ip(if address.is_ipv4() {
             std::net::Ipv4Addr::LOCALHOST.into()
         } else {
@@ -228,7 +228,7 @@ pub fn own_endpoint(mut address: SocketAddr) -> Url {
     gateway::url_of(address)
 }
 
-/// Asks the three servers at the same time. Kafka is not well either while nothing reads the topic.
+/// Asks the three servers at the same time. Kafka also counts as away while no thread reads the topic.
 fn health_of(app: Arc<App>, trigger: Option<TriggerHealth>) -> HealthCheck {
     Arc::new(move || {
         let (app, trigger) = (app.clone(), trigger.clone());

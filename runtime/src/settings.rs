@@ -1,4 +1,5 @@
-//! The settings of `hongyan serve`: those of the functions, the gateway's limits, the listeners, and how it stops.
+//! The settings of `hongyan serve`: the settings of the functions, the limits of the gateway, the listeners, and the
+//! time of a stop.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -7,36 +8,37 @@ use hongyan::config::{Config, Reader};
 
 use crate::gateway::GatewayOptions;
 
-/// Where the public listener is by default.
+/// The default address of the public listener.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// Where the internal listener is by default.
+/// The default address of the internal listener.
 pub const INTERNAL_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
-/// The part of a stop that is kept for the steps after the gateway: batches in flight, and records that Kafka has not
-/// acknowledged.
+/// The part of a stop that is reserved for the steps after the gateway: batches in flight, and records that Kafka has
+/// not acknowledged.
 const AFTER_GATEWAY: Duration = Duration::from_secs(8);
 
-/// All of them.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct ServeSettings {
     /// The settings of the functions.
     pub config: Config,
-    /// The gateway's limits.
+    /// The limits of the gateway.
     pub gateway: GatewayOptions,
-    /// Where clients come to: `HONGYAN_LISTEN` (127.0.0.1:8080).
+    /// The address for clients: `HONGYAN_LISTEN` (127.0.0.1:8080).
     pub listen: SocketAddr,
-    /// Where functions and operators come to: `HONGYAN_INTERNAL_LISTEN` (127.0.0.1:8081). A loopback address, or that of
-    /// all interfaces: functions of this process push by way of this listener, and it takes pushes from loopback only.
+    /// The address for functions and operators: `HONGYAN_INTERNAL_LISTEN` (127.0.0.1:8081). Must be a loopback
+    /// address or the address of all interfaces: the functions of this process push through this listener, which
+    /// takes pushes only from loopback.
     pub internal_listen: SocketAddr,
-    /// How long a stop takes at most: `HONGYAN_STOP_SECONDS` (25 s).
+    /// The longest time of a stop: `HONGYAN_STOP_SECONDS` (25 s).
     pub stop: Duration,
-    /// The part of it in which `/ready` already says no while new connections are still taken, so that a load balancer can
-    /// send them elsewhere: `HONGYAN_STOP_DELAY_SECONDS` (5 s).
+    /// The part of a stop in which `/ready` answers 503 while new connections are still taken, so that a load
+    /// balancer can send them elsewhere: `HONGYAN_STOP_DELAY_SECONDS` (5 s).
     pub stop_delay: Duration,
 }
 
 impl ServeSettings {
-    /// Reads them; `reader` keeps the faults.
+    /// Reads the settings. Faults are collected in `reader`.
     pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         let config = Config::read(reader);
         let mut gateway = GatewayOptions::read(reader);

@@ -1,4 +1,4 @@
-//! `check-config`: what is wrong with the settings of `serve`, and what counts.
+//! `check-config`: prints the faults in the settings of `serve`, and the values that count.
 
 use std::process::ExitCode;
 
@@ -13,12 +13,12 @@ use crate::settings::ServeSettings;
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Print one object, with the faults in it
+    /// Print one JSON object, with the faults in it
     #[arg(long)]
     json: bool,
 }
 
-/// Asks no server. `log` is what became of the filter of the log.
+/// Checks the settings without asking a server. `log` is the result of setting up the log.
 pub(super) fn print(options: &Options, log: Result<(), BadFilter>) -> ExitCode {
     let mut reader = Reader::new(variable);
     let settings = ServeSettings::read(&mut reader);

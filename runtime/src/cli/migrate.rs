@@ -10,7 +10,7 @@ use super::settings::variable;
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Only say which migrations the database lacks
+    /// Only print the migrations that the database lacks
     #[arg(long)]
     dry_run: bool,
 }

@@ -1,4 +1,4 @@
-//! `serve`: gateway, trigger and schedule over servers that are there already, in the foreground, until SIGTERM.
+//! `serve`: gateway, trigger and schedule over servers that run already, in the foreground, until SIGTERM.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,10 +15,11 @@ use crate::{gateway, prometheus};
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Where clients come to [env: HONGYAN_LISTEN] [default: 127.0.0.1:8080]
+    /// The address for clients [env: HONGYAN_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where /health, /ready, /metrics and @connections are [env: HONGYAN_INTERNAL_LISTEN] [default: 127.0.0.1:8081]
+    /// The address of /health, /ready, /metrics and @connections [env: HONGYAN_INTERNAL_LISTEN] [default:
+    /// 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS")]
     internal_listen: Option<SocketAddr>,
 }
@@ -38,7 +39,7 @@ impl Options {
     }
 }
 
-/// Serves until the first SIGINT or SIGTERM, then stops in order; the second ends it at once.
+/// Serves until the first SIGINT or SIGTERM, then stops in order. A second signal ends the process at once.
 pub(super) async fn serve(options: Options) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let settings = options.settings()?;

@@ -6,10 +6,10 @@ use hongyan::config::Config;
 #[cfg(feature = "stack")]
 use hongyan_stack::StackError;
 
-/// The servers of the whole service.
+/// The variables of the servers that the whole service needs.
 const SERVERS: [&str; 3] = ["REDIS_URL", "MYSQL_URL", "KAFKA_BOOTSTRAP_SERVERS"];
 
-/// Finds the value of a variable.
+/// Looks up the value of a variable.
 pub(super) type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
 /// The settings of the stack that runs over `folder`, for a command in another terminal.
@@ -17,8 +17,8 @@ pub(super) fn of_running_stack(folder: &Path) -> anyhow::Result<Config> {
     Ok(Config::from_lookup(lookup(folder, &SERVERS)?)?)
 }
 
-/// The variables of the environment and of the stack that runs over `folder`. Where the environment names all servers that
-/// are needed, such as those of a deployment, no stack has to run.
+/// The variables of the environment and of the stack that runs over `folder`. If the environment names all the needed
+/// servers, as in a deployment, no stack needs to run.
 #[cfg(feature = "stack")]
 pub(super) fn lookup(folder: &Path, needed: &[&str]) -> anyhow::Result<Lookup> {
     let env = match hongyan_stack::saved_env(folder) {
@@ -31,7 +31,7 @@ pub(super) fn lookup(folder: &Path, needed: &[&str]) -> anyhow::Result<Lookup> {
     }))
 }
 
-/// The variables of the environment: this build knows no stack.
+/// The variables of the environment alone: this build was made without the feature `stack`.
 #[cfg(not(feature = "stack"))]
 #[expect(clippy::unnecessary_wraps, reason = "the other build may find no stack")]
 pub(super) fn lookup(_folder: &Path, _needed: &[&str]) -> anyhow::Result<Lookup> {

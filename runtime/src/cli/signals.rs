@@ -1,11 +1,11 @@
-//! SIGINT and SIGTERM, by which a command that serves is told to stop.
+//! SIGINT and SIGTERM, the signals that stop a serving command.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The status that a shell reports of a command that ended by Ctrl-C.
+/// The exit status of a command that ended by Ctrl-C, as shells report it.
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// Both signals, from the moment this is made.
+/// Both signals. They are caught from the moment when this is made.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -16,7 +16,7 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Waits for the next of either.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -24,7 +24,7 @@ impl Signals {
         }
     }
 
-    /// Waits for `work`, but no longer than until the next signal, which ends the process.
+    /// Waits for `work`. A signal that comes first ends this process at once.
     pub(super) async fn or_end<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,

@@ -1,13 +1,13 @@
-//! Words that all commands share: the name that a person called, and the form of an error.
+//! Texts that all commands share: the name of the program, and the form of an error.
 
-/// The name that a person called the binary by.
+/// The name by which the user called the program.
 pub(super) fn called() -> &'static str {
-    // `./dev` hands its own name on.
+    // `./dev` passes its own name on.
     if std::env::args_os().next().is_some_and(|name| name == "./dev") { "./dev" } else { "hongyan" }
 }
 
-/// An error as a person reads it: `faults` has a line for each fault; of any other text the first line says it all, and the
-/// others, a server's last words, belong to it.
+/// The text of an error for a person. With `faults`, each line is a fault of its own. Otherwise the first line is the
+/// error, and the lines after it, such as the end of a server's log, are indented below it.
 pub(super) fn told(error: &str, faults: bool) -> String {
     format!("error: {}", error.replace('\n', if faults { "\nerror: " } else { "\n  " }))
 }

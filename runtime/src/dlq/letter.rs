@@ -102,7 +102,7 @@ impl Letter {
         Some((topic, partition, self.text(ORIGINAL_OFFSET)?.parse().ok()?))
     }
 
-    /// All of it as an object, for a program. Bytes that are no UTF-8 are `{"base64":"…"}` instead of text.
+    /// The whole letter as a JSON object, for a program. Bytes that are not UTF-8 become `{"base64":"…"}`.
     pub fn to_json(&self) -> Value {
         let headers = self
             .headers
@@ -160,7 +160,7 @@ impl fmt::Display for Letter {
     }
 }
 
-/// Bytes for a program.
+/// Bytes as a JSON value, for a program.
 fn bytes(bytes: Option<&[u8]>) -> Value {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => Value::Null,
@@ -169,7 +169,7 @@ fn bytes(bytes: Option<&[u8]>) -> Value {
     }
 }
 
-/// Bytes for a terminal: text where they are, with control characters escaped.
+/// Bytes for a terminal: as text if they are UTF-8, with control characters escaped.
 fn shown(bytes: Option<&[u8]>) -> String {
     match bytes {
         None => "none".to_owned(),

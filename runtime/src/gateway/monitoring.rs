@@ -19,8 +19,8 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     (code, Json(report)).into_response()
 }
 
-/// 200 while new requests may be sent here, 503 from the beginning of a stop. A server that is away does not matter, since
-/// it is away for the other nodes too, and most requests are answered without it.
+/// Answers 200 while new requests may be sent here, and 503 from the beginning of a stop. A server that is away does
+/// not matter: it is away for other nodes too, and most requests are answered without it.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.leaving.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "stopping" }))).into_response()
@@ -29,7 +29,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-/// Prometheus' text format.
+/// Answers in Prometheus' text format.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     match &shared.behind.metrics {
         Some(metrics) => {

@@ -7,51 +7,60 @@ use hongyan::config::Reader;
 /// The shortest time between two lines of the log about the same kind of refusal: any client can cause a thousand a second.
 pub(super) const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
 
-/// See each field for its variable and its default.
+/// The limits of the gateway. Each field names its variable and, in parentheses, its default.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
-    /// The most bytes of a request's body: `GATEWAY_MAX_BODY_BYTES` (1 MiB); above is 413.
+    /// The most bytes of a request's body: `GATEWAY_MAX_BODY_BYTES` (1 MiB). Above it the answer is 413.
     pub max_body_bytes: usize,
-    /// The most bytes of all bodies that are being worked on: `GATEWAY_MAX_BODIES_BYTES` (64 MiB); above is 503.
+    /// The most bytes of all bodies under way together: `GATEWAY_MAX_BODIES_BYTES` (64 MiB). Above it the answer is
+    /// 503.
     pub max_bodies_bytes: usize,
-    /// The most bytes of a request's head: `GATEWAY_MAX_HEADER_BYTES` (16 KiB, and not less than 8 KiB); above is 431.
+    /// The most bytes of a request's head: `GATEWAY_MAX_HEADER_BYTES` (16 KiB, at least 8 KiB). Above it the answer
+    /// is 431.
     pub max_header_bytes: usize,
-    /// How long a request's head may take to arrive, and a connection may wait for its next request:
+    /// How long the head of a request may take to arrive, and how long a connection may wait for its next request:
     /// `GATEWAY_HEADER_TIMEOUT_MS` (20 s).
     pub header_timeout: Duration,
-    /// How long a request's body may take to arrive: `GATEWAY_BODY_TIMEOUT_MS` (20 s).
+    /// How long the body of a request may take to arrive: `GATEWAY_BODY_TIMEOUT_MS` (20 s).
     pub body_timeout: Duration,
-    /// How long a request may take in all: `GATEWAY_REQUEST_TIMEOUT_MS` (29 s, as API Gateway); above is 503.
+    /// How long a request may take in all: `GATEWAY_REQUEST_TIMEOUT_MS` (29 s, as API Gateway). Above it the answer
+    /// is 503.
     pub request_timeout: Duration,
-    /// The most connections at a time, WebSockets among them: `GATEWAY_MAX_CONNECTIONS` (4,096); one more is answered 503.
+    /// The most connections at a time, WebSockets included: `GATEWAY_MAX_CONNECTIONS` (4,096). A further connection
+    /// is answered 503.
     pub max_connections: usize,
     /// The most bytes of a WebSocket frame: `GATEWAY_MAX_FRAME_BYTES` (32 KiB, as API Gateway).
     pub max_frame_bytes: usize,
-    /// The most bytes of a WebSocket message, either way: `GATEWAY_MAX_MESSAGE_BYTES` (128 KiB, as API Gateway).
+    /// The most bytes of a WebSocket message, in either direction: `GATEWAY_MAX_MESSAGE_BYTES` (128 KiB, as API
+    /// Gateway).
     pub max_message_bytes: usize,
-    /// The most messages that a client may send in a second: `GATEWAY_MESSAGES_PER_SECOND` (50); above it is closed with 1008.
+    /// The most messages that a client may send in a second: `GATEWAY_MESSAGES_PER_SECOND` (50). Above it the
+    /// WebSocket is closed with code 1008.
     pub messages_per_second: u32,
-    /// How many messages wait for a client that reads slowly: `GATEWAY_OUTGOING_QUEUE` (256); one more and it is closed with 1013.
+    /// The most messages that wait for a client that reads slowly: `GATEWAY_OUTGOING_QUEUE` (256). Above it the
+    /// WebSocket is closed with code 1013.
     pub outgoing_queue: usize,
-    /// How many bytes of messages wait for such a client: `GATEWAY_OUTGOING_BYTES` (2 MiB); above it is closed with 1013.
+    /// The most bytes of messages that wait for such a client: `GATEWAY_OUTGOING_BYTES` (2 MiB). Above it the
+    /// WebSocket is closed with code 1013.
     pub outgoing_bytes: usize,
-    /// How long a client may take to make room for what is written to it, an answer or a message: `GATEWAY_SEND_TIMEOUT_MS`
-    /// (10 s). Then it is cut off.
+    /// How long a client may take to read an answer or a message once the system's buffers are full:
+    /// `GATEWAY_SEND_TIMEOUT_MS` (10 s). Then the connection is cut off.
     pub send_timeout: Duration,
-    /// How often a WebSocket is pinged: `GATEWAY_PING_SECONDS` (30 s). One that is silent for three times as long is taken for dead.
+    /// How often a WebSocket is pinged: `GATEWAY_PING_SECONDS` (30 s). A WebSocket that is silent for three times as
+    /// long is closed.
     pub ping_every: Duration,
-    /// After how long without a message either way a WebSocket is closed with 1001: `GATEWAY_IDLE_SECONDS` (10 min, as
-    /// API Gateway).
+    /// How long a WebSocket may be without a message in either direction: `GATEWAY_IDLE_SECONDS` (10 min, as API
+    /// Gateway). Then it is closed with code 1001.
     pub idle_timeout: Duration,
-    /// How often the gateway renews the registration of a WebSocket: `GATEWAY_RENEW_SECONDS` (2 min, a quarter
-    /// more or less at random).
+    /// How often the gateway renews the registration of a WebSocket: `GATEWAY_RENEW_SECONDS` (2 min, with up to a
+    /// quarter more or less at random).
     pub renew_every: Duration,
     /// How long a stop waits for requests under way (30 s).
     pub drain: Duration,
 }
 
 impl GatewayOptions {
-    /// Reads the limits that are settings; `reader` keeps the faults.
+    /// Reads the limits that are settings. Faults are collected in `reader`.
     pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         const MIB: usize = 1024 * 1024;
         Self {

@@ -51,18 +51,18 @@ async fn method_not_allowed() -> Response {
     response::problem(&ApiError::MethodNotAllowed)
 }
 
-/// One of the gateway's listeners, and how it ends.
+/// One of the gateway's listeners, and how it stops.
 pub(super) struct Door {
     router: Router,
-    /// Takes no new connection from now on, and ends each that is idle.
+    /// Cancelled when the listener must take no new connection. Idle connections then end.
     stop: CancellationToken,
-    /// Its connections.
+    /// The tasks of its connections.
     tasks: TaskTracker,
 }
 
 impl Door {
-    /// For clients: all paths that the internal listener, where there is one, does not have. A path that no route has is a
-    /// matter of the HTTP API.
+    /// The listener for clients. It has all paths that the internal listener, if there is one, does not have. All
+    /// other paths belong to the HTTP API.
     pub(super) fn public(shared: &Arc<Shared>, has_internal: bool) -> Self {
         let others = if has_internal { Router::new() } else { internal() };
         let router = others
@@ -76,7 +76,8 @@ impl Door {
         }
     }
 
-    /// For functions and operators. It is there until everything else has ended, and no stop waits for its connections.
+    /// The listener for functions and operators. It goes on until everything else has ended, and no stop waits for
+    /// its connections.
     pub(super) fn internal(shared: &Arc<Shared>) -> Self {
         let nothing = || async { response::problem(&ApiError::NotFound("there is no such path")) };
         Self {

@@ -1,4 +1,4 @@
-//! `check-config`: every fault at once, and what counts without secrets.
+//! `check-config`: it prints every fault at once, and the values that count, without secrets.
 
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ async fn every_fault_is_said_at_once_and_what_counts_is_shown_without_secrets() 
             && lines[1].starts_with("error: JWT_SECRET ")
     );
 
-    // A process that serves says the same, before it touches a server.
+    // A serving process reports the same faults before it contacts a server.
     let mut serve = hongyan(folder.path(), ["serve"]);
     serve.envs(COMPLETE).env_remove("JWT_SECRET").env("KAFKA_PARTITIONS", "many");
     let serve = ended(serve).await;

@@ -178,7 +178,7 @@ impl Ledger {
     }
 }
 
-/// Sends under way: some wait for their bodies, and others come as fast as they can.
+/// Sends under way: some wait for the rest of their bodies, and others come as fast as possible.
 struct Load {
     prefix: &'static str,
     half_sent: Vec<HalfSent>,
@@ -186,7 +186,7 @@ struct Load {
 }
 
 impl Load {
-    /// Returns once requests flow. The contents begin with `prefix`.
+    /// Returns once requests are answered. The contents begin with `prefix`.
     async fn start(alice: &Caller, prefix: &'static str) -> Self {
         let mut half_sent = Vec::new();
         for number in 0..WORKERS {
@@ -195,7 +195,7 @@ impl Load {
         let answers = Arc::new(AtomicUsize::new(0));
         let mut workers = JoinSet::new();
         for worker in 0..WORKERS {
-            // With a connection of its own, kept alive.
+            // Each worker has its own connection, which it keeps open.
             let (caller, answers) = (Caller::new(alice.address, &alice.token), answers.clone());
             workers.spawn(async move {
                 let mut ledger = Ledger::default();
@@ -216,7 +216,7 @@ impl Load {
         Self { prefix, half_sent, workers }
     }
 
-    /// Finishes the bodies, each of which must be answered, and waits until the others are refused.
+    /// Sends the rest of each body, expects an answer, and waits until new sends are refused.
     async fn finish(mut self) -> Ledger {
         let mut ledger = Ledger::default();
         for (number, half) in self.half_sent.into_iter().enumerate() {
@@ -229,7 +229,7 @@ impl Load {
     }
 }
 
-/// SIGTERM while some sends wait for their bodies and others come as fast as they can.
+/// Sends SIGTERM while some sends wait for the rest of their bodies and others come as fast as possible.
 async fn sigterm_finishes_what_was_accepted(folder: &Path, running: Running, alice: &Caller) -> Ledger {
     let load = Load::start(alice, "drained").await;
     running.signal(Signal::SIGTERM);

@@ -1,4 +1,4 @@
-//! `migrate`: an empty database, two at once, one that is up to date, and a server that is away.
+//! `migrate` on an empty database, twice at once, on one that is up to date, and on a server that is away.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn migrate(folder: &Path, url: &str, arguments: &[&str]) -> tokio::process::Comm
     command
 }
 
-/// The empty database at `url` becomes one that is up to date.
+/// Migrates the empty database at `url`.
 pub(crate) async fn brings_an_empty_database_up_to_date(folder: &Path, url: &str) {
     let all = migrations();
     let lacking: Vec<String> = all.iter().map(|name| format!("{name}: not applied yet")).collect();
@@ -54,7 +54,7 @@ pub(crate) async fn brings_an_empty_database_up_to_date(folder: &Path, url: &str
 #[tokio::test]
 async fn a_server_that_is_away_is_one_clear_line() {
     let folder = tempfile::tempdir().unwrap();
-    // Taken and given back, so that nobody listens there.
+    // The port was bound and released, so no server listens there.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("mysql://hongyan:hunter2@{nobody}/hongyan");
     for (arguments, action) in

@@ -1,4 +1,4 @@
-//! `serve`: listeners, tables that are not up to date, and a stop under load, over servers that are there already.
+//! `serve`: its listeners, tables that are not up to date, and a stop under load, over servers that run already.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::{Load, STACKS, every_answer_is_a_row, migrate, no_process_is_left, se
 
 type Settings = BTreeMap<String, String>;
 
-/// A process that serves, and its internal listener.
+/// A serving process with an internal listener.
 struct Serving {
     running: Running,
     internal: Caller,
@@ -160,7 +160,7 @@ async fn the_limits_are_settings(folder: &Path, given: &Settings) {
     assert_eq!(status.code(), Some(0), "{lines:#?}");
 }
 
-/// The function that sends reaches the receiver's WebSocket by way of the internal listener.
+/// The function that sends reaches the receiver's WebSocket through the internal listener.
 async fn a_push_arrives(folder: &Path, given: &Settings, serving: &Serving) {
     let mut token = hongyan(folder, ["token", "2"]);
     token.envs(given);
@@ -172,8 +172,8 @@ async fn a_push_arrives(folder: &Path, given: &Settings, serving: &Serving) {
     assert_eq!((&pushed["type"], &pushed["data"]["id"]), (&json!("MESSAGE"), &json!(id.to_string())));
 }
 
-/// SIGTERM under load: `/ready` says no while new connections are still served, then they are refused while what was
-/// accepted is finished, and `/ready` still answers.
+/// SIGTERM under load: at first `/ready` answers 503 while new connections are still served. Then new connections are
+/// refused, accepted requests are finished, and `/ready` still answers.
 async fn a_stop_is_announced_and_loses_nothing(serving: Serving) -> crate::Ledger {
     let load = Load::start(&serving.alice, "announced").await;
     serving.running.signal(Signal::SIGTERM);
@@ -192,7 +192,7 @@ async fn a_stop_is_announced_and_loses_nothing(serving: Serving) -> crate::Ledge
     ledger
 }
 
-/// A client that never finishes its request does not hold a stop up.
+/// A client that never finishes its request does not delay a stop.
 async fn a_stop_is_bounded_in_time(folder: &Path, given: &Settings) {
     let limits = [("HONGYAN_STOP_SECONDS", "8"), ("HONGYAN_STOP_DELAY_SECONDS", "0")];
     let serving = Serving::start(folder, given, &limits).await;

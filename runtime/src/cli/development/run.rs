@@ -16,8 +16,8 @@ use crate::{gateway, prometheus};
 use hongyan_stack::emulator::{Emulator, EmulatorError};
 use hongyan_stack::{Stack, StackOptions};
 
-/// Serves until the first SIGINT or SIGTERM, then stops in order; the second ends it at once, and the servers with it.
-/// With `lambda` the functions are processes of their own.
+/// Serves until the first SIGINT or SIGTERM, then stops in order. A second signal ends this process at once, and the
+/// servers with it. With `lambda` the functions run as processes of their own.
 pub(super) async fn run(
     folder: PathBuf,
     listen: SocketAddr,
@@ -71,7 +71,7 @@ async fn serve(
     }
     let served = serve_until_told(options, emulator.as_mut(), signals).await;
     if let Some(emulator) = emulator {
-        // Last, since what was accepted is finished by the functions.
+        // The functions stop last: they finish the requests and batches that were accepted.
         signals.or_end(emulator.stop()).await;
     }
     served

@@ -3,18 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use hongyan::config::{Config, ConfigError, Reader};
+use hongyan::config::{Config, ConfigError, Reader, minimal};
 
 use crate::cli::settings::variable;
 use crate::gateway::GatewayOptions;
-
-/// A value that stands in for one the stack will give.
-const STAND_IN: [(&str, &str); 4] = [
-    ("REDIS_URL", "redis://127.0.0.1/1"),
-    ("MYSQL_URL", "mysql://127.0.0.1/hongyan"),
-    ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-    ("JWT_SECRET", "a stand-in of thirty-two characters"),
-];
 
 /// The settings of a process that serves with the servers of a stack.
 pub(super) struct OfStack {
@@ -31,16 +23,12 @@ pub(super) fn read(env: &[(&'static str, String)]) -> Result<OfStack, ConfigErro
     reader.finish(settings)
 }
 
-/// Finds what is wrong with the environment before any server is started.
+/// Reports faults in the environment's settings before any server is started.
 pub(super) fn check() -> Result<(), ConfigError> {
     let jwks = variable("JWT_JWKS_URL").is_some();
-    let mut reader = Reader::new(|name: &str| {
-        variable(name).or_else(|| {
-            let (_, value) =
-                STAND_IN.into_iter().find(|(key, _)| *key == name && !(jwks && name == "JWT_SECRET"))?;
-            Some(value.to_owned())
-        })
-    });
+    // The minimal settings stand in for those that only a running stack can give.
+    let stand_in = |name: &str| minimal(name).filter(|_| !(jwks && name == "JWT_SECRET"));
+    let mut reader = Reader::new(|name: &str| variable(name).or_else(|| stand_in(name)));
     Config::read(&mut reader);
     GatewayOptions::read(&mut reader);
     reader.finish(())
@@ -54,7 +42,7 @@ pub(super) fn of_functions(env: &[(&'static str, String)], endpoint: &str) -> Ve
     missing.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
-/// `env`: `KEY=value` lines, or one object.
+/// `env`: prints the settings as `KEY=value` lines, or as one JSON object.
 pub(super) fn print(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let env = hongyan_stack::saved_env(folder)?;
     if json {

@@ -16,13 +16,13 @@ pub(in crate::cli) enum Command {
     Up,
     /// Stop the servers
     Down,
-    /// Ask each whether it answers
+    /// Ask each server whether it answers
     Status {
-        /// Print an array of objects
+        /// Print a JSON array of objects
         #[arg(long)]
         json: bool,
     },
-    /// Print what is installed, without starting it
+    /// Print the versions of the installed servers without starting them
     Versions,
 }
 
