@@ -1,4 +1,4 @@
-//! Dead letters on a real Kafka: listed, shown, and sent back in order, each once, also when it is cut off half-way.
+//! Dead letters on a real Kafka: listed, shown, and sent back in order, each once, even if a redrive is interrupted.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -22,7 +22,7 @@ use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 
 const WAIT: Duration = Duration::from_secs(10);
 
-/// A letter whose original lay at `offset` of `partition`; all have one key, so that they keep their order.
+/// A letter of the record at `offset` of `partition`. All have one key, so that they keep their order.
 fn letter(config: &KafkaConfig, partition: i32, offset: i64, value: Vec<u8>, error: &str) -> DeadLetter {
     DeadLetter {
         key: Some(b"1_2".to_vec()),
@@ -40,7 +40,7 @@ fn event(id: i64) -> Vec<u8> {
     serde_json::to_vec(&persist(id, 1, 2)).unwrap()
 }
 
-/// Everything on the original topic, in order within its partition.
+/// All records of the original topic, in order within their partition.
 fn arrived(config: &KafkaConfig, count: usize) -> Vec<OwnedMessage> {
     let consumer = reader(config, &config.topic);
     let records = (0..count).map(|_| consumer.poll(WAIT).unwrap().unwrap().detach()).collect();
@@ -90,7 +90,7 @@ async fn letters_go_back_in_order_each_once_with_all_they_carried() {
     for id in 1..=5 {
         queue.dead_letter(letter(&config, 4, id, event(id), "id clash")).await.unwrap();
     }
-    // One out of turn first: it must neither come twice nor hide those before it.
+    // One letter out of turn first: it must neither come twice nor hide the letters before it.
     assert_eq!(dlq::redrive(&config, one(3)).await.unwrap().sent, 1);
     let rest = dlq::redrive(&config, RedriveOptions::default()).await.unwrap();
     assert_eq!((rest.sent, rest.refused.len()), (4, 0), "{rest}");
@@ -160,7 +160,7 @@ async fn a_check_keeps_back_what_would_break_again() {
 async fn a_redrive_that_was_cut_off_goes_on_where_it_was() {
     let config = own_topics(&servers().await, 1).await;
     let queue = Queue::new(&config).unwrap();
-    // The second one came from a partition that is not there: Kafka refuses it.
+    // The second letter came from a partition that does not exist: Kafka refuses it.
     for (id, partition) in [(1, 0), (2, 1), (3, 0)] {
         queue.dead_letter(letter(&config, partition, id, event(id), "?")).await.unwrap();
     }
@@ -174,7 +174,7 @@ async fn a_redrive_that_was_cut_off_goes_on_where_it_was() {
     for result in admin.create_partitions([&wider], &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
-    // The controller has answered; the broker that is asked for the partitions hears of it a little later.
+    // The controller has deleted the topic. The other brokers learn of it a little later.
     eventually("the new partition is there", Duration::from_secs(30), async || {
         let metadata = admin.inner().fetch_metadata(Some(&config.topic), Duration::from_secs(10)).unwrap();
         metadata.topics()[0].partitions().len() == 2
@@ -195,7 +195,7 @@ async fn a_letter_that_does_not_say_where_it_came_from_is_refused() {
     assert_eq!((answer.sent, answer.refused.len()), (0, 1), "{answer}");
 }
 
-/// A letter that its topic is too small for keeps nobody back.
+/// A letter that is too large for its topic holds no other letter back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_kafka_refuses_stays_and_those_behind_it_go_back() {
     let config = own_topics(&servers().await, 10).await;
@@ -215,7 +215,7 @@ async fn a_letter_that_kafka_refuses_stays_and_those_behind_it_go_back() {
     assert_eq!(dlq::redrive(&config, all()).await.unwrap().sent, 1);
 }
 
-/// What was sent back of the letters that are gone says nothing of the new ones.
+/// The memory of deleted letters does not count for new letters at the same offsets.
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_of_a_topic_that_was_made_anew_are_new() {
     let config = own_topics(&servers().await, 10).await;

@@ -1,4 +1,4 @@
-//! Every file of `events/`, fed to the function it is for: they are what the docs show and what a person tries by hand.
+//! Every file of `events/`, fed to its function. The docs show these files, and people try them by hand.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test; the helpers beside it are part of it")]
 
@@ -17,7 +17,7 @@ use rdkafka::message::{Headers as _, Message as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The messages of the events, and when they were sent.
+/// The messages of the events, and their send time.
 const FIRST: &str = "383647954231138816";
 const SECOND: &str = "383647960522594816";
 const EVENTS_TIME_MS: i64 = 1_795_536_010_000;
@@ -28,14 +28,14 @@ fn event<E: DeserializeOwned>(name: &str) -> E {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// An application at the time of the events, without a trigger: the events are all it gets.
+/// An application at the time of the events. It has no trigger, so that it gets only the events.
 async fn at_the_time_of_the_events() -> TestApp {
     let test = TestApp::builder().without_trigger().start().await;
     test.pass_ms(EVENTS_TIME_MS - test.clock().now_ms());
     test
 }
 
-/// Status and body of an HTTP function's answer.
+/// The status and body of an HTTP function's answer.
 fn http(answer: &ApiGatewayV2httpResponse) -> (i64, Value) {
     (answer.status_code, body(answer.body.as_ref()))
 }
@@ -77,7 +77,7 @@ async fn sends() {
     test.stop().await;
 }
 
-/// The consumer's batch from MSK first: it holds the messages that the other events are about.
+/// The consumer's batch from MSK first: the other events are about its messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_batch_from_msk_and_then_every_other_route() {
     let test = at_the_time_of_the_events().await;
@@ -150,7 +150,7 @@ async fn broken_records_are_dead_letters_and_the_good_one_behind_them_is_written
         assert_eq!(letter.origin().unwrap(), ("im-message-private", 9, offset));
         assert!(letter.error().contains(reason), "{:?} should say {reason:?}", about(letter));
     }
-    // As any other consumer of the topic sees them: key and value as they were, and six headers.
+    // Other consumers of the topic see the key and value as they were, and six headers.
     let consumer = hongyan_testkit::kafka::reader(&test.config.kafka, &test.config.kafka.dead_letter_topic);
     let values: [Option<&[u8]>; 5] = [
         Some(b"not json"),
@@ -180,7 +180,8 @@ async fn broken_records_are_dead_letters_and_the_good_one_behind_them_is_written
     test.stop().await;
 }
 
-/// Strange headers, times, keys and fields concern nobody; three records say too little, and only those are dead letters.
+/// Odd headers, times, keys and fields affect no record. Three records are too broken, and only those are dead
+/// letters.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_odd_envelope_is_read_as_far_as_it_is_needed() {
     let test = at_the_time_of_the_events().await;
@@ -243,7 +244,7 @@ async fn a_connection_from_its_beginning_to_its_end() {
     test.stop().await;
 }
 
-/// The samples of the HTTP API by file name: every event with a `routeKey` that is no WebSocket event.
+/// The samples of the HTTP API by file name: all events with a `routeKey`, except WebSocket events.
 fn http_samples() -> BTreeMap<String, Value> {
     samples().into_iter().filter(|(_, sample)| sample["routeKey"].is_string()).collect()
 }
@@ -265,7 +266,8 @@ fn every_route_has_a_sample_and_every_sample_of_the_http_api_a_route() {
     }
 }
 
-/// Through the table of the functions, as the local runtime calls them. A sample that is to be refused says so in its name's row.
+/// Calls the functions through their table, as the local runtime does. The list below names the samples that must be
+/// refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sample_of_the_http_api_is_answered_by_the_function_of_its_route() {
     let test = at_the_time_of_the_events().await;
@@ -283,7 +285,7 @@ async fn every_sample_of_the_http_api_is_answered_by_the_function_of_its_route()
     test.stop().await;
 }
 
-/// A function that gets a request by a route of another function's says that it has none such; it guesses nothing.
+/// A function that gets a request of another function's route answers that it has no such route.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_of_several_routes_serves_no_other() {
     let test = at_the_time_of_the_events().await;
@@ -299,7 +301,7 @@ async fn a_function_of_several_routes_serves_no_other() {
     test.stop().await;
 }
 
-/// A sample that nothing reads would rot.
+/// Every sample must be read by a test, or it would become outdated.
 #[test]
 fn every_file_is_used() {
     let source = include_str!("events.rs");

@@ -1,5 +1,5 @@
-//! MySQL as Aurora has it: the writer goes away and comes back at the same name, or is demoted under open connections.
-//! Senders notice nothing, and nothing is lost.
+//! A MySQL like Aurora's: the writer goes away and comes back under the same name, or becomes a reader under open
+//! connections. Senders notice nothing, and nothing is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -16,28 +16,28 @@ use hongyan_testkit::{Caller, TestApp};
 use sqlx::{ConnectOptions as _, MySqlConnection};
 use tokio::task::JoinHandle;
 
-/// Within this time after the writer is back, rows are written again.
+/// After the writer is back, rows are written again within this time.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// How long it is away.
+/// How long the writer is away.
 const AWAY: Duration = Duration::from_secs(2);
 
-/// A message that was accepted.
+/// An accepted message.
 struct Sent {
     id: String,
     content: String,
-    /// What the recall was answered, if there was one.
+    /// The status of the recall, if the message was recalled.
     recall: Option<u16>,
 }
 
-/// Sends, takes every third message back, reads and looks until `stop`. Every send has to be accepted.
+/// Sends, recalls every third message, reads and looks until `stop`. Every send must be accepted.
 fn at_work(user: Caller, peer: Caller, stop: Arc<AtomicBool>) -> JoinHandle<Vec<Sent>> {
     tokio::spawn(async move {
         let mut sent = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             let content = format!("from {} number {}", user.id, sent.len());
             let id = user.sent(peer.id.get(), &content).await;
-            // With MySQL away these may be refused; what is answered with success holds.
+            // With MySQL away a recall may be refused. An answered success must hold.
             let recall = if sent.len() % 3 == 2 { Some(user.recall(&id).await.status) } else { None };
             let read = peer.read(user.id.get(), &id).await.status;
             let page = peer.history(user.id.get(), "limit=3").await;
@@ -74,7 +74,7 @@ async fn a_writer_that_fails_over_costs_no_message_and_no_answer() {
     let work = pairs.map(|(user, peer)| at_work(test.user(user), test.user(peer), stop.clone()));
     eventually("they are at work", RECOVERY, async || test.count_rows("1 = 1").await > 20).await;
 
-    // The name leads nowhere for a time: the old writer is gone, and the new one not there yet.
+    // For a time the name leads nowhere: the old writer is gone, and the new one is not there yet.
     proxy.cut();
     proxy.close().await;
     let vanished = test.count_rows("1 = 1").await;
@@ -108,7 +108,7 @@ async fn a_writer_that_fails_over_costs_no_message_and_no_answer() {
         let row = test.row(id).await;
         rows += i64::from(row.is_some());
         let kept = row.is_some_and(|row| (row.status, row.content.as_str()) == (1, content.as_str()));
-        // What is recalled before it is written needs no row. A recall that was answered 503 may have been kept.
+        // A message recalled before it is written needs no row. A recall answered 503 may have taken effect.
         match recall {
             None => assert!(kept, "{id} is lost"),
             Some(200) => {

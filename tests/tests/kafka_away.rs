@@ -1,4 +1,5 @@
-//! Kafka goes away and comes back under a producer and a trigger: nothing hangs, nothing is lost, nothing needs a restart.
+//! Kafka goes away and comes back under a producer and a trigger: nothing hangs, nothing is lost, and nothing needs a
+//! restart.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ async fn kafka_is_killed_frozen_and_comes_back() {
         queue.send(&persist(id, 1, 2), LONG).await.unwrap();
         queue.ping().await.unwrap();
         timeout(LONG, trigger.drain()).await.unwrap().unwrap();
-        // What was answered with an error stayed with the producer and arrived, each once.
+        // Records whose send was answered with an error stayed with the producer and arrived, each once.
         let expected: BTreeSet<_> = (0..id).map(|offset| (4, offset)).collect();
         assert_eq!(*seen.lock(), expected, "frozen: {frozen}");
         assert_eq!(queue.progress().await.unwrap(), [Progress::CaughtUp; 10]);
@@ -96,7 +97,7 @@ async fn a_trigger_stops_in_time_though_kafka_dies_under_its_commit() {
     queue.send(&persist(1, 1, 2), LONG).await.unwrap();
     at_work.acquire().await.unwrap().forget();
     stack.server(ServerKind::Kafka).kill().await.unwrap();
-    // Done, and nobody is there who could be told.
+    // The records are done, and Kafka is not there to be told.
     may_end.add_permits(1);
     timeout(LONG, trigger.stop()).await.unwrap();
     stack.stop().await.unwrap();

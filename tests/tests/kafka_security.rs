@@ -1,5 +1,5 @@
-//! Kafka as MSK has it, on a real broker with TLS and SCRAM listeners: everything that speaks to Kafka does so over each
-//! of them, and a client that is not let in learns why and what to do.
+//! A Kafka like MSK's, on a real broker with TLS and SCRAM listeners. All clients of Kafka work over each listener,
+//! and a client that is refused learns the reason and the remedy.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -27,12 +27,12 @@ const WAIT: Duration = Duration::from_secs(30);
 const USER: &str = "hongyan";
 const PASSWORD: &str = "a-password-of-scram";
 
-/// The broker of this binary, whose certificate is made for 127.0.0.1, and what a client may trust.
+/// The broker of this test binary, with a certificate for 127.0.0.1, and authorities for clients.
 struct Broker {
     stack: Stack,
-    /// Who signed the certificate.
+    /// The authority that signed the certificate.
     authority: PathBuf,
-    /// Who did not.
+    /// Another authority.
     stranger: PathBuf,
     _folder: TempDir,
 }
@@ -76,7 +76,7 @@ impl Broker {
         config_with(&self.stack.kafka_with_scram(), 10, &more)
     }
 
-    /// Sends, reads, asks for the group's progress and redrives with `config`, whose topics are new.
+    /// Sends, reads, asks for the group's progress and redrives with `config`, on new topics.
     async fn serves(&self, config: KafkaConfig) {
         let plaintext = config_with(&self.plaintext(), 1, &[]);
         create_topic(&plaintext, &config.topic, 10).await;
@@ -123,8 +123,9 @@ fn has_all(text: &str, names: &[&str]) -> bool {
     names.iter().all(|name| text.contains(name))
 }
 
-/// The error of `action` once it says why, or the last one. A try may end before the broker has said anything, and one that
-/// just hangs up is believed to refuse only until something else goes wrong.
+/// Repeats `action` until its error contains `names`, and returns the error, or the last one. A try may end before
+/// the broker has said anything. A broker that only closes the connection counts as refusing until another error
+/// happens.
 async fn told_by<E>(names: &[&str], text: impl Fn(&E) -> String, action: impl AsyncFn() -> E) -> E {
     let began = Instant::now();
     loop {
@@ -135,7 +136,7 @@ async fn told_by<E>(names: &[&str], text: impl Fn(&E) -> String, action: impl As
     }
 }
 
-/// Whatever `config` is used for ends soon, and says why in words that have all of `names`.
+/// Every use of `config` ends soon, with an error that contains `names`.
 async fn is_told(config: KafkaConfig, names: &[&str]) {
     let began = Instant::now();
     let told: Mutex<Vec<String>> = Mutex::default();

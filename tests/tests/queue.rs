@@ -1,4 +1,4 @@
-//! The queue on a real Kafka: what `send` promises, dead letters, and how far the group has come.
+//! The queue on a real Kafka: the promises of `send`, dead letters, and the progress of the group.
 
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,7 @@ async fn progress_is_the_place_of_the_first_record_that_is_not_done() {
     assert_eq!(queue.progress().await.unwrap(), [Progress::CaughtUp; 10]);
 }
 
-/// One partition that nobody can read is no reason to know nothing of the others.
+/// One unreadable partition does not hide the progress of the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_of_a_partition_that_does_not_exist_is_unknown() {
     let mut config = own_topics(&servers().await, 4).await;
@@ -119,7 +119,7 @@ async fn progress_of_a_partition_that_does_not_exist_is_unknown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_kafka_away_a_send_answers_within_its_wait() {
-    // Nothing listens there.
+    // No broker listens there.
     let mut config = own_config("127.0.0.1:9", 10);
     config.delivery_timeout = Duration::from_secs(2);
     let queue = Queue::new(&config).unwrap();

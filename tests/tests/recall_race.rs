@@ -1,5 +1,5 @@
-//! The recall race, forced at each of the consumer's checks (`docs/protocol.md`, scenario 4 and R11).
-//! The consumer's stages are called one by one, so that the recall happens exactly between two of them.
+//! The recall race, forced at each of the consumer's checks (`docs/protocol.md`, scenario 4 and R11). The test calls
+//! the consumer's stages one by one, so that the recall happens exactly between two of them.
 
 #![expect(clippy::unwrap_used, reason = "a test: what fails here fails it")]
 
@@ -18,7 +18,7 @@ struct Race {
     write: Write,
 }
 
-/// A message that was sent, as the consumer has just read it.
+/// A sent message, at the moment when the consumer has read its record.
 async fn queued() -> Race {
     let test = TestApp::start().await;
     test.hold().await;
@@ -41,7 +41,7 @@ impl Race {
         assert_eq!(recalled.status, 200, "{recalled:?}");
     }
 
-    /// Lets the real consumer read everything, and looks whether the recall won.
+    /// Runs the real consumer over all records, and checks that the recall won.
     async fn ends_recalled(self) {
         self.test.release();
         self.test.drain().await;
@@ -93,7 +93,7 @@ async fn a_recall_between_the_second_check_and_the_write_is_undone_by_the_write(
     race.ends_recalled().await;
 }
 
-/// MySQL did not take the tombstone, so that Redis alone knows of the recall: what the third check is for.
+/// MySQL did not take the tombstone, so only Redis knows of the recall. The third check is for this case.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recall_between_the_write_and_the_third_check_is_undone_by_the_third() {
     let race = queued().await;
@@ -126,7 +126,8 @@ async fn a_recall_after_the_third_check_is_in_mysql_at_once() {
     race.ends_recalled().await;
 }
 
-/// The flag was set and the one who recalled died before the detail was changed: whoever meets the flag completes it.
+/// The recalling process set the flag and died before it changed the detail. The next process that meets the flag
+/// completes the recall.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recall_that_died_after_setting_the_flag_is_completed_by_the_consumer() {
     let race = queued().await;
@@ -140,7 +141,8 @@ async fn a_recall_that_died_after_setting_the_flag_is_completed_by_the_consumer(
     race.ends_recalled().await;
 }
 
-/// "Taken" means not done yet: another record of the same message waits, the same record redelivered passes.
+/// A held lock means that the record is not done yet: another record of the same message waits, and the same record
+/// passes when redelivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lock_lets_the_same_record_pass_and_no_other() {
     let race = queued().await;
@@ -172,7 +174,7 @@ async fn the_lock_lets_the_same_record_pass_and_no_other() {
     race.test.stop().await;
 }
 
-/// 200 times in a row: recalled at a random moment between 0 and 300 ms after the send.
+/// 200 messages, each recalled at a random moment between 0 and 300 ms after the send.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_recalls_at_random_moments_leave_nothing_behind() {
     let test = TestApp::start().await;
@@ -188,7 +190,7 @@ async fn two_hundred_recalls_at_random_moments_leave_nothing_behind() {
             id
         }
     });
-    // Ten at a time, so that the consumer is always in the middle of something.
+    // Ten at a time, so that the consumer always has work.
     let pairs: Vec<_> = pairs.collect();
     let ids: Vec<String> = futures_util::StreamExt::collect(futures_util::StreamExt::buffer_unordered(
         futures_util::stream::iter(pairs),
@@ -209,7 +211,7 @@ async fn two_hundred_recalls_at_random_moments_leave_nothing_behind() {
     test.stop().await;
 }
 
-/// A recall whose event comes before the message's own, as after a re-send: either order ends the same.
+/// A recall whose event comes before the message's own record, as after a re-send. Either order has the same result.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_sent_again_after_its_recall_stays_recalled() {
     let race = queued().await;

@@ -1,15 +1,15 @@
-//! A Redis Cluster of which one node is another one than before. That the whole contract holds on a cluster is shown by
-//! `HONGYAN_TEST_REDIS=cluster`, and that nothing is lost while slots move and a node is away, by the drill.
+//! A Redis Cluster with a node that has lost data. `HONGYAN_TEST_REDIS=cluster` runs the whole contract on a cluster,
+//! and the drill moves slots and kills a node.
 
 use hongyan_stack::ServerKind;
 use hongyan_testkit::TestApp;
 use hongyan_testkit::servers::RedisCluster;
 use redis::AsyncCommands as _;
 
-/// So many that each node has some of every kind of key.
+/// So many conversations that each node has some of every kind of key.
 const PEERS: std::ops::Range<i64> = 2..26;
 
-/// What everybody sees.
+/// The data that all users see.
 async fn seen(test: &TestApp) -> Vec<(Vec<String>, Vec<String>, serde_json::Value)> {
     let mut seen = Vec::new();
     for peer in PEERS {
@@ -51,7 +51,7 @@ async fn a_node_with_another_memory_is_noticed_and_everything_is_whole_again() {
         assert_eq!(*unread, 2, "{peer}");
     }
 
-    // What a node does that loses the last second of writes: lists and sets lack a member or have one too many.
+    // As on a node that has lost the last second of writes: lists and sets lack a member or have one too many.
     let mut inside = test.redis().await;
     for (peer, ids) in PEERS.zip(&sent) {
         inside.lrem::<_, _, ()>(format!("msg:conv:1_{peer}"), 0, &ids[2]).await.unwrap();
@@ -63,13 +63,13 @@ async fn a_node_with_another_memory_is_noticed_and_everything_is_whole_again() {
     redis.start().await.unwrap();
     assert_eq!(seen(&test).await, whole, "after the restart of one node");
 
-    // And what a node without a file does, as on ElastiCache: all that was on it is gone.
+    // As on a node without a file, for example of ElastiCache: all its data is gone.
     redis.kill_node(2).await.unwrap();
     std::fs::remove_dir_all(cluster.stack().folder().join("redis-cluster-3/appendonlydir")).unwrap();
     redis.start().await.unwrap();
     assert_eq!(seen(&test).await, whole, "after the loss of one node");
 
-    // A message that only Kafka may have is not denied by a cluster of which a part forgot.
+    // A cluster of which a part has forgotten must not deny a message that only Kafka may have.
     let unknown = test.app().ids.next().await.unwrap();
     assert_eq!(user.recall(&unknown.to_string()).await.status, 404, "made after the loss");
     redis.kill_node(0).await.unwrap();

@@ -31,7 +31,7 @@ async fn a_sent_message_becomes_a_row_and_redis_says_persisted() {
     test.stop().await;
 }
 
-/// 2. Send, recall while still queued → flag set → the consumer skips it → MySQL never shows it.
+/// 2. Send, recall while still queued → flag set → the consumer skips the message → MySQL never shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_recalled_while_queued_never_becomes_a_visible_row() {
     let test = TestApp::start().await;
@@ -100,7 +100,7 @@ async fn a_message_that_kafka_never_got_is_sent_again_after_five_minutes() {
     test.stop().await;
 }
 
-/// A message that is in Redis as a send leaves it, and not in Kafka: what a send does while Kafka is away.
+/// Writes a message to Redis as a send does, and not to Kafka: a send while Kafka is away.
 async fn lose_in_kafka(test: &TestApp, sender: &hongyan_testkit::Caller) -> String {
     use hongyan::id::UserId;
     use hongyan::message::{Message, MessageType};

@@ -1,5 +1,5 @@
-//! `template.yaml` against the code: its routes, functions, variables, metrics and events are those that the code has.
-//! Whether AWS would take it is for `deploy/check.sh` to say. No server is needed here.
+//! `template.yaml` against the code: routes, functions, variables, metrics and events agree. Whether AWS accepts the
+//! template is checked by `deploy/check.sh`. No server is needed here.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -25,7 +25,7 @@ fn resources(kind: &str) -> BTreeMap<&'static str, &'static Value> {
         .collect()
 }
 
-/// The binary of each function of the template, by its logical name.
+/// The binary of each function in the template, by the function's logical name.
 fn binaries() -> BTreeMap<&'static str, &'static str> {
     let functions = resources("AWS::Serverless::Function").into_keys();
     functions
@@ -36,7 +36,7 @@ fn binaries() -> BTreeMap<&'static str, &'static str> {
         .collect()
 }
 
-/// The logical names of the functions that `value` points to by `${Name.Alias}`.
+/// The logical names of the functions that `value` refers to by `${Name.Alias}`.
 fn invoked(value: &Value) -> Vec<String> {
     let text = value.to_string();
     let names = text.split("${").filter_map(|rest| rest.split_once(".Alias}"));
@@ -59,7 +59,7 @@ fn there_is_a_function_for_each_crate_and_it_is_built_from_it() {
     for (name, binary) in self::binaries() {
         let build = &TEMPLATE["Resources"][name]["Metadata"];
         assert_eq!(build["BuildMethod"], "rust-cargolambda", "{name}");
-        // SAM hands on no more than this.
+        // SAM passes on only these.
         assert_eq!(build["BuildProperties"], json!({"Binary": binary}), "{name}");
     }
 }
@@ -110,7 +110,7 @@ fn the_websocket_api_has_its_three_routes_and_answers_a_ping() {
     );
 }
 
-/// The variables of a function, each with the parameter's default, or a stand-in where that is empty or is no parameter.
+/// The variables of a function, each with the parameter's default, or a stand-in if that is empty or no parameter.
 fn variables(function: &Value) -> BTreeMap<String, String> {
     let all = [&TEMPLATE["Globals"]["Function"], function];
     let entries = all.into_iter().filter_map(|part| part["Environment"]["Variables"].as_object()).flatten();
@@ -129,7 +129,7 @@ fn variables(function: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The settings of the code when `variables` and the secrets are set, and the variables that it asked for.
+/// The settings that the code reads from `variables` and the secrets, and the variables that it asked for.
 fn started(variables: &BTreeMap<String, String>, security: &str) -> (Config, BTreeSet<String>) {
     let secrets = BTreeMap::from([
         ("REDIS_URL", "rediss://:x@h:6379"),
@@ -232,7 +232,7 @@ fn alarms_watch_metrics_that_there_are() {
             watched.insert(metric);
         }
     }
-    // `docs/operations.md`, "Metrics and alarms", and the dead letters, which wait for a person.
+    // `docs/operations.md`, "Metrics and alarms", and the dead letters, which wait for an operator.
     let wanted = [
         metric::CACHE_LOOKUPS,
         metric::PERSIST_DELAY_SECONDS,

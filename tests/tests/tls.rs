@@ -1,5 +1,5 @@
-//! Redis as ElastiCache has it: over TLS, by a user whose rights are limited, one server and a cluster. MySQL as Aurora has
-//! it: over TLS only.
+//! A Redis like ElastiCache's: over TLS, by a user with limited rights, as one server and as a cluster. A MySQL like
+//! Aurora's: over TLS only.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const USER: &str = "hongyan";
 const PASSWORD: &str = "not-the-default-users";
 
-/// What a Redis user needs (`docs/deploy.md`).
+/// The rights of a Redis user (`docs/deploy.md`).
 fn rights() -> Vec<String> {
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deploy.md");
     let guide = std::fs::read_to_string(guide).unwrap();
@@ -24,7 +24,8 @@ fn rights() -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// A server that speaks TLS beside the shared two others, and PEM files of who signed its certificate and of who did not.
+/// A stack with one server that speaks TLS, two shared servers, and PEM files of the authority that signed its
+/// certificate and of another one.
 struct Secure {
     stack: Stack,
     authority: PathBuf,
@@ -55,7 +56,7 @@ impl Secure {
 struct Redis(Secure);
 
 impl Redis {
-    /// `REDIS_URL` over TLS for the user with the limited rights.
+    /// The `REDIS_URL` over TLS for that user.
     fn url(&self) -> String {
         let mut url = url::Url::parse(&self.0.stack.redis_over_tls()).unwrap();
         url.set_username(USER).unwrap();
@@ -68,7 +69,7 @@ impl Redis {
         authority.into_iter().fold(app, |app, path| app.set("REDIS_TLS_CA", path.to_str().unwrap()))
     }
 
-    /// Makes the user on every node.
+    /// Creates the user on every node.
     async fn add_user(&self, test: &TestApp) {
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(USER).arg(format!(">{PASSWORD}")).arg(rights());
@@ -76,7 +77,7 @@ impl Redis {
     }
 }
 
-/// All that a user does, and all that the functions do in Redis for it.
+/// All requests of a user, and all commands that the functions need for them.
 async fn everything_works(test: &TestApp) {
     let (alice, bob) = (test.user(1), test.user(2));
     let mut socket = bob.connect().await;
@@ -109,7 +110,7 @@ async fn redis_over_tls_by_a_limited_user() {
     let redis = Redis(Secure::start(ServerKind::Redis, StackOptions::with_secure_redis).await);
     works_over_tls_by_a_limited_user(&redis).await;
 
-    // Nobody speaks to a server that an unknown authority vouches for.
+    // A client refuses a server whose certificate is of an unknown authority.
     for authority in [Some(redis.0.stranger.as_path()), None] {
         let test = redis.app(authority).start_on(&redis.0.stack).await;
         let error = test.app().cache.ping().await.unwrap_err();
@@ -135,7 +136,7 @@ async fn mysql_that_takes_tls_only() {
     let test = app(&mysql.authority).start_on(&mysql.stack).await;
     everything_works(&test).await;
 
-    // What is not as it has to be is said, and is nobody's message.
+    // A wrong setting is reported, and no message is affected.
     let config = |url: &str, authority: &Path| MySqlConfig {
         url: url.into(),
         tls_authorities: Some(std::fs::read(authority).unwrap()),
@@ -143,7 +144,7 @@ async fn mysql_that_takes_tls_only() {
     };
     let url = test.settings["MYSQL_URL"].as_str();
     let (another_name, plain) = (url.replace("127.0.0.1", "localhost"), format!("{url}?ssl-mode=DISABLED"));
-    // MySQL and MariaDB do not refuse a plain connection in the same words.
+    // MySQL and MariaDB refuse a plain connection in different words.
     let plaintext = &["insecure transport", "Access denied"][..];
     for (url, authority, reasons) in [
         (url, &mysql.stranger, &["certificate"][..]),

@@ -1,5 +1,5 @@
-//! The topic is deleted and made again under a running application, the same or smaller: what was sent meanwhile is kept, what
-//! is wrong is told, and all of it gets to MySQL in the end.
+//! The topic is deleted and made again under a running application, the same or smaller. Messages sent meanwhile are
+//! kept, the fault is reported, and everything gets to MySQL in the end.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -12,12 +12,12 @@ use serde_json::json;
 
 const LONG: Duration = Duration::from_mins(2);
 
-/// An application whose producer does not go on for long with what Kafka does not take.
+/// An application whose producer soon gives up a record that Kafka does not take.
 async fn started() -> TestApp {
     TestApp::builder().in_process().set("KAFKA_DELIVERY_TIMEOUT_MS", "2000").start().await
 }
 
-/// `count` sends of as many users to one: all are accepted.
+/// Sends a message each from `count` users to one user. All are accepted.
 async fn send(test: &TestApp, what: &str, count: i64) {
     for from in 1..=count {
         assert_eq!(test.user(from).send(1_000, what).await.status, 201, "{what}, {from}");
@@ -33,7 +33,7 @@ async fn health(test: &TestApp, status: u16) {
     .await;
 }
 
-/// Lets the compensator find what is lost until nothing is pending.
+/// Runs the compensator until nothing is pending.
 async fn all_persisted(test: &TestApp, rows: i64) {
     eventually("all is persisted", LONG, async || {
         test.pass_ms(301_000);

@@ -1,4 +1,4 @@
-//! The trigger on a real Kafka: order, partial failures, redelivery, rebalancing, and what it commits.
+//! The trigger on a real Kafka: order, partial failures, redelivery, rebalancing and commits.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -18,10 +18,10 @@ use hongyan_testkit::app::eventually;
 use hongyan_testkit::kafka::{create_topic, delete_topic, grow_topic, own_topics, persist, servers};
 
 const WAIT: Duration = Duration::from_secs(10);
-/// Longer than a member that was killed keeps its partitions.
+/// Longer than a killed member keeps its partitions.
 const LONG: Duration = Duration::from_mins(1);
 
-/// What a consumer has seen: offsets in order, a partition.
+/// The offsets that a consumer has seen, in order, by partition.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<BTreeMap<i64, Vec<i64>>>>);
 
@@ -48,7 +48,7 @@ fn place(record: &KafkaRecord) -> (i64, i64) {
     (record.partition.unwrap().into(), record.offset.unwrap())
 }
 
-/// Fails the record at `offset` of `partition` while `broken` is set, and does all others.
+/// Fails the record at `offset` of `partition` while `broken` is set, and handles all others.
 fn fail_at(event: &KafkaEvent, partition: i64, offset: i64, broken: bool) -> KafkaBatchResponse {
     let mut response = KafkaBatchResponse::done();
     for (key, records) in &event.records {
@@ -59,7 +59,7 @@ fn fail_at(event: &KafkaEvent, partition: i64, offset: i64, broken: bool) -> Kaf
     response
 }
 
-/// `count` messages between users 1 and 2 (partition 4 of 10), the same between 3 and 5 (partition 9).
+/// `count` messages between users 1 and 2 (partition 4 of 10), and as many between 3 and 5 (partition 9).
 async fn fill(config: &KafkaConfig, count: i64) {
     let queue = Queue::new(config).unwrap();
     for id in 1..=count {
@@ -114,7 +114,7 @@ async fn a_failed_record_holds_its_partition_and_no_other() {
         }
     };
     let trigger = Trigger::start(TriggerOptions::new(config.clone()), invoke).await.unwrap();
-    // Partition 9 is done and partition 4 stands at its failed record: nothing else can change.
+    // Partition 9 is done and partition 4 waits for its failed record: nothing else can change.
     timeout(WAIT, async {
         loop {
             let lag = trigger.lag().await.unwrap();
@@ -315,7 +315,7 @@ async fn a_topic_with_too_few_partitions_is_refused_by_name() {
     assert!(text.starts_with("KAFKA_PARTITIONS is 10") && text.contains(&config.topic), "{text}");
 }
 
-/// The log of the new topic is longer than that of the old one was, so no place in it is beyond its end.
+/// The log of the new topic is longer than the log of the old one was, so no position lies beyond its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_deleted_and_made_again_at_once_is_read_from_its_start() {
     let config = own_topics(&servers().await, 10).await;

@@ -76,9 +76,9 @@ pub(super) async fn upgrade(
     let now = shared.behind.clock.now_ms();
     let (connection, queue) = shared.connections.open(client, now, &shared.options);
     let place = parts.extensions.remove();
-    let session = Session { shared, connection, domain, over: AtomicBool::new(false), _place: place };
+    let session = Session { shared, connection, domain, has_left: AtomicBool::new(false), _place: place };
     match session.connect(&parts).await {
-        Ok(()) => session.accept(upgrade, queue),
+        Ok(()) => session.run(upgrade, queue),
         Err(refusal) => {
             session.leave();
             refusal
@@ -101,7 +101,7 @@ struct Session {
     domain: String,
     /// Set once the connection is no longer among the open ones and `$disconnect` was invoked. `$disconnect` is not
     /// invoked if `$connect` refused the handshake.
-    over: AtomicBool,
+    has_left: AtomicBool,
     /// The place among the connections, given back when the session ends.
     _place: Option<Place>,
 }
@@ -152,7 +152,8 @@ impl Session {
         }
     }
 
-    fn accept(self, upgrade: WebSocketUpgrade, queue: mpsc::Receiver<Utf8Bytes>) -> Response {
+    /// Upgrades the connection, and serves it in a task of its own.
+    fn run(self, upgrade: WebSocketUpgrade, queue: mpsc::Receiver<Utf8Bytes>) -> Response {
         let options = &self.shared.options;
         let upgrade = upgrade
             .max_frame_size(options.max_frame_bytes)
@@ -202,7 +203,7 @@ impl Session {
     fn leave(&self) -> bool {
         self.connection.closed.cancel();
         self.shared.connections.remove(&self.connection.id);
-        !self.over.swap(true, Ordering::SeqCst)
+        !self.has_left.swap(true, Ordering::SeqCst)
     }
 
     /// The event of `$disconnect`.

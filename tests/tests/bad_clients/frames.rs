@@ -1,4 +1,4 @@
-//! A WebSocket client that writes whatever bytes it is told to, which no library would.
+//! A WebSocket client that writes any bytes, which no library would do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Nothing that is waited for takes longer.
+/// The limit of each wait.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The bit of a message's last frame.
+/// The bit that marks the last frame of a message.
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const CONTINUATION: u8 = 0;
 pub(crate) const TEXT: u8 = 1;
@@ -17,12 +17,12 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
-/// What the server says.
+/// Data or an event from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Text(String),
     Pong(Vec<u8>),
-    /// A close frame and its code.
+    /// A close frame with its code.
     Close(Option<u16>),
     /// The end of the connection.
     End,
@@ -46,12 +46,12 @@ impl RawSocket {
         Self(stream)
     }
 
-    /// Writes bytes; a server that has closed already is no fault of theirs.
+    /// Writes bytes. Ignores an error: the server may have closed the connection already.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let _ = soon(self.0.write_all(bytes)).await;
     }
 
-    /// The next thing but pings.
+    /// The next event, except pings.
     pub(crate) async fn hear(&mut self) -> Heard {
         loop {
             let Ok((opcode, payload)) = soon(self.read_frame()).await else { return Heard::End };
@@ -87,14 +87,14 @@ async fn soon<F: Future>(future: F) -> F::Output {
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
 
-/// A frame as a client must send it: masked. `head` is FIN and RSV bits with the opcode.
+/// A frame of a client, which must be masked. `head` has the FIN and RSV bits and the opcode.
 pub(crate) fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = head_of(head, payload.len(), true);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
 }
 
-/// The beginning of a frame that says how long it is.
+/// The first bytes of a frame, with its length.
 pub(crate) fn head_of(head: u8, length: usize, masked: bool) -> Vec<u8> {
     let mask = if masked { 0x80 } else { 0 };
     let mut bytes = vec![head];

@@ -1,4 +1,4 @@
-//! The HTTP API, tried out from its own description.
+//! Requests made from the description of the HTTP API, good and bad.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use tokio::process::Command;
 
 use super::Effort;
 
-/// No conversation that the description's examples name is theirs.
+/// A user without any of the conversations in the examples of the description.
 const CALLER: i64 = 7_340_033;
-/// Requests a route in the short run.
+/// The number of requests for each route in the short run.
 const EXAMPLES: &str = "15";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +36,7 @@ async fn what_the_description_says_is_so_and_nothing_else_is_taken() {
     println!("{}{}", said(output.stdout), said(output.stderr));
     assert!(output.status.success(), "{}: see above", output.status);
 
-    // It came through to the functions: each route has taken something, and none has failed.
+    // The requests reached the functions: each route has answered one with success, and none has failed.
     let metrics = caller.get("/metrics").await.text;
     let answers = |path: &str, class: char| {
         let beginning = format!("hongyan_http_seconds_count{{route=\"{path}\",status=\"{class}");

@@ -1,6 +1,7 @@
-//! Clients that do what no client should: the whole runtime on real servers neither panics nor answers 500, and goes on.
+//! Clients that break every rule. The whole runtime on real servers neither panics nor answers 500, and goes on
+//! serving.
 //!
-//! `./dev fuzz` runs the same for longer: `HONGYAN_FUZZ_MINUTES` and `HONGYAN_FUZZ_SEED`.
+//! `./dev fuzz` runs the same for longer, by `HONGYAN_FUZZ_MINUTES` and `HONGYAN_FUZZ_SEED`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test; the helpers beside it are part of it")]
 
@@ -10,7 +11,7 @@ mod websocket;
 
 use std::time::Duration;
 
-/// What `./dev fuzz` asks for; by default a short run that is always the same.
+/// The length and the seed of the run, from `./dev fuzz`. By default a short run with a fixed seed.
 struct Effort {
     time: Option<Duration>,
     seed: u64,

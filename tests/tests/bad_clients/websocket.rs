@@ -1,5 +1,5 @@
-//! The WebSocket: frames of every kind in any order. What is harmless is answered, what is not closes the connection with
-//! its code, and the service goes on.
+//! WebSocket frames of every kind in any order. Harmless frames are answered, others close the connection with the
+//! right code, and the service goes on.
 
 use std::time::Instant;
 
@@ -14,13 +14,13 @@ use super::frames::{BINARY, CLOSE, CONTINUATION, FIN, Heard, PING, PONG, RawSock
 /// The limits of the gateway.
 const MAX_FRAME: usize = 32 * 1024;
 const MAX_MESSAGE: usize = 128 * 1024;
-/// Connections of the short run.
+/// The number of connections in the short run.
 const CASES: u32 = 60;
 
-/// What a client does next.
+/// The next step of a client.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A text, cut into frames at these places, with a ping between any two.
+    /// A text, cut into frames at these places, with a ping between the frames.
     Text(String, Vec<prop::sample::Index>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -46,7 +46,7 @@ enum Last {
 }
 
 impl Last {
-    /// The bytes, and the code that the server closes with; `None`: any, or none.
+    /// The bytes of the step, and the code with which the server must close; `None` for any code or none.
     fn bytes(&self) -> (Vec<u8>, Option<u16>) {
         match self {
             Self::Close(code) => (frame(FIN | CLOSE, &code.to_be_bytes()), Some(*code)),
@@ -165,7 +165,7 @@ async fn play(mut socket: RawSocket, steps: &[Step]) {
     }
 }
 
-/// One message in as many frames as there are cuts, and one more.
+/// The frames of one message, cut at these places.
 async fn say(socket: &mut RawSocket, text: &[u8], cuts: &[prop::sample::Index]) {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
     places.sort_unstable();

@@ -1,4 +1,4 @@
-//! A Redis that does not answer and refuses nothing.
+//! A Redis that hangs: it neither answers nor refuses.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ async fn timed<T>(call: impl Future<Output = Result<T, ServerError>>) -> (Durati
 async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_that_took_its_place() {
     const TIMEOUT: Duration = Duration::from_secs(1);
     let redis = servers::address_of(servers::stack().await, ServerKind::Redis);
-    // The way to its host, and its name, which may lead elsewhere.
+    // The proxy is the way to the host. The name can be led to another host.
     let host = Proxy::to(&redis).await;
     let mut name = Proxy::to(&host.url()).await;
     let test = TestApp::builder()
@@ -43,7 +43,7 @@ async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_
     accept(cache, &message(1)).await;
     let look = async || timed(cache.recent(conversation(), Part::Before(None), 10)).await;
 
-    // It hangs: those who wait, wait as long as they must, and those who come later do not.
+    // Redis hangs. Calls under way wait for the time-out, and later calls do not wait.
     host.freeze(true);
     let waiting = future::join_all((0..20).map(|_| look())).await;
     for (took, answered) in waiting {
@@ -53,12 +53,12 @@ async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_
         let (took, answered) = look().await;
         assert!(!answered && took < TIMEOUT / 4, "{took:?}");
     }
-    // It goes on.
+    // Redis goes on.
     host.freeze(false);
     eventually("it is asked again", TIMEOUT * 2, async || look().await.1).await;
     assert_eq!(list(cache).await, [1]);
 
-    // Its host is gone for good, and its name leads to another: what was open stays silent.
+    // The host is gone, and the name leads to another one. Open connections stay silent.
     host.freeze(true);
     name.lead_to(&redis);
     let (took, answered) = look().await;

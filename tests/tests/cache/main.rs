@@ -1,5 +1,5 @@
-//! What is decided in Redis: each script by its worked example and at its edges, the lease of worker numbers, and what
-//! becomes of the lists when Redis is another one than before.
+//! Decisions made in Redis: each script with its worked example and at its edges, the lease of worker numbers, and
+//! the lists after Redis has lost its data.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -46,7 +46,7 @@ fn conversation() -> ConversationId {
     message(1).conversation()
 }
 
-/// Redis forgets the scripts, as after a restart or on another node.
+/// Makes Redis forget the scripts, as after a restart or on another node.
 async fn forget_scripts(redis: &mut RedisConnection) {
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(redis).await.unwrap();
 }
@@ -64,12 +64,12 @@ async fn list(cache: &Cache) -> Vec<i64> {
     recent.listed.into_iter().map(MessageId::get).collect()
 }
 
-/// As a send does that has just made its id.
+/// Accepts a message with a new id, as a send does.
 async fn accept(cache: &Cache, message: &Message) {
     cache.accept(message, message.send_time).await.unwrap();
 }
 
-/// As a send does that was held up on its way.
+/// Accepts a message whose send was held up.
 async fn accept_late(cache: &Cache, message: &Message) {
     cache.accept(message, message.send_time + 2_000).await.unwrap();
 }
@@ -78,7 +78,7 @@ async fn mark(cache: &Cache, message: &Message) -> PersistMark {
     cache.mark_persisted(&[message]).await.unwrap()[0]
 }
 
-/// An application whose Redis is all that is looked at.
+/// An application for tests that only look at Redis.
 async fn prepared() -> (TestApp, Cache, RedisConnection) {
     let test = TestApp::builder().without_trigger().start().await;
     let (cache, redis) = (test.app().cache.clone(), test.redis().await);
@@ -111,7 +111,7 @@ async fn mark_recalled_empties_a_detail_once_and_leaves_a_stub_where_there_is_no
         assert_eq!(ttl(&mut redis, &pending).await, -1, "it must not expire before MySQL has the recall");
     }
 
-    // One that may expire loses its TTL with the recall.
+    // A detail with a TTL loses it with the recall.
     let persisted = message(8);
     accept(&cache, &persisted).await;
     assert_eq!(mark(&cache, &persisted).await, PersistMark::Done);
@@ -132,7 +132,7 @@ async fn mark_recalled_empties_a_detail_once_and_leaves_a_stub_where_there_is_no
         RecallMark::Already(99)
     );
 
-    // What is no message is removed, so the recall leaves its stub.
+    // A detail that is no message is removed, so the recall leaves its stub.
     redis.set::<_, _, ()>("msg:detail:10", r#"{"id":10}"#).await.unwrap();
     assert_eq!(
         cache.mark_recalled(&recall_of(&message(10), 99), missing.to).await.unwrap(),
@@ -192,7 +192,7 @@ async fn confirm_recalled_lets_a_recalled_detail_expire_and_no_other() {
     test.stop().await;
 }
 
-/// What a script must not mistake for the end, and must not round.
+/// Scores that a script must neither round nor take for the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_neither_round_ids_nor_stumble_over_content() {
     let (test, cache, mut redis) = prepared().await;
@@ -260,7 +260,7 @@ async fn an_id_is_put_into_its_place_in_the_list_or_stays_out() {
     }
     mark(&cache, &message(40)).await;
     assert_eq!(list(&cache).await, [90, 70, 60, 50], "older than all: it has no place");
-    // As text 100 is less than 90, and as a number it is not.
+    // As a text 100 is less than 90; as a number it is not.
     accept(&cache, &message(100)).await;
     accept(&cache, &message(95)).await;
     assert_eq!(list(&cache).await, [100, 95, 90, 70, 60, 50]);
@@ -278,7 +278,7 @@ async fn a_place_far_down_the_list_is_found_and_the_list_keeps_its_size() {
     }
     let mut expected: Vec<i64> = (1..=200).rev().map(|number| number * 10).collect();
     assert_eq!(list(cache).await, expected);
-    // Beyond the newest few dozen; one drops out at the end.
+    // Beyond the newest few dozen ids. One id drops out at the end.
     mark(cache, &message(505)).await;
     expected.insert(150, 505);
     expected.truncate(200);
@@ -364,7 +364,7 @@ async fn marking_puts_an_id_into_its_place_wherever_it_is_missing() {
     let ids = async |redis: &mut RedisConnection| -> Vec<i64> {
         redis.lrange("msg:conv:1_2", 0, -1).await.unwrap()
     };
-    // The list is longer than what is looked at first.
+    // The list is longer than the part that the script reads first.
     for id in 100..180 {
         accept(&cache, &message(id)).await;
     }
@@ -376,12 +376,12 @@ async fn marking_puts_an_id_into_its_place_wherever_it_is_missing() {
         assert_eq!(mark(&cache, &message(missing)).await, PersistMark::Done);
         assert_eq!(ids(&mut redis).await, whole, "{missing}");
     }
-    // There already, also further down than what is looked at first: nothing changes.
+    // An id that is in the list, even below the part read first, changes nothing.
     for there in [179, 101] {
         mark(&cache, &message(there)).await;
         assert_eq!(ids(&mut redis).await, whole, "{there}");
     }
-    // No list is begun, and an id older than the whole list has no place.
+    // An empty list is not begun, and an id older than the whole list has no place.
     let _: i64 = redis.del("msg:conv:1_2").await.unwrap();
     mark(&cache, &message(150)).await;
     assert_eq!(ids(&mut redis).await, Vec::<i64>::new());
@@ -418,7 +418,7 @@ async fn a_lock_is_its_holders() {
     test.stop().await;
 }
 
-/// How long a lease goes on by Redis' clock, which is the machine's.
+/// How long a lease lasts by the clock of Redis, which is the machine's.
 async fn lease_left_ms(redis: &mut RedisConnection, key: &str) -> i64 {
     let lease: String = redis.get(key).await.unwrap();
     lease.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap() - Clock::system().now_ms()
@@ -438,7 +438,7 @@ async fn no_two_sources_share_a_worker_number() {
     assert_eq!(workers.len(), 300);
     assert_eq!(redis.keys::<_, Vec<String>>("msg:worker:*").await.unwrap().len(), 300);
 
-    // Given back on a stop: out of reach for a minute yet, then free.
+    // A number given back on a stop cannot be taken for a minute, and then is free.
     let worker = worker_of(sources[0].next().await.unwrap());
     sources[0].give_back().await.unwrap();
     let key = format!("msg:worker:{worker}");
@@ -447,7 +447,7 @@ async fn no_two_sources_share_a_worker_number() {
     let key = format!("msg:worker:{}", worker_of(sources[1].next().await.unwrap()));
     let left = lease_left_ms(&mut redis, &key).await;
     assert!((600_000..=660_000).contains(&left), "{left}");
-    // Redis evicts what has a TTL; two would make the same ids then.
+    // Redis may evict a key with a TTL. Two processes would then make the same ids.
     assert_eq!(redis.pttl::<_, i64>(&key).await.unwrap(), -1);
     test.stop().await;
 }
@@ -467,7 +467,7 @@ async fn a_source_that_was_frozen_past_its_lease_takes_a_new_number_and_its_ids_
     assert_eq!(worker_of(renewed), worker_of(before));
     assert!(lease_left_ms(&mut redis, &key).await > 600_000);
 
-    // Frozen for longer than the lease, in which somebody else has got the number.
+    // The process is frozen for longer than the lease, and another process gets the number.
     test.pass_ms(11 * 60_000);
     redis.set::<_, _, ()>(&key, "somebody else").await.unwrap();
     let after = source.next().await.unwrap();
@@ -475,7 +475,7 @@ async fn a_source_that_was_frozen_past_its_lease_takes_a_new_number_and_its_ids_
     assert!(before < renewed && renewed < after);
     assert_eq!(redis.get::<_, String>(&key).await.unwrap(), "somebody else");
 
-    // The clock steps back an hour: ids go on rising, also under another number.
+    // The clock steps back an hour: ids go on rising, even with another number.
     test.pass_ms(-3_600_000);
     let mut last = after;
     for _ in 0..2_000 {
@@ -500,7 +500,7 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     test.drain().await;
     assert_eq!(bob.history(1, "").await.ids(), newest_first);
 
-    // What a crash does that loses the last second of writes: the list lacks one that MySQL has.
+    // A crash loses the last second of writes: the list lacks a message that MySQL has.
     let lost = &newest_first[2];
     test.redis().await.lrem::<_, _, ()>("msg:conv:1_2", 0, lost).await.unwrap();
     assert_eq!(bob.history(1, "").await.ids().len(), 4, "the same Redis is believed");
@@ -513,7 +513,7 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     assert_eq!(bob.history(1, "").await.ids(), newest_first, "and went");
     assert_eq!(test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(), 5, "refilled");
 
-    // The sets that say they are whole may lack a member, or have one too many, as well.
+    // Sets that are marked complete may lack a member, or have one too many.
     assert_eq!((bob.delete(lost).await.status, bob.history(1, "").await.ids().len()), (204, 4));
     assert_eq!(bob.read(1, &newest_first[1]).await.body["unread"], 1);
     test.redis().await.srem::<_, _, ()>("msg:deleted:2", lost).await.unwrap();
@@ -525,12 +525,12 @@ async fn lists_and_sets_go_when_redis_is_another_one_and_are_whole_again() {
     assert_eq!(bob.history(1, "").await.ids().len(), 4);
     assert_eq!(alice.history(2, "").await.ids(), newest_first, "and refills the list");
 
-    // Once: another process that finds the same Redis drops nothing.
+    // Only once: another process that meets the same Redis drops nothing.
     let another = Cache::new(&test.config.redis, &test.config.kafka, &test.config.im, test.clock()).unwrap();
     assert_eq!(list(&another).await.len(), 5);
     assert_eq!(test.redis().await.llen::<_, usize>("msg:conv:1_2").await.unwrap(), 5);
 
-    // Without Redis ids go on until the lease ends.
+    // Without Redis, ids are made until the lease ends.
     stack.server(ServerKind::Redis).stop().await.unwrap();
     let first = test.app().ids.next().await.unwrap();
     assert!(test.app().ids.next().await.unwrap() > first);

@@ -1,4 +1,4 @@
-//! Messages that are not rows yet, by conversation and by receiver.
+//! The index of messages that are not rows yet, by conversation and by receiver.
 
 use hongyan::cache::Cache;
 use hongyan::cache::accept::Accepted;
@@ -8,7 +8,7 @@ use redis::AsyncCommands as _;
 
 use crate::{accept, conversation, id, message, prepared, recall_of};
 
-/// The conversation's pending ids between two exclusive bounds, and the receiver's unread ones.
+/// The conversation's pending ids between two exclusive bounds, and the receiver's unread ids.
 async fn pending(cache: &Cache) -> (Vec<i64>, Vec<i64>) {
     let numbers = |ids: Vec<MessageId>| ids.into_iter().map(MessageId::get).collect();
     let in_conversation = cache.pending_in(conversation(), None, None, true, 100).await.unwrap();
@@ -19,7 +19,7 @@ async fn pending(cache: &Cache) -> (Vec<i64>, Vec<i64>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_ids_are_paged_by_number() {
     let (test, cache, _) = prepared().await;
-    // As text 100 is less than 9.
+    // As a text 100 is less than 9.
     for value in [9, 100, 8, 10] {
         accept(&cache, &message(value)).await;
     }

@@ -1,4 +1,4 @@
-//! Batches: redelivery, doubles, names, stores that are away.
+//! Batches: redelivery, duplicates, `clientMsgId`, and stores that are away.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_batch_that_comes_again_changes_nothing() {
         assert_eq!(tombstones(&test).await, 1);
         assert_eq!(test.app().cache.pending_count().await.unwrap(), 0);
     }
-    // Also to a Redis that remembers nothing.
+    // The same with a Redis that has forgotten everything.
     redis::cmd("FLUSHDB").exec_async(&mut test.redis().await).await.unwrap();
     assert_eq!(consume(&test, &values).await, KafkaBatchResponse::done());
     assert_eq!(test.count_rows("TRUE").await, 20);
@@ -95,7 +95,7 @@ async fn a_late_retry_that_redis_did_not_recognise_is_taken_out_again() {
     assert_eq!(first.status, 201);
     let kept = [first.id()];
 
-    // Neither Redis nor MySQL knows the name: the first is still on its way.
+    // Neither Redis nor MySQL knows the `clientMsgId`: the record of the first message is still on its way.
     redis::cmd("FLUSHDB").exec_async(&mut test.redis().await).await.unwrap();
     let retry = alice.post("/messages", &body).await;
     assert_eq!(retry.status, 201, "Redis has forgotten");
@@ -116,8 +116,8 @@ async fn a_late_retry_that_redis_did_not_recognise_is_taken_out_again() {
     test.stop().await;
 }
 
-/// What only MySQL can notice once Redis has forgotten a `clientMsgId`: the same message again stays out; another one,
-/// which was accepted all the same, is kept without the name.
+/// Only MySQL can notice the following once Redis has forgotten a `clientMsgId`. The same message again is not
+/// written. Another message with the same name was accepted, so it is written without the name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_message_id_names_one_message_for_good_and_loses_none() {
     let test = TestApp::builder().without_trigger().start().await;
@@ -155,12 +155,12 @@ async fn a_store_that_is_away_holds_the_batch_and_makes_no_dead_letter() {
         let one = message(&test, "by hand").await;
         let waiting = test.app().ids.next().await.unwrap();
         stack.server(kind).stop().await.unwrap();
-        // The function itself: every record failed, the first one too.
+        // The function itself reports every record as failed, from the first on.
         let response = consume(&test, &[persist(&one), recall(&one, one.send_time + 1)]).await;
         let failed: Vec<i64> =
             response.batch_item_failures.iter().map(|failure| failure.item_identifier.offset).collect();
         assert_eq!(failed, [0, 1], "without {kind}");
-        // Behind the trigger: it waits in Kafka.
+        // Behind the trigger, the record waits in Kafka.
         let committed = committed(&test).await;
         let data = Message::new(
             waiting,
@@ -195,13 +195,13 @@ async fn a_store_that_is_away_holds_the_batch_and_makes_no_dead_letter() {
     stack.stop().await.unwrap();
 }
 
-/// How far the group has come, all partitions together.
+/// The committed offsets of the group, added up over all partitions.
 async fn committed(test: &TestApp) -> i64 {
     let lag = test.runtime().trigger().unwrap().lag().await.unwrap();
     lag.iter().map(|partition| partition.position).sum()
 }
 
-/// Redis would keep it and MySQL get it without Kafka; with Redis away nothing can take it.
+/// Redis would keep the message and MySQL get it without Kafka. With Redis away nothing can accept it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_that_only_kafka_could_keep_and_refuses_is_503() {
     let mut proxy = Proxy::to(&servers::address_of(servers::stack().await, ServerKind::Redis)).await;

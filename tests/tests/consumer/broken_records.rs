@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{accept, batch, consume, letters, message, noise, persist, recall, tombstones};
 
-/// Straight to Kafka, past all checks of the send.
+/// Produces to Kafka directly, without the checks of a send.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_can_never_be_rows_are_parked_and_those_behind_them_go_on() {
     let test = TestApp::start().await;
@@ -60,14 +60,14 @@ async fn records_that_can_never_be_rows_are_parked_and_those_behind_them_go_on()
     let attempts = |offset| of(offset).text("attempts").map(str::to_owned);
     assert_eq!(attempts(1).as_deref(), Some("3"));
     assert_eq!([2, 3, 4, 5, 6].map(|offset| attempts(offset).unwrap()), ["1"; 5], "no try would help");
-    // Nothing is waiting to be sent again and again.
+    // No message waits to be sent again.
     test.pass_ms(301_000);
     assert_eq!(test.compensate().await.resent, 0);
     test.stop().await;
 }
 
-/// A trigger refuses one row twice, as a table might that somebody is mending. It counts by AUTO_INCREMENT, which no rollback
-/// sets back.
+/// A database trigger that refuses one row twice, as a table under repair might. It counts with AUTO_INCREMENT,
+/// because a rollback does not reset that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_mysql_refuses_is_tried_again_before_it_is_a_dead_letter() {
     let test = TestApp::builder().without_trigger().start().await;
@@ -91,8 +91,8 @@ async fn a_row_that_mysql_refuses_is_tried_again_before_it_is_a_dead_letter() {
     test.stop().await;
 }
 
-/// One odd record among three good ones, each oddity alone: its neighbours are written, and it is too if what is odd is not
-/// needed.
+/// One odd record among three good ones, each oddity alone. The good records are written, and so is the odd one if
+/// its odd part is not needed.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_odd_envelope_fails_nobody_else() {
     type Change = fn(&mut serde_json::Value);
@@ -134,7 +134,7 @@ async fn one_odd_envelope_fails_nobody_else() {
     test.stop().await;
 }
 
-/// By hand, or of a producer that writes down what became of its message.
+/// As if written by hand, or by a producer that also sets the status or the recall time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_says_it_is_recalled_or_says_nothing_is_never_a_row_that_is_seen() {
     let test = TestApp::builder().without_trigger().start().await;
@@ -160,7 +160,7 @@ async fn a_message_that_says_it_is_recalled_or_says_nothing_is_never_a_row_that_
         assert_eq!(test.user(2).history(1, "").await.ids(), [good.id.to_string()]);
         assert_eq!(tombstones(&test).await, 3);
     }
-    // The record that comes late, as it was sent: the recall stands.
+    // The original record arrives late: the recall stands.
     assert_eq!(consume(&test, &[persist(&recalled), persist(&half)]).await, KafkaBatchResponse::done());
     assert_eq!(test.count_rows("status = 1").await, 1);
     let letters = letters(&test).await;
@@ -171,7 +171,7 @@ async fn a_message_that_says_it_is_recalled_or_says_nothing_is_never_a_row_that_
     test.stop().await;
 }
 
-/// Wherever its message is known: in Redis alone, in MySQL alone, in the same batch.
+/// The message may be known in Redis alone, in MySQL alone, or in the same batch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recall_that_names_another_conversation_is_a_dead_letter_and_touches_nothing() {
     let test = TestApp::builder().without_trigger().start().await;
@@ -197,7 +197,7 @@ async fn a_recall_that_names_another_conversation_is_a_dead_letter_and_touches_n
     let letters = letters(&test).await;
     assert_eq!(letters.len(), 3);
     assert!(letters.iter().all(|letter| letter.error().contains("conversation 1_2, and not of 8_9")));
-    // Its own recall is one.
+    // A recall of its own conversation is accepted.
     assert_eq!(consume(&test, &[recall(&in_mysql, in_mysql.send_time)]).await, KafkaBatchResponse::done());
     assert_eq!(test.row(&in_mysql.id.to_string()).await.unwrap().status, 0);
     test.stop().await;
@@ -209,7 +209,7 @@ async fn a_dead_letter_that_is_too_large_goes_without_its_value() {
     let kafka = &test.config.kafka;
     set_max_message_bytes(kafka, &kafka.dead_letter_topic, 1_500).await;
     let good = message(&test, "behind it").await;
-    // No JSON begins with this letter, whatever the noise behind it.
+    // No JSON begins with this letter, no matter which noise follows.
     let broken = format!("x{}", &noise(8_000)[1..]);
     let values = [broken.into_bytes(), persist(&good)];
     eventually("the topic has its new limit", Duration::from_secs(10), async || {

@@ -1,4 +1,4 @@
-//! The compensator behind the consumer, and what Kafka refuses for good.
+//! The compensator behind the consumer, and messages that Kafka refuses for good.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use redis::AsyncCommands as _;
 
 use crate::{accept, letters, message, message_of, noise, persist, tombstones};
 
-/// What a user sends while the consumer is held, once Kafka has it: Redis alone may have answered before.
+/// Sends while the consumer is held, and waits until Kafka has the record. Redis alone may have answered before.
 async fn queued(test: &TestApp, content: &str) -> String {
     let waiting = async || {
         let lag = test.runtime().trigger().unwrap().lag().await.unwrap();
@@ -26,7 +26,7 @@ async fn queued(test: &TestApp, content: &str) -> String {
     id
 }
 
-/// Lets the consumer go on: the message that was queued becomes a row, and the compensator has nothing to do any more.
+/// Releases the consumer: the queued message becomes a row, and nothing is left for the compensator.
 async fn becomes_a_row(test: &TestApp, id: &str) {
     test.release();
     test.drain().await;
@@ -117,7 +117,7 @@ async fn the_compensator_settles_each_other_kind_without_kafka() {
         "it may expire now"
     );
     assert_eq!(tombstones(&test).await, 2);
-    // A retry of a recalled send is recognised by its name, or its id's fingerprint.
+    // A retry of a recalled send is recognised by its name, or by the fingerprint of its id.
     let remembered: Vec<(Option<i64>, Option<Vec<u8>>, bool)> = sqlx::query_as(
         "SELECT from_user_id, client_msg_id, fingerprint IS NULL FROM message_recall ORDER BY message_id",
     )
@@ -132,7 +132,7 @@ async fn the_compensator_settles_each_other_kind_without_kafka() {
     test.stop().await;
 }
 
-/// Kafka takes all but one, which gets to MySQL without it; nobody behind it waits.
+/// Kafka takes all messages but one, which the compensator writes to MySQL. No other message waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_kafka_refuses_for_good_is_written_without_it_and_holds_nobody_up() {
     let test = TestApp::builder().in_process().start().await;
@@ -167,7 +167,7 @@ async fn what_kafka_refuses_for_good_is_written_without_it_and_holds_nobody_up()
     test.stop().await;
 }
 
-/// A producer whose clock is most of an hour ahead has written the record that the group stands at.
+/// The record at the group's position was written by a producer whose clock is most of an hour ahead.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_from_the_future_makes_no_backlog_lost() {
     let test = TestApp::builder().in_process().start().await;
@@ -176,7 +176,7 @@ async fn a_record_from_the_future_makes_no_backlog_lost() {
     let producer: FutureProducer =
         ClientConfig::new().set("bootstrap.servers", &test.config.kafka.bootstrap_servers).create().unwrap();
     let value = persist(&ahead);
-    // Kafka itself refuses what is more than an hour ahead.
+    // Kafka itself refuses times more than an hour ahead.
     let ahead_ms = 50 * 60_000;
     let record = FutureRecord::to(&test.config.kafka.topic).key("1_2").partition(4).payload(&value);
     producer.send(record.timestamp(ahead.send_time + ahead_ms), Duration::from_secs(10)).await.unwrap();
@@ -190,7 +190,7 @@ async fn a_record_from_the_future_makes_no_backlog_lost() {
     test.stop().await;
 }
 
-/// The group is never quite at the end, as under a load; but it has passed what was there at the run before.
+/// The group is never at the end of the log, as under a load, but it has passed the end that the run before saw.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_message_is_found_though_the_group_never_catches_up() {
     let test = TestApp::builder().in_process().start().await;
@@ -215,7 +215,7 @@ async fn a_lost_message_is_found_though_the_group_never_catches_up() {
     test.stop().await;
 }
 
-/// Keys that somebody wrote by hand: their messages wait for a person, all others go on.
+/// Keys written by hand: their messages wait for an operator, and all others go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_key_ends_no_run_of_the_compensator() {
     let test = TestApp::builder().in_process().start().await;
@@ -235,7 +235,7 @@ async fn one_bad_key_ends_no_run_of_the_compensator() {
         .filter(|message| message.conversation().partition(test.config.kafka.partitions) != last)
         .collect();
     test.pass_ms(301_000);
-    // The count at its end may fail for the key; what was done by then is done.
+    // Counting in the end may fail because of the key. The work done before stays done.
     let _ = test.runtime().schedule().unwrap().fire_now().await;
     test.drain().await;
     for message in beside {

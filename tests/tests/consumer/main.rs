@@ -1,4 +1,4 @@
-//! The consumer and the compensator behind it: redelivery, doubles, clashes, broken records, stores that are away.
+//! The consumer and the compensator: redelivery, duplicates, clashes, broken records, stores that are away.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -17,7 +17,7 @@ use hongyan_runtime::dlq::{Filter, Letter};
 use hongyan_testkit::TestApp;
 use serde_json::json;
 
-/// What Lambda would hand over: these values as one partition's records from offset 0.
+/// The event that Lambda would hand over: these values as records of one partition, from offset 0 on.
 fn batch(values: &[Vec<u8>]) -> KafkaEvent {
     let records: Vec<_> = values
         .iter()
@@ -41,7 +41,7 @@ fn recall(message: &Message, recall_time: i64) -> Vec<u8> {
     serde_json::to_vec(&MessageEvent::Recall(recall)).unwrap()
 }
 
-/// A message of 1 to 2 that nothing knows yet.
+/// A message of 1 to 2 that no store knows yet.
 async fn message(test: &TestApp, content: &str) -> Message {
     let id = test.app().ids.next().await.unwrap();
     Message::new(
@@ -54,13 +54,13 @@ async fn message(test: &TestApp, content: &str) -> Message {
     )
 }
 
-/// A message of `from` to 1,000 that nothing knows yet.
+/// A message of `from` to 1,000 that no store knows yet.
 async fn message_of(test: &TestApp, from: i64, content: &str) -> Message {
     let (from, to) = (UserId::new(from).unwrap(), UserId::new(1_000).unwrap());
     Message { from, to, ..message(test, content).await }
 }
 
-/// What a send does in Redis.
+/// Does the part of a send that concerns Redis.
 async fn accept(test: &TestApp, message: &Message) {
     test.app().cache.accept(message, message.send_time).await.unwrap();
 }
@@ -77,7 +77,7 @@ async fn tombstones(test: &TestApp) -> i64 {
     sqlx::query_scalar("SELECT COUNT(*) FROM message_recall").fetch_one(&test.mysql).await.unwrap()
 }
 
-/// Bytes that no compression makes small.
+/// Text that no compression makes small.
 fn noise(bytes: usize) -> String {
     STANDARD.encode(rand::random_iter::<u8>().take(bytes / 4 * 3).collect::<Vec<u8>>())
 }

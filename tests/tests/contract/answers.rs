@@ -1,4 +1,4 @@
-//! Every route's success answer, field by field.
+//! The success answer of every route, field by field.
 
 use hongyan_testkit::TestApp;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ async fn a_message_has_the_same_form_when_sent_and_in_history() {
         "clientMsgId": "mine",
         "seq": null,
     });
-    // Only its sender sees the name.
+    // Only the sender sees the `clientMsgId`.
     let seen_by = |peer: i64, message: &Value| {
         let mut message = message.clone();
         if peer == 1 {

@@ -1,5 +1,5 @@
-//! Changes in order: a client that applies every page misses nothing, whenever it was away and however late a message became
-//! visible.
+//! Changes in order: a client that applies every page misses nothing, no matter when it was away and how late a
+//! message became visible.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::assert_refused;
 
-/// All changes above `after`, by pages of `limit`, and the highest number.
+/// All changes above `after`, read by pages of `limit`, and the highest number.
 async fn changes(caller: &Caller, peer: i64, mut after: i64, limit: u32) -> (Vec<Value>, i64) {
     let mut all = Vec::new();
     loop {
@@ -45,7 +45,7 @@ async fn a_client_learns_of_everything_that_concerns_it_in_order() {
     assert_eq!((&seen[0]["data"]["id"], &seen[0]["data"]["content"]), (&json!(first), &json!("a")));
     assert_eq!(seen[0]["seq"], seen[0]["data"]["seq"], "a message carries the number of its change");
 
-    // Away, bob misses a recall, a reading of his other device, and what he hides there.
+    // While away, Bob misses a recall, a read position from his other device, and a message he deletes there.
     let recalled = alice.recall(&first).await;
     test.drain().await;
     assert_eq!(bob.read(1, &second).await.status, 200);
@@ -57,11 +57,11 @@ async fn a_client_learns_of_everything_that_concerns_it_in_order() {
     assert_eq!((&missed[1]["userId"], &missed[1]["upTo"]), (&json!("2"), &json!(second)));
     assert_eq!(missed[2]["messageId"], json!(second));
 
-    // The other side sees the reading, and nothing of what bob hides.
+    // Alice sees the read position, and nothing about Bob's deletion.
     let (of_alice, _) = changes(&alice, 2, cursor, 100).await;
     assert_eq!(types(&of_alice), ["MESSAGE_RECALLED", "READ"]);
 
-    // From the start: the recalled message without its words, the hidden one not at all; whatever the size of the pages.
+    // From the start, with pages of any size: the recalled message without its words, and the deleted one not at all.
     for limit in [1, 2, 200] {
         let (all, last) = changes(&bob, 1, 0, limit).await;
         assert_eq!(types(&all), ["MESSAGE", "MESSAGE_RECALLED", "READ", "MESSAGE_DELETED"], "{limit}");
@@ -70,7 +70,7 @@ async fn a_client_learns_of_everything_that_concerns_it_in_order() {
         let numbers: Vec<i64> = all.iter().map(|change| change["seq"].as_i64().unwrap()).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b) && *numbers.last().unwrap() <= last, "{numbers:?}");
     }
-    // Nothing is said twice by a repeated request.
+    // A repeated request changes no number.
     assert_eq!(alice.recall(&first).await.status, 200);
     assert_eq!(bob.read(1, &second).await.status, 200);
     assert_eq!(bob.delete(&second).await.status, 204);
@@ -93,7 +93,7 @@ async fn a_message_that_becomes_visible_late_is_among_the_changes_and_unread() {
     assert_eq!(types(&seen), ["MESSAGE"]);
     assert_eq!(bob.read(1, &newer).await.body["unread"], 0);
 
-    // Kafka alone had it, as while Redis is away.
+    // Only Kafka had the message, as while Redis is away.
     let late = Message::new(early, alice.id, bob.id, MessageType::TEXT, "late".to_owned(), None);
     let event = hongyan::event::MessageEvent::Persist { data: late };
     test.app().queue.send(&event, std::time::Duration::from_secs(10)).await.unwrap();
@@ -107,12 +107,13 @@ async fn a_message_that_becomes_visible_late_is_among_the_changes_and_unread() {
     assert_eq!(found[0]["data"]["content"], "late");
     assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [early.to_string()]}));
     assert_eq!(socket.hear().await["data"]["content"], "late", "and it is pushed");
-    // Read after it was shown, it is read.
+    // The message was shown before it is marked as read, so it counts as read.
     assert_eq!(bob.read(1, &newer).await.body["unread"], 0);
     test.stop().await;
 }
 
-/// Devices of both users write at once, through two processes; a reader that only ever asks for changes ends with the history.
+/// Devices of both users write at once, through two processes. A reader that only asks for changes ends with the
+/// history.
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_for_changes_collects_every_message_once_it_is_a_row() {
     const EACH: usize = 60;

@@ -1,4 +1,4 @@
-//! Content: its limit in bytes of UTF-8, and every character there and back.
+//! Content: its limit in bytes of UTF-8, and every character on the way in and out.
 
 use hongyan_testkit::TestApp;
 
@@ -15,7 +15,7 @@ async fn exactly_the_limit_is_kept_and_one_byte_more_is_413() {
         let id = alice.sent(2, &exact).await;
         let mut over = exact.clone();
         if more.len() > 1 {
-            // One byte over, made by a character of more bytes in place of a shorter one.
+            // One byte above the limit, by a character of more bytes in place of a shorter one.
             over.pop();
             over.push('鸿');
         } else {

@@ -1,4 +1,4 @@
-//! Delete for me: gone for one, there for the other, for good.
+//! Delete for me: the message is gone for one user and stays for the other, for good.
 
 use hongyan_testkit::TestApp;
 
@@ -13,7 +13,7 @@ async fn it_hides_for_one_and_lasts() {
         ids.push(alice.sent(2, content).await);
     }
     let [a, b, c, d] = &ids[..] else { unreachable!("four were sent") };
-    // Still queued or persisted, by sender or receiver, once or again: 204.
+    // 204 in every case: queued or persisted, by sender or receiver, once or again.
     for _ in 0..2 {
         assert_eq!(alice.delete(b).await.status, 204);
         assert_eq!(bob.delete(c).await.status, 204);
@@ -33,7 +33,7 @@ async fn it_hides_for_one_and_lasts() {
         }
     }
     assert_eq!(bob.delete(c).await.status, 204, "again after Redis forgot");
-    // Both hide one: it is gone for both, and still a row.
+    // Both users delete one message: it is gone for both, and stays a row.
     assert_eq!((alice.delete(a).await.status, bob.delete(a).await.status), (204, 204));
     assert_eq!(test.count_rows("status = 1").await, 4);
     assert_eq!(alice.history(2, "").await.ids(), [d, c].map(String::as_str));

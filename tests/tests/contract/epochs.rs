@@ -1,4 +1,4 @@
-//! Redis with an older or another data set than before: what it says is not believed over MySQL.
+//! A Redis with an older or another data set: its data does not count more than MySQL's.
 
 use hongyan_stack::{ServerKind, Stack};
 use hongyan_testkit::{Caller, TestApp, servers};
@@ -11,7 +11,7 @@ async fn send_named(sender: &Caller, content: &str) -> hongyan_testkit::Answer {
     sender.post("/messages", &body).await
 }
 
-/// All keys of the application's Redis database, as they are now.
+/// All keys of the application's Redis database, with their values.
 async fn snapshot(test: &TestApp) -> Vec<(String, i64, Vec<u8>)> {
     let mut redis = test.redis().await;
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
@@ -24,8 +24,8 @@ async fn snapshot(test: &TestApp) -> Vec<(String, i64, Vec<u8>)> {
     snapshot
 }
 
-/// Puts the keys of then in place of those of now, under the open connections: in one step, except in a cluster, whose nodes
-/// have no step in common.
+/// Replaces all keys with the saved ones while connections stay open. In one step, except in a cluster, whose nodes
+/// have no common step.
 async fn put_back(test: &TestApp, snapshot: &[(String, i64, Vec<u8>)]) {
     let mut redis = test.redis().await;
     let restore = snapshot.iter().map(|(key, ttl, value)| {
@@ -65,7 +65,7 @@ async fn an_older_data_set_brings_nothing_back() {
     }
     let older = snapshot(&test).await;
 
-    // What happens after the snapshot, more than a tick of the epoch later.
+    // These changes come after the snapshot, by more than a tick of the epoch.
     test.pass_ms(2_000);
     for id in [&named, &recalled, &pending] {
         assert_eq!(alice.recall(id).await.status, 200);
@@ -131,7 +131,7 @@ async fn a_redis_that_starts_from_an_older_file_brings_nothing_back() {
     stack.stop().await.unwrap();
 }
 
-/// A new epoch costs no search of the key space: a Redis whose account may not SCAN and not look for KEYS is enough.
+/// A new epoch costs no search of the key space: a Redis account without SCAN and KEYS is enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_searches_the_key_space() {
     let stack = Stack::start(servers::beside_shared(ServerKind::Redis).await).await.unwrap();

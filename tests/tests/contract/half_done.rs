@@ -1,5 +1,5 @@
-//! MySQL has what Redis was not told of any more: a deletion, a read position, a recall. What was answered 503 is done or not, but
-//! the same wherever one looks.
+//! Changes that MySQL has and Redis was not told of: a deletion, a read position, a recall. A request answered 503
+//! has changed the data or not, and every read agrees on which.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ async fn behind_a_proxy() -> (TestAppBuilder, Proxy) {
     (test, proxy)
 }
 
-/// Lets `request` come as far as the statement that `hold` makes wait in MySQL, takes Redis away, and lets MySQL go on.
+/// Lets `request` come as far as the statement that `hold` blocks in MySQL, closes the way to Redis, and releases
+/// MySQL.
 async fn without_redis_from(
     test: &TestApp,
     proxy: &mut Proxy,
@@ -37,7 +38,7 @@ async fn without_redis_from(
     refused
 }
 
-/// Waits until this statement waits in MySQL.
+/// Waits until this statement is blocked in MySQL.
 async fn waits_in_mysql(test: &TestApp, statement: &str) {
     eventually(&format!("{statement} waits"), Duration::from_secs(10), async || {
         let count = "SELECT COUNT(*) FROM information_schema.processlist \
@@ -98,20 +99,21 @@ async fn what_was_read_and_redis_did_not_hear_of_is_not_counted() {
     };
     let answer = without_redis_from(&test, &mut proxy, (hold, "store.conversation: lock"), reading).await;
     assert_eq!((answer.status, &answer.body), (200, &json!({"unread": 1})), "MySQL has the position");
-    // One that is on its way counts all the same.
+    // A message that is still queued counts too.
     test.hold().await;
     let newest = alice.sent(2, "c").await;
     for _ in 0..2 {
         assert_eq!(bob.unread().await.body, json!({"total": 2, "messageIds": [newest, ids[1]]}));
     }
-    // Read or deleted before it is a row, as is known to MySQL alone.
+    // The message is read or deleted before it is a row, and only MySQL knows.
     let deleted = alice.sent(2, "d").await;
     let conversation = ConversationId::between(alice.id, bob.id).unwrap();
     test.app().store.delete_for(bob.id, conversation, deleted.parse().unwrap()).await.unwrap();
     test.app().store.advance_read_position(bob.id, conversation, newest.parse().unwrap()).await.unwrap();
     let after = alice.sent(2, "e").await;
     assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [after]}));
-    // Redis still has the one below the position as unread: nobody can tell that it was shown, so it counts again.
+    // Redis has the message below the position still as unread. Nothing shows that it was displayed, so it counts
+    // again.
     test.release();
     test.drain().await;
     assert_eq!(bob.unread().await.body, json!({"total": 2, "messageIds": [after, newest]}));
@@ -139,14 +141,14 @@ async fn the_count_is_right_whatever_redis_has_lost_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recall_that_redis_slept_through_is_shown_to_nobody() {
     let (test, mut proxy) = behind_a_proxy().await;
-    // Where another process answers the recall, this one learns of it by the event (`docs/limits.md`).
+    // If another process answers the recall, this process learns of it by the event (`docs/limits.md`).
     let test = test.in_process().start().await;
     let (alice, bob) = (test.user(1), test.user(2));
     let ids = [alice.sent(2, "a").await, alice.sent(2, "b").await];
     test.drain().await;
     assert_eq!(bob.history(1, "").await.ids().len(), 2);
 
-    // The consumer does not tell it either.
+    // The consumer does not push it either.
     test.hold().await;
     proxy.close().await;
     assert_eq!(alice.recall(&ids[0]).await.status, 200);

@@ -1,4 +1,4 @@
-//! `GET /health`, `GET /metrics`, and 503 when nothing can take a message.
+//! `GET /health`, `GET /metrics`, and 503 when no store can accept a message.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn metrics_are_prometheus_text_with_the_names_of_the_project() {
     let answer = alice.get("/metrics").await;
     assert_eq!(answer.status, 200);
     assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
-    // What nothing has happened to yet has no line; nothing was broken here.
+    // A metric without events has no line; nothing was broken in this test.
     let silent = [metric::DEAD_LETTERS];
     for metric in metric::ALL.iter().filter(|metric| !silent.contains(&metric.name)) {
         let line = format!("# TYPE {} ", metric.name);
@@ -60,7 +60,7 @@ async fn health_names_the_server_that_is_away_and_with_no_place_to_keep_it_a_sen
             .map(|(name, _)| name.as_str())
             .collect();
         assert_eq!(away, [name], "{health:?}");
-        // One of the two that can keep a message is there.
+        // One of the two stores that can accept a message works.
         assert_eq!(alice.send(2, name).await.status, 201, "without {name}");
         stack.server(kind).start().await.unwrap();
         eventually("all is well again", Duration::from_secs(20), async || {
@@ -69,7 +69,7 @@ async fn health_names_the_server_that_is_away_and_with_no_place_to_keep_it_a_sen
         .await;
         test.drain().await;
     }
-    // What the producer gave up while Kafka was away is the compensator's.
+    // The compensator sends the records that the producer gave up while Kafka was away.
     test.pass_ms(301_000);
     test.compensate().await;
     test.drain().await;

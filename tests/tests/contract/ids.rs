@@ -1,4 +1,4 @@
-//! Ids are 64 bits wide and leave as strings; strings and numbers come in.
+//! Ids have 64 bits. Answers have them as strings; requests may have strings or numbers.
 
 use hongyan_testkit::TestApp;
 use http::Method;
@@ -21,7 +21,7 @@ async fn numbers_and_strings_are_both_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_beyond_what_a_double_holds_come_back_exactly() {
-    // 2^53 + 1 would be rounded to 2^53; 2^63 - 1 to 2^63.
+    // A rounding client would make 2^53 of 2^53 + 1, and 2^63 of 2^63 - 1.
     let (a, b) = (9_007_199_254_740_993_i64, i64::MAX);
     let test = TestApp::start().await;
     let (alice, bob) = (test.user(a), test.user(b));

@@ -1,4 +1,4 @@
-//! The outside surface (`docs/contract.md`), end to end on real servers: what callers rely on, row by row.
+//! The outside surface (`docs/contract.md`), end to end on real servers.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -28,7 +28,7 @@ mod without_mysql;
 
 use hongyan_testkit::Answer;
 
-/// The answer is this row of the table of errors, in the form of RFC 9457, with the headers that belong to it.
+/// Checks that the answer is this row of the table of errors: in the form of RFC 9457, with its headers.
 fn assert_refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.problem(), (status, code), "{answer:?}");
     assert_eq!(answer.headers["content-type"], "application/problem+json", "{answer:?}");
@@ -40,17 +40,17 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{answer:?}");
 }
 
-/// Redis forgets everything.
+/// Makes Redis forget everything.
 async fn empty_redis(test: &hongyan_testkit::TestApp) {
     redis::cmd("FLUSHDB").exec_async(&mut test.redis().await).await.unwrap();
 }
 
-/// The words on the newest page.
+/// The contents on the newest page.
 async fn words(reader: &hongyan_testkit::Caller, peer: i64) -> Vec<String> {
     words_on(&reader.history(peer, "").await)
 }
 
-/// The words on a page.
+/// The contents on a page.
 fn words_on(page: &Answer) -> Vec<String> {
     assert_eq!(page.status, 200, "{page:?}");
     let messages = page.body["messages"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! A key of the wrong type, or a detail in another form than this service's, breaks that key's matter alone.
+//! A key of the wrong type, or a detail in an unknown form, affects only its own message or conversation.
 
 use hongyan_testkit::TestApp;
 use redis::AsyncCommands as _;
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::words;
 
-/// Puts a value of another type in place of each key: a hash, which this service never uses.
+/// Replaces each key by a value of another type: a hash, which this service never uses.
 async fn spoil(test: &TestApp, keys: &[&str]) {
     let mut redis = test.redis().await;
     for key in keys {
@@ -81,7 +81,7 @@ async fn keys_of_the_wrong_type_hold_up_no_partition() {
     test.stop().await;
 }
 
-/// As Jackson writes a message: in the order of the names.
+/// The fields of a message in the order of their names, as Jackson writes them.
 fn in_another_order(detail: &serde_json::Value) -> String {
     let mut fields: Vec<_> = detail.as_object().unwrap().iter().collect();
     fields.sort_by_key(|(name, _)| name.as_str());

@@ -1,11 +1,11 @@
-//! 2,500 messages, page by page, while new ones arrive: no skip, no repeat, the right order.
+//! 2,500 messages, page by page, while new ones arrive: none is skipped or repeated, and the order is right.
 
 use hongyan::id::{MessageId, UserId};
 use hongyan::message::{Message, MessageType};
 use hongyan_testkit::{Caller, TestApp};
 
-/// Rows of a conversation as they would be had they been sent some time ago; Redis does not know them. `pairs` are senders
-/// and receivers, in turn.
+/// Writes rows of a conversation as if they had been sent some time ago. Redis does not know them. `pairs` are
+/// senders and receivers, in turn.
 pub(crate) async fn fill(test: &TestApp, pairs: &[(i64, i64)], count: usize) -> Vec<String> {
     let mut messages = Vec::with_capacity(count);
     for (number, &(from, to)) in pairs.iter().cycle().take(count).enumerate() {
@@ -19,7 +19,7 @@ pub(crate) async fn fill(test: &TestApp, pairs: &[(i64, i64)], count: usize) -> 
     messages.iter().map(|message| message.id.to_string()).collect()
 }
 
-/// A conversation of 1 and 5, who both write.
+/// A conversation in which users 1 and 5 both write.
 struct Conversation {
     test: TestApp,
     alice: Caller,
@@ -39,7 +39,7 @@ impl Conversation {
         Self { test, alice, eve, ids }
     }
 
-    /// A new message arrives.
+    /// Sends a new message.
     async fn arrive(&mut self) {
         let id = if self.ids.len().is_multiple_of(2) {
             self.alice.sent(5, "new").await
@@ -49,13 +49,13 @@ impl Conversation {
         self.ids.push(id);
     }
 
-    /// Walks back from the newest. A message arrives after each of the first `arriving` pages; they are newer than where
-    /// the walk began, so it must not meet them.
+    /// Walks back from the newest message. A message arrives after each of the first `arriving` pages. Those are
+    /// newer than the start of the walk, so the walk must not meet them.
     async fn walk_back(&mut self, limit: usize, arriving: usize) -> Vec<String> {
         self.some_pages_back("", usize::MAX, limit, arriving).await
     }
 
-    /// The same from `cursor` on, for `pages` pages at most.
+    /// Walks back from `cursor`, for at most `pages` pages.
     async fn some_pages_back(
         &mut self,
         cursor: &str,
@@ -67,12 +67,12 @@ impl Conversation {
         self.walk(&alice, 5, "before", cursor, pages, limit, arriving).await
     }
 
-    /// Walks forward from the oldest. What arrives meanwhile is met at the end.
+    /// Walks forward from the oldest message. The walk meets new messages at the end.
     async fn walk_on(&mut self, limit: usize, arriving: usize) -> Vec<String> {
         self.some_pages_on("1", usize::MAX, limit, arriving).await
     }
 
-    /// The same from `after` on, for `pages` pages at most.
+    /// Walks forward from `after`, for at most `pages` pages.
     async fn some_pages_on(
         &mut self,
         after: &str,
@@ -84,7 +84,7 @@ impl Conversation {
         self.walk(&eve, 1, "after", cursor, pages, limit, arriving).await
     }
 
-    /// Follows `next` from page to page, as `direction` says.
+    /// Follows `next` from page to page in one direction.
     #[expect(clippy::too_many_arguments, reason = "the two walks above fill them in")]
     async fn walk(
         &mut self,
@@ -143,7 +143,8 @@ async fn pages_of_any_size_neither_skip_nor_repeat_in_either_direction() {
         let seen = conversation.walk_on(limit, 10).await;
         assert_same(&seen, &conversation.ids, &format!("on by {limit}"));
     }
-    // One by one over the end of the list in Redis, which has the newest thousand, and at both ends of the conversation.
+    // One by one across the end of the list in Redis, which has the newest thousand, and at both ends of the
+    // conversation.
     for (newest, pages) in [(950, 100), (2_500, 100), (3, 2)] {
         let expected = conversation.newest_first();
         let cursor = format!("&before={}", expected[newest]);
@@ -168,7 +169,7 @@ async fn pages_of_any_size_neither_skip_nor_repeat_in_either_direction() {
 async fn deleted_and_recalled_messages_leave_no_gap_in_pages() {
     let mut conversation = Box::pin(Conversation::of(600)).await;
     conversation.test.drain().await;
-    // Alice hides some and a long run of others; recalled ones are gone for both.
+    // Alice deletes some messages and a long run of others. Recalled messages are gone for both users.
     let (mut hidden, mut recalled) = (Vec::new(), Vec::new());
     for (number, id) in conversation.ids.iter().enumerate() {
         if number % 11 == 3 || (250..400).contains(&number) || number >= 590 {
@@ -236,7 +237,7 @@ async fn a_walk_goes_on_when_redis_is_emptied_in_the_middle() {
         super::empty_redis(&conversation.test).await;
     }
     assert_same(&seen, &conversation.ids, "on");
-    // The newest page from a list that began anew with one message.
+    // The newest page, from a list that began again with one message.
     conversation.arrive().await;
     let newest = conversation.alice.history(5, "limit=100").await.ids();
     assert_same(&newest, &conversation.newest_first()[..100], "the newest page");

@@ -77,7 +77,7 @@ async fn the_window_is_a_setting() {
     test.stop().await;
 }
 
-/// Twenty at once: one time for all, one tombstone.
+/// Twenty recalls at once: all answer the same time, and there is one tombstone.
 #[tokio::test(flavor = "multi_thread")]
 async fn recalls_at_the_same_time_have_one_answer() {
     let test = TestApp::start().await;
@@ -94,7 +94,7 @@ async fn recalls_at_the_same_time_have_one_answer() {
     test.stop().await;
 }
 
-/// The message is gone for both, and its content is nowhere: not in Redis, not in MySQL.
+/// The message is gone for both users, and its content is neither in Redis nor in MySQL.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_recalled_is_nowhere() {
     let test = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! Every row of the table of errors that a caller can bring about by what they send (401: `tokens`; 503: `health`).
+//! Every row of the table of errors that a request can cause (401: `tokens`; 503: `health`).
 
 use hongyan_testkit::{Caller, TestApp};
 use http::Method;
@@ -18,7 +18,7 @@ async fn a_send_that_does_not_say_what_it_must_is_400() {
         "",
         "nope",
         "[]",
-        // The fields in the order of our own struct, but no object.
+        // The fields of the struct in order, but as an array.
         r#"["2","hi",1]"#,
         "null",
         "1",
@@ -78,7 +78,7 @@ async fn a_send_that_does_not_say_what_it_must_is_400() {
         assert_refused(&answer, 400, "invalid_request");
         assert!(answer.body["detail"].as_str().unwrap().contains(name), "{answer:?}");
     }
-    // Nothing of all that was kept.
+    // None of these requests left data behind.
     test.drain().await;
     assert_eq!(test.count_rows("TRUE").await, 0);
     assert_eq!(alice.history(2, "").await.ids(), Vec::<String>::new());
@@ -121,7 +121,7 @@ async fn ids_cursors_and_limits_that_are_none_are_400() {
     for body in ["", "nope", "[]", "{}", r#"{"upTo":null}"#, r#"{"upTo":1.5}"#, r#"{"upTo":["1"]}"#] {
         assert_refused(&raw(&bob, Method::POST, "/conversations/1/read", body).await, 400, "invalid_request");
     }
-    // Oneself is no peer.
+    // A user is no peer of themselves.
     assert_refused(&alice.history(1, "").await, 400, "invalid_request");
     assert_refused(&alice.read(1, &id).await, 400, "invalid_request");
     for limit in [1, 100] {
@@ -140,7 +140,7 @@ async fn what_does_not_exist_is_404_and_another_method_405() {
     for answer in [alice.recall(&none).await, alice.delete(&none).await, alice.read(2, &none).await] {
         assert_refused(&answer, 404, "not_found");
     }
-    // An id of long ago, and one that no clock will ever make.
+    // An id from long ago, and an id that no clock will reach.
     for none in ["1", "9223372036854775807"] {
         assert_refused(&alice.recall(none).await, 404, "not_found");
     }
@@ -150,7 +150,7 @@ async fn what_does_not_exist_is_404_and_another_method_405() {
     let answer = alice.get("/messages").await;
     assert_refused(&answer, 405, "method_not_allowed");
     assert_eq!(answer.headers["allow"], "POST");
-    // Nobody ever wrote to this peer: an empty conversation, not an error.
+    // An empty conversation is no error.
     let empty = alice.history(77, "").await;
     assert_eq!((empty.status, &empty.body), (200, &json!({"messages": [], "next": null})));
     test.stop().await;

@@ -1,4 +1,4 @@
-//! A Redis that answers reads and refuses writes is away, for every process.
+//! A Redis that answers reads and refuses writes counts as away, for every process.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use hongyan_testkit::{Caller, TestApp, servers};
 
 use crate::words;
 
-/// Two processes on a Redis that nobody else has.
+/// Two processes on a Redis for this test alone.
 struct Two {
     stack: Stack,
     first: TestApp,
@@ -24,7 +24,7 @@ impl Two {
         Self { stack, first, second }
     }
 
-    /// Everybody who may look, at every process.
+    /// All callers at all processes.
     fn everybody(&self) -> [(Caller, i64); 4] {
         let look = |app: &TestApp, user, peer| (app.user(user), peer);
         [look(&self.first, 1, 2), look(&self.first, 2, 1), look(&self.second, 1, 2), look(&self.second, 2, 1)]
@@ -45,7 +45,7 @@ impl Two {
 /// Commands of Redis, each with its arguments.
 type Commands = &'static [&'static [&'static str]];
 
-/// Ways to make Redis refuse, and to end that.
+/// Ways to make Redis refuse writes, each with the commands that end it.
 const REFUSALS: [(&str, Commands, Commands); 3] = [
     (
         "NOREPLICAS",
@@ -73,7 +73,7 @@ async fn nobody_sees_a_recalled_message_of_a_redis_that_could_not_take_the_recal
         for (reader, peer) in two.everybody() {
             assert_eq!(words(&reader, peer).await, ["secret"], "{name}");
         }
-        // The recall is to be told by nobody but the recall itself.
+        // Only the recall itself may tell the other process of the recall.
         two.first.hold().await;
 
         for command in refuse {
@@ -153,7 +153,8 @@ async fn a_pause_of_all_writes_is_waited_for_once() {
     for (status, took) in at_once.await {
         assert!(matches!(status, 200 | 201) && took < 3 * TIMEOUT, "{status} in {took:?}");
     }
-    // A PING is answered all the time: this must not make each wait anew.
+    // Redis answers PING all the time. Such an answer must not close the circuit breaker, or each call would wait
+    // again.
     let began = Instant::now();
     let (mut late, mut asked) = (0, 0);
     while began.elapsed() < 4 * TIMEOUT {
@@ -172,7 +173,7 @@ async fn a_pause_of_all_writes_is_waited_for_once() {
     Box::pin(two.stop()).await;
 }
 
-/// The drill of a Redis that is full of pending messages.
+/// A Redis that is full of pending messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_redis_lets_the_consumer_persist_and_free() {
     let two = Two::start().await;

@@ -1,4 +1,4 @@
-//! A sender's `clientMsgId` stands for one message for good, also after Redis has forgotten it, and whatever became of the message.
+//! A sender's `clientMsgId` names one message for good, even after Redis has forgotten it, and after a recall.
 
 use hongyan_testkit::{Answer, Caller, TestApp};
 use serde_json::json;
@@ -30,7 +30,7 @@ async fn a_send_recalled_before_it_was_a_row_does_not_come_back() {
     assert_eq!(alice.recall(&first.id()).await.body, recalled.body, "it can be recalled again");
     assert_eq!(bob.history(1, "").await.ids(), [""; 0]);
     assert_eq!(bob.unread().await.body["total"], 0);
-    // A push of the words would come before the answer to a ping.
+    // A push of the message would arrive before the answer to a ping.
     socket.say(r#"{"action":"ping"}"#).await;
     loop {
         let heard = socket.hear().await;
@@ -60,7 +60,7 @@ async fn every_retry_is_answered_with_the_first_message_and_other_words_are_a_co
         assert_eq!((again.status, again.id()), (200, first.id()), "recalled: {recalled}");
         assert_eq!(again.body["content"], if recalled { json!("") } else { json!("words") });
         empty_redis(&test).await;
-        // The words are gone once it is recalled; what was said is known all the same.
+        // After a recall the words are gone, but the fingerprint still recognises the retry.
         assert_refused(&send(&alice, 2, "other words").await, 409, "client_msg_id_conflict");
         assert_refused(&send(&alice, 3, "words").await, 409, "client_msg_id_conflict");
         let after_a_conflict = send(&alice, 2, "words").await;
@@ -70,7 +70,7 @@ async fn every_retry_is_answered_with_the_first_message_and_other_words_are_a_co
     test.stop().await;
 }
 
-/// Accepted while nobody could know the name: what the consumer then meets.
+/// Messages accepted while no store could look the name up, as the consumer meets them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accepted_message_under_a_used_name_is_kept() {
     let test = TestApp::start().await;
@@ -78,7 +78,7 @@ async fn an_accepted_message_under_a_used_name_is_kept() {
     let first = send(&alice, 2, "words").await;
     assert_eq!(alice.recall(&first.id()).await.status, 200);
     test.hold().await;
-    // The recall is in MySQL, and the store is asked by nobody: as if it did not answer a look-up in time.
+    // MySQL has the recall, and no look-up in the store answers in time.
     empty_redis(&test).await;
     let sender = alice.id;
     let name = hongyan::message::ClientMessageId::try_from("k".to_owned()).unwrap();

@@ -1,4 +1,4 @@
-//! History with a replica that lags: a page of it shows no less than was persisted and nothing that was taken back.
+//! History with a lagging replica: a page shows no less than was persisted, and no recalled message.
 
 use hongyan::config::MySqlConfig;
 use hongyan::message::Message;
@@ -7,7 +7,7 @@ use hongyan_testkit::{TestApp, servers};
 
 use crate::words;
 
-/// An application that reads history from a replica, where the test is the replication.
+/// An application that reads history from a replica. The test itself does the replication.
 struct Replicated {
     test: TestApp,
     replica: Store,
@@ -24,7 +24,7 @@ impl Replicated {
         Self { test, replica }
     }
 
-    /// Lets the replica have these messages, in other words, so that it shows who answered.
+    /// Copies these messages to the replica with other words, which show whether the replica answered.
     async fn replicate(&self, ids: &[String]) {
         let ids: Vec<_> = ids.iter().map(|id| id.parse().unwrap()).collect();
         let rows = self.test.app().store.messages(&ids).await.unwrap();
@@ -48,12 +48,12 @@ async fn a_replica_that_lags_is_not_seen() {
     }
     test.drain().await;
     replicated.replicate(&ids).await;
-    // Nothing vouches for Redis' list before its conversation is read.
+    // The list in Redis is not complete before the conversation is first read.
     assert_eq!(words(&bob, 1).await, ["c on the replica", "b on the replica", "a on the replica"]);
-    // The newest one alone is in the list, and comes from there.
+    // The list has only the newest message, which comes from there.
     assert_eq!(words(&bob, 1).await, ["c", "b on the replica", "a on the replica"]);
 
-    // Behind the list there is a message that the replica does not have yet.
+    // The replica lacks a message that comes after the list.
     for content in ["d", "e"] {
         ids.push(alice.sent(2, content).await);
     }
@@ -67,7 +67,7 @@ async fn a_replica_that_lags_is_not_seen() {
         ["e", "d on the replica", "c on the replica", "b on the replica", "a on the replica"]
     );
 
-    // A message is taken back, and Redis loses its memory of that: the replica still shows it.
+    // A message is recalled and Redis forgets the recall: the replica still has the message.
     assert_eq!(alice.recall(&ids[1]).await.status, 200);
     test.drain().await;
     super::empty_redis(test).await;

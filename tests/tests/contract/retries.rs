@@ -1,4 +1,4 @@
-//! `clientMsgId`: a sender may always try again, and gets the first message.
+//! `clientMsgId`: a sender can always retry, and gets the first message.
 
 use hongyan_testkit::{Answer, Caller, TestApp};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ async fn send_as(caller: &Caller, to: i64, content: &str, client_msg_id: &str) -
     caller.post("/messages", &body).await
 }
 
-/// The message without that which changes when it becomes a row.
+/// The message without the fields that change when it becomes a row.
 fn without_persist_status(answer: &Answer) -> Value {
     let mut body = answer.body.clone();
     for name in ["persistStatus", "seq"] {
@@ -52,7 +52,7 @@ async fn the_same_id_for_something_else_is_409() {
     assert_refused(&send_as(&alice, 3, "once", "mine").await, 409, "client_msg_id_conflict");
     test.drain().await;
     assert_refused(&send_as(&alice, 2, "twice", "mine").await, 409, "client_msg_id_conflict");
-    // Another sender's ids are their own, and ids differ in each character.
+    // The names of other senders are separate, and names differ by every character.
     assert_eq!(send_as(&carol, 2, "once", "mine").await.status, 201);
     assert_eq!(send_as(&alice, 2, "twice", "Mine").await.status, 201);
     assert_eq!(send_as(&alice, 2, "twice", "mine ").await.status, 201);

@@ -1,4 +1,4 @@
-//! A walk over every route with a stranger's token: nothing is read, recalled, deleted, marked or pushed.
+//! Every route with a stranger's token: nothing is read, recalled, deleted, marked or pushed.
 
 use hongyan_runtime::functions;
 use hongyan_testkit::TestApp;
@@ -19,12 +19,12 @@ async fn a_stranger_gets_nothing_on_any_route() {
         for redis_has_it in [true, false] {
             if persisted && !redis_has_it {
                 super::empty_redis(&test).await;
-                // Connections are in Redis too: they are made anew, as clients do.
+                // Connections are in Redis too. They are opened again, as clients do.
                 sockets = [alice.connect().await, bob.connect().await, stranger.connect().await];
             }
             for route in functions::routes() {
                 for peer in ["1", "2"] {
-                    // The stranger claims to be the sender wherever there is room for it.
+                    // The stranger claims to be the sender in every field that allows it.
                     let path = route.path.replace("{id}", &id).replace("{peerId}", peer);
                     let path = format!("{path}?userId=1&fromUserId=1&sub=1&before=9223372036854775807");
                     let body = json!({"upTo": id, "fromUserId": "1", "userId": "1", "sub": "1"}).to_string();
@@ -43,7 +43,7 @@ async fn a_stranger_gets_nothing_on_any_route() {
                             assert_eq!(answer.body, json!({"changes": [], "next": null, "lastSeq": 0}));
                         }
                         ("GET", "/unread") => assert_eq!(answer.body, json!({"total": 0, "messageIds": []})),
-                        // A route that is newer than this walk names no message of others, and finds none by id.
+                        // A route added after this test has no id of others in its path.
                         (_, path) if path.contains("{id}") => {
                             assert_eq!(answer.problem(), (404, "not_found"), "{answer:?}");
                         }
@@ -58,7 +58,7 @@ async fn a_stranger_gets_nothing_on_any_route() {
     }
     assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [id]}));
     assert_eq!(test.row(&id).await.unwrap().status, 1);
-    // Whatever had been pushed would come before the answer to a ping.
+    // A push would arrive before the answer to a ping.
     for socket in &mut sockets {
         socket.say(r#"{"action":"ping"}"#).await;
         assert_eq!(socket.hear().await, json!({"type": "PONG"}));
@@ -66,7 +66,7 @@ async fn a_stranger_gets_nothing_on_any_route() {
     test.stop().await;
 }
 
-/// Who sends is who the token says, whatever the body claims.
+/// The token says who the sender is, and the body cannot.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_cannot_be_forged() {
     let test = TestApp::start().await;

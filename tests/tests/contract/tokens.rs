@@ -1,4 +1,4 @@
-//! 401 on every route for every token that is none.
+//! 401 on every route for every kind of invalid token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +14,7 @@ fn signed(secret: &str, algorithm: Algorithm, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
 }
 
-/// Each kind of bad token with a name.
+/// Each kind of invalid token with a name.
 fn bad_tokens(test: &TestApp) -> Vec<(&'static str, String)> {
     let secret = &test.settings["JWT_SECRET"];
     let now = test.clock().now_ms() / 1_000;
@@ -61,7 +61,7 @@ async fn no_route_takes_a_bad_token() {
         let nobody = alice.with_token(&token);
         for route in functions::routes() {
             let path = route.path.replace("{id}", &id).replace("{peerId}", "2");
-            // A body that every route would take.
+            // A body that every route would accept.
             let body = json!({"toId": "2", "content": "forged", "msgType": 1, "upTo": id}).to_string();
             let answer = nobody.request(route.method.clone(), &path, Some(body)).await;
             assert_eq!(answer.status, 401, "{kind} on {} {path}: {answer:?}", route.method);

@@ -1,4 +1,5 @@
-//! What is unread: gained on send, lost on read, recall and delete, and right again after Redis lost its memory.
+//! Unread messages: added by a send, removed by read, recall and delete, and right again after Redis has lost its
+//! data.
 
 use hongyan_testkit::{Caller, TestApp};
 use redis::AsyncCommands as _;
@@ -26,7 +27,7 @@ async fn it_counts_what_others_sent_and_was_not_read_recalled_or_deleted() {
     bob.sent(1, "own").await;
     bob.sent(3, "own").await;
 
-    // By nobody's reading but one's own, and own messages never count.
+    // Only the receiver's own reading counts, and own messages never count.
     let mut left: Vec<String> = from_carol.iter().rev().chain(from_alice.iter().rev()).cloned().collect();
     assert_eq!(unread(&bob).await, (json!(8), left.clone()));
     assert_eq!(unread(&alice).await.0, 1);
@@ -44,7 +45,7 @@ async fn it_counts_what_others_sent_and_was_not_read_recalled_or_deleted() {
         assert_eq!(unread(&bob).await, (json!(4), left.clone()), "made anew from MySQL");
         assert_eq!(unread(&bob).await, (json!(4), left.clone()), "and kept");
     }
-    // Recalled and deleted after that they stop counting too.
+    // Messages recalled or deleted after that stop counting too.
     alice.recall(&from_alice[4]).await;
     bob.delete(&from_carol[0]).await;
     assert_eq!(unread(&bob).await.0, 2);
@@ -53,7 +54,7 @@ async fn it_counts_what_others_sent_and_was_not_read_recalled_or_deleted() {
     super::empty_redis(&test).await;
     assert_eq!(unread(&bob).await, (json!(0), vec![]));
 
-    // One more arrives after all that.
+    // Another message arrives after all that.
     let newest = alice.sent(2, "more").await;
     assert_eq!(unread(&bob).await, (json!(1), vec![newest]));
     test.stop().await;
@@ -72,9 +73,9 @@ async fn a_position_is_a_message_of_that_conversation() {
     assert_refused(&carol.read(2, &from_alice).await, 404, "not_found");
     assert_refused(&bob.read(1, &i64::MAX.to_string()).await, 404, "not_found");
     assert_eq!(bob.unread().await.body["total"], 2);
-    // Up to an own message: what was received before it is read.
+    // Up to an own message: messages received before it are read.
     assert_eq!(bob.read(1, &own).await.body["unread"], 1);
-    // A recalled or hidden message is still a place.
+    // A recalled or deleted message is still a valid position.
     carol.recall(&from_carol).await;
     assert_eq!(bob.read(3, &from_carol).await.body["unread"], 0);
     test.stop().await;

@@ -32,7 +32,7 @@ async fn a_waiting_message_is_seen_though_the_list_has_gone() {
         }
     }
 
-    // A new one begins a list that has neither.
+    // A new message begins a list that has neither of the two.
     test.redis().await.del::<_, ()>("msg:conv:1_2").await.unwrap();
     alice.sent(2, "waiting 3").await;
     assert_eq!(words(&bob, 1).await, ["waiting 3", "waiting 2", "waiting 1", "row"]);
@@ -75,7 +75,7 @@ async fn pages_of_a_long_wait_neither_skip_nor_repeat() {
     }
     test.drain().await;
     test.hold().await;
-    // More than are read at once, and than the list keeps.
+    // More messages than one read fetches, and than the list keeps.
     for number in 0..1_100 {
         ids.push(alice.sent(2, &format!("waiting {number}")).await);
     }
@@ -107,7 +107,7 @@ async fn a_page_is_never_too_large_for_lambda() {
     const CONTENT: usize = 60_000;
     let test = TestApp::builder().set("IM_MAX_CONTENT_BYTES", "65535").start().await;
     let (alice, bob) = (test.user(1), test.user(2));
-    // Six bytes of JSON each.
+    // Each of these characters has six bytes in JSON.
     let content = "\u{1}".repeat(CONTENT);
     let mut ids = Vec::new();
     for _ in 0..30 {

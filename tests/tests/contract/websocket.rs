@@ -1,4 +1,4 @@
-//! The WebSocket: who gets what, in which form, and what becomes of those who go away or do not keep up.
+//! The WebSocket: who gets which push, in which form, and what happens to clients that go away or do not keep up.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ async fn a_connection_that_is_gone_is_forgotten() {
     })
     .await;
 
-    // Ends without a word that left their connections behind, as when a gateway is killed.
+    // Connections that were left behind without a close, as when a gateway is killed.
     for number in 0..50 {
         let connection = format!("gone-{number}");
         redis.sadd::<_, _, ()>("msg:connections:2", &connection).await.unwrap();
@@ -123,13 +123,13 @@ async fn a_client_that_stops_reading_is_closed_and_nobody_waits_for_it() {
     let mut slow = bob.connect_with_little_room().await;
     let mut redis = test.redis().await;
     let content = "x".repeat(8_000);
-    // It reads nothing; whoever sends is answered all the same.
+    // The client reads nothing; senders are answered all the same.
     let mut sent = Vec::new();
     while redis.scard::<_, usize>("msg:connections:2").await.unwrap() > 0 {
         assert!(sent.len() < 2_000, "still not closed after {} messages that were not read", sent.len());
         sent.push(alice.sent(2, &content).await);
     }
-    // What it then reads is an unbroken beginning, and the end of the connection.
+    // The client then reads the first messages without a gap, and the end of the connection.
     let mut heard = Vec::new();
     while let Some(push) = slow.hear_until_closed().await {
         heard.push(push["data"]["id"].as_str().unwrap().to_owned());
@@ -138,7 +138,7 @@ async fn a_client_that_stops_reading_is_closed_and_nobody_waits_for_it() {
     assert_eq!(heard, sent[..heard.len()], "never a gap");
     test.drain().await;
 
-    // It connects again and catches up with what it missed.
+    // The client connects again and catches up with the missed messages.
     let mut again = bob.connect().await;
     let mut after = heard.last().cloned().unwrap_or_else(|| "1".to_owned());
     while heard.len() < sent.len() {
@@ -199,7 +199,7 @@ async fn a_push_reaches_the_runtime_that_holds_the_connection() {
     }
     assert_eq!(redis.scard::<_, usize>("msg:connections:2").await.unwrap(), 2);
 
-    // Where its gateway is not there, nobody else's word takes a registration away.
+    // A registration stays while its gateway does not answer. Only that gateway can say that the connection is gone.
     let elsewhere = r#"{"userId":2,"endpoint":"http://127.0.0.1:1/","connectedAt":1}"#;
     let foreign = r#"{"userId":2,"endpoint":"http://169.254.169.254/","connectedAt":1}"#;
     for (connection, registration) in [("elsewhere", elsewhere), ("foreign", foreign)] {
@@ -223,7 +223,7 @@ async fn a_connection_is_told_nothing_that_is_not_its_users() {
     let mut redis = test.redis().await;
     let carols: Vec<String> = redis.smembers("msg:connections:3").await.unwrap();
     redis.sadd::<_, _, ()>("msg:connections:2", &carols).await.unwrap();
-    // Neither does an entry of the wrong kind hold up the others.
+    // An entry of the wrong kind does not stop the pushes to others either.
     redis.lpush::<_, _, ()>("msg:connection:odd", "a list").await.unwrap();
     redis.set::<_, _, ()>("msg:connection:nonsense", "{").await.unwrap();
     redis.sadd::<_, _, ()>("msg:connections:2", &["odd", "nonsense", "evicted"]).await.unwrap();
@@ -284,7 +284,7 @@ async fn a_connection_that_is_gone_too_soon_stays_registered_for_now() {
     let test = TestApp::builder().in_process().start().await;
     let alice = test.user(1);
     let mut redis = test.redis().await;
-    // API Gateway answers 410 until `$connect` has returned; a registration without an endpoint is its.
+    // API Gateway answers 410 until `$connect` has returned. A registration without an endpoint is API Gateway's.
     let young = json!({"userId": 2, "connectedAt": test.clock().now_ms()}).to_string();
     redis.set::<_, _, ()>("msg:connection:young", young).await.unwrap();
     redis.sadd::<_, _, ()>("msg:connections:2", "young").await.unwrap();
@@ -320,7 +320,7 @@ async fn registrations_end_by_themselves_and_are_renewed_while_their_connection_
     })
     .await;
 
-    // Memory pressure takes one of the keys.
+    // Memory pressure evicts one of the keys.
     redis.del::<_, ()>("msg:connections:2").await.unwrap();
     eventually("the set is made again", Duration::from_secs(5), async || {
         redis.clone().scard::<_, usize>("msg:connections:2").await.unwrap() == 1
@@ -335,7 +335,7 @@ async fn registrations_end_by_themselves_and_are_renewed_while_their_connection_
 async fn a_message_that_is_too_large_to_push_is_announced() {
     let test = TestApp::builder().set("IM_MAX_CONTENT_BYTES", "65535").start().await;
     let mut socket = test.user(2).connect().await;
-    // Each of these characters takes six bytes in JSON.
+    // Each of these characters has six bytes in JSON.
     let content = "\u{1}".repeat(65_535);
     let sent = test.user(1).send(2, &content).await;
     assert_eq!(sent.status, 201);

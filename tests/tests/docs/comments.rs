@@ -1,11 +1,11 @@
-//! Comments and code of a file, told apart: by rustc's own lexer for Rust, by a scanner for the others.
+//! Splits a file into comments and code: Rust by the lexer of rustc, other languages by a scanner.
 
 use ra_ap_rustc_lexer::{DocStyle, FrontmatterAllowed, LiteralKind, TokenKind, tokenize};
 
 use crate::markdown::line_of;
 use crate::source::extension;
 
-/// A file without what the other part holds.
+/// A file, split into comments and code.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) comments: Vec<Comment>,
@@ -142,7 +142,8 @@ fn of_other(source: &str, syntax: &Syntax) -> Parts {
     parts
 }
 
-/// Where a comment begins in a line, and whether it is a block. A quote that does not end in the line is an apostrophe.
+/// The column where a comment begins in a line, and whether it is a block. A quote that does not end in the line is
+/// an apostrophe.
 fn start_of_comment(line: &str, syntax: &Syntax) -> Option<(usize, bool)> {
     let mut skip_to = 0;
     for (place, char) in line.char_indices() {

@@ -25,7 +25,7 @@ mod workflow;
 
 use hongyan::config::Config;
 
-/// The settings where only what has no default is set.
+/// The settings with only the variables set that have no default.
 pub(crate) fn default_config() -> Config {
     Config::from_lookup(hongyan::config::minimal).unwrap()
 }

@@ -113,7 +113,7 @@ fn every_code_is_described_with_its_status() {
             told.insert((number, code));
         }
     }
-    // No operation has it: it is what other methods are answered.
+    // No operation has this code: it answers other methods.
     told.insert((405, "method_not_allowed"));
     assert_eq!(told, known);
 }

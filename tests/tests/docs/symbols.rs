@@ -62,7 +62,7 @@ const FOREIGN: [(&str, &[&str]); 8] = [
     ("made of a setting's default", &["im-message-dead-letter-redrive"]),
 ];
 
-/// Programs whose commands are told of; the words of such a command are theirs.
+/// Programs whose commands the pages mention. The words of such a command belong to the program.
 const PROGRAMS: [&str; 10] =
     ["aws", "cargo", "docker", "git", "kill", "mysql", "redis-cli", "sam", "systemctl", "websocat"];
 

@@ -1,4 +1,4 @@
-//! Every name that the code has: what a symbol in backticks may be.
+//! Every name in the code that a symbol in backticks may refer to.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

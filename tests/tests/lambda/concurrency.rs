@@ -15,8 +15,8 @@ use crate::{House, send};
 
 const AT_A_TIME: usize = 16;
 
-/// Counts the pushes that are under way. It answers each once as many as are wanted are under way at the same time, or
-/// after half a second: a send waits a second for its push.
+/// Counts the pushes under way. Answers each push once enough are under way at the same time, or after half a second,
+/// because a send waits one second for its push.
 #[derive(Default)]
 struct Pushes {
     now: AtomicUsize,
@@ -25,7 +25,7 @@ struct Pushes {
 }
 
 impl Pushes {
-    /// Serves the `@connections` interface; the address is returned.
+    /// Serves the `@connections` interface, and returns the address.
     async fn serve(self: Arc<Self>, wanted: usize) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ impl Pushes {
                 let pushes = self.clone();
                 tokio::spawn(async move {
                     let mut head = [0; 8_192];
-                    // A request is small, and comes in one piece; the connection is used again.
+                    // A request is small and comes in one piece. The connection is used again.
                     while stream.read(&mut head).await.is_ok_and(|bytes| bytes > 0) {
                         pushes.hold(wanted).await;
                         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();

@@ -13,17 +13,18 @@ use redis::AsyncCommands as _;
 
 use crate::{House, sample};
 
-/// Nobody listens here.
+/// No server listens here.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// An answer that does not wait for a store that is away.
+/// The time limit of an answer that does not wait for a store that is away.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 fn worker_key(id: &str) -> String {
     format!("msg:worker:{}", id.parse::<i64>().unwrap() >> 9 & 8_191)
 }
 
-/// What a server does with a client that is silent for too long: Redis and MySQL close all connections of the application.
+/// Closes all connections of the application at Redis and MySQL, as those servers do with clients that are silent for
+/// too long.
 async fn close_all_connections(house: &House) {
     let mut admin = house.test.redis().await;
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut admin).await.unwrap();
@@ -69,7 +70,7 @@ async fn connections_are_opened_once_and_used_again() {
     house.close().await;
 }
 
-/// Lambda freezes an environment between invocations for as long as it likes.
+/// Lambda freezes an environment between invocations for any length of time.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_request_after_a_freeze_works_and_nothing_is_lost() {
     let house = House::open().await;
@@ -82,7 +83,7 @@ async fn the_first_request_after_a_freeze_works_and_nothing_is_lost() {
     let first = house.sent("before the freeze").await;
     house.test.drain().await;
     assert_eq!(house.lambda.request("query", &history).await.0, 200);
-    // Kafka does not answer, so the next one stays with the producer.
+    // Kafka does not answer, so the next record stays with the producer.
     stack.server(ServerKind::Kafka).pause().await.unwrap();
     let waiting = house.sent("with the producer").await;
     let leased = Instant::now();
@@ -98,7 +99,7 @@ async fn the_first_request_after_a_freeze_works_and_nothing_is_lost() {
         open.iter().all(BTreeSet::is_empty)
     })
     .await;
-    // The lease has ended too, and somebody else has got the number.
+    // The lease has ended too, and another process has the number.
     tokio::time::sleep_until((leased + lease).into()).await;
     let mut admin = house.test.redis().await;
     for id in [&first, &waiting] {
@@ -113,7 +114,7 @@ async fn the_first_request_after_a_freeze_works_and_nothing_is_lost() {
     assert_eq!(house.lambda.request("query", &history).await.0, 200);
     assert_eq!(house.lambda.lines_with("http.unavailable"), 0);
 
-    // By the producer, with no help of the compensator.
+    // The producer sends it, without the compensator.
     eventually("all three are in MySQL", Duration::from_secs(30), async || {
         house.test.count_rows("status = 1").await == 3
     })
@@ -134,10 +135,10 @@ async fn sigterm_flushes_the_producer_and_gives_the_worker_number_back() {
     send.signal(Signal::SIGTERM);
     stack.server(ServerKind::Kafka).resume().await.unwrap();
     assert!(send.stop().await.success());
-    // The compensator has not run: it was the producer.
+    // The compensator has not run, so the producer sent it.
     house.test.drain().await;
     assert_eq!(house.test.row(&id).await.unwrap().content, "with the producer");
-    // Out of others' reach for a minute yet, then free.
+    // The number cannot be taken for a minute, and then is free.
     let lease: String = house.test.redis().await.get(worker_key(&id)).await.unwrap();
     let ends: i64 = lease.rsplit_once(' ').unwrap().1.parse().unwrap();
     let left = ends - house.test.clock().now_ms();
@@ -176,7 +177,7 @@ async fn a_cold_start_with_a_store_away_answers_503_at_once_and_works_when_the_s
         house.lambda.invoke("scheduled-compensator", sample("schedule.json").to_string()).await;
     assert!(status == 500 && error["errorMessage"].as_str().unwrap().contains("redis"), "{error}");
 
-    // Redis alone takes a message.
+    // Redis alone accepts a message.
     redis.open().await;
     house.sent("accepted by Redis").await;
     assert_eq!(house.lambda.request("read", &sample("unread.json")).await.0, 503, "MySQL is still away");

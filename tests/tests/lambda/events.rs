@@ -1,4 +1,4 @@
-//! `cargo lambda invoke` for every file in `events/`: first those that README.md shows, in its order.
+//! `cargo lambda invoke` for every file in `events/`: first the files that README.md shows, in its order.
 
 use hongyan_runtime::functions::{self, FUNCTIONS};
 use hongyan_testkit::lambda::stop_all;
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::{House, sample};
 
-/// The lines of README.md, in their order: function and file.
+/// The function and the file of each line in README.md, in order.
 fn shown() -> Vec<(String, String)> {
     let readme = include_str!("../../../README.md");
     let commands = readme.lines().filter_map(|line| line.strip_prefix("cargo lambda invoke "));
@@ -20,7 +20,7 @@ fn shown() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The files that README.md does not show, each with the function that its event is for.
+/// The files that README.md does not show, each with its function.
 fn others(shown: &[(String, String)]) -> Vec<(String, String)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
     let files =
@@ -30,7 +30,7 @@ fn others(shown: &[(String, String)]) -> Vec<(String, String)> {
     files.into_iter().map(|file| (function_of(&sample(&file)).to_owned(), file)).collect()
 }
 
-/// The function that an event is for, by the marks that AWS gives it.
+/// The function of an event, recognised by fields that AWS sets.
 fn function_of(event: &Value) -> &'static str {
     let route = functions::routes().iter().find(|route| event["routeKey"] == route.key);
     if let Some(route) = route {
@@ -42,8 +42,8 @@ fn function_of(event: &Value) -> &'static str {
     if event["detail-type"].is_string() { FUNCTIONS.schedule.name } else { FUNCTIONS.kafka.name }
 }
 
-/// The outcome of each file, with the stores as the files before it left them: the answer, or how the error of the function
-/// ends. A sample of the HTTP API that is not named succeeds.
+/// The outcome of each file, after the files before it: the answer, or the end of the function's error. A sample of
+/// the HTTP API that is not listed succeeds.
 fn expected(file: &str) -> Result<Option<Value>, &'static str> {
     Ok(Some(match file {
         "send-not-json.json" => json!(400),
@@ -64,7 +64,7 @@ async fn every_file_can_be_handed_to_its_function() {
     let environments = house.lambda.every_function(&house.settings([]), 1);
     let url = house.lambda.url();
     let port = url.port().unwrap().to_string();
-    // Where the machine has no IPv6, `cargo lambda invoke` has to be told.
+    // On a machine without IPv6, `cargo lambda invoke` must be told the address.
     let elsewhere = ["--invoke-address", "127.0.0.1"];
     let elsewhere = elsewhere.iter().filter(|_| url.host_str() == Some("127.0.0.1"));
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -81,7 +81,7 @@ async fn every_file_can_be_handed_to_its_function() {
         match expected(&file) {
             Err(says) => {
                 assert!(!output.status.success() && error.contains(says), "{file}: {answer}{error}");
-                // The functions fail with an error of no type of their own; its name would help nobody.
+                // The functions fail with a general error type, whose name would not help.
                 assert!(error.starts_with("Error: FunctionError"), "{error}");
             }
             Ok(expected) => {

@@ -1,4 +1,4 @@
-//! The functions as Lambda has them: real binaries behind the Runtime API of `cargo lambda watch`.
+//! The functions as Lambda runs them: real binaries behind the Runtime API of `cargo lambda watch`.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -13,12 +13,12 @@ use hongyan_testkit::TestApp;
 use hongyan_testkit::lambda::{Environment, Lambda};
 use serde_json::{Value, json};
 
-/// Some of these tests stop a server or change how it treats connections, so none shares them with another.
+/// Some of these tests stop a server or change how it treats connections, so each test has its own servers.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Lambda's APIs over the stores of an application.
 struct House {
-    /// The application: its trigger persists what the functions produce.
+    /// The application. Its trigger persists the messages that the functions produce.
     test: TestApp,
     lambda: Lambda,
     _turn: tokio::sync::MutexGuard<'static, ()>,
@@ -31,7 +31,7 @@ impl House {
         Self { test, lambda: Lambda::start().await, _turn: turn }
     }
 
-    /// A process of the function with the application's settings, except for these.
+    /// Starts a process of the function with the application's settings, except for these.
     fn start<const N: usize>(
         &self,
         function: &'static str,
@@ -57,7 +57,7 @@ impl House {
         address.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
-    /// User 1 sends this to user 2, and it is taken; its id.
+    /// User 1 sends `content` to user 2, and the send is accepted. Returns the id.
     async fn sent(&self, content: &str) -> String {
         let (status, message) = self.lambda.request("send", &send(content)).await;
         assert_eq!(status, 201, "{message}");
@@ -76,7 +76,7 @@ fn sample(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// User 1 sends this to user 2.
+/// The event of a send from user 1 to user 2.
 fn send(content: &str) -> Value {
     let mut event = sample("send.json");
     event["body"] = json!({"toId": "2", "content": content, "msgType": 1}).to_string().into();

@@ -1,4 +1,4 @@
-//! Events that are none, or another service's: an error that says so, and the process goes on.
+//! Malformed events, and events of other services: the error says so, and the process goes on.
 
 use hongyan_runtime::dlq::{self, Filter};
 use hongyan_runtime::functions::FUNCTIONS;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{House, sample};
 
-/// What no function takes, and what each says of it.
+/// Input that no function accepts, each with the error.
 fn of_no_service() -> Vec<(&'static str, &'static str)> {
     vec![
         ("not json", "expected ident"),
@@ -25,7 +25,7 @@ fn of_other_services(function: &str) -> Vec<Value> {
     vec![queue, other, json!({}), json!([])]
 }
 
-/// What the answer says is wrong: the error of the function, or its problem.
+/// The error in the answer: the error of the function, or its problem.
 fn complaint(status: u16, answer: &Value) -> String {
     if status == 500 {
         return answer["errorMessage"].as_str().unwrap().to_owned();

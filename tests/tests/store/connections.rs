@@ -1,4 +1,4 @@
-//! A server that is away, hangs, refuses, or is not the writer any more.
+//! A MySQL server that is away, hangs, refuses, or is no longer the writer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ async fn behind_proxy(timeout: Duration) -> (Proxy, Store) {
     (proxy, store)
 }
 
-/// What so many callers are answered at the same time, each a task of its own.
+/// The answers to `count` calls at the same time, each in a task of its own.
 async fn pings(store: &Store, callers: usize) -> Vec<Result<(), ServerError>> {
     let ping = |_| {
         let store = store.clone();
@@ -77,7 +77,7 @@ async fn a_server_that_hangs_ends_in_a_transient_error_in_bounded_time() {
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
     proxy.freeze(false);
-    // No answer of a call that was given up is taken for that of another.
+    // A call must not take the answer to an earlier call that was given up.
     for number in 2..50 {
         store.persist(&[message(number, "x")]).await.unwrap();
         assert_eq!(
@@ -87,18 +87,18 @@ async fn a_server_that_hangs_ends_in_a_transient_error_in_bounded_time() {
     }
 }
 
-/// A host that vanishes closes nothing: what was open stays silent for as long as TCP has patience.
+/// A vanished host closes no connection: open connections stay silent until TCP gives up.
 #[tokio::test]
 async fn a_server_that_has_vanished_keeps_no_connection_occupied() {
     let (url, _) = database().await;
-    // Through both while the host is there; then the name leads past it.
+    // Connections lead through both proxies. Later the name leads past the proxy of the host.
     let mut host = Proxy::to(&url).await;
     let mut name = Proxy::to(&host.url()).await;
     let timeout = Duration::from_secs(2);
     let store = Store::new(&MySqlConfig { timeout, max_connections: 3, ..config(&name.url()) }).unwrap();
     for idle in [Duration::ZERO, Duration::from_millis(1_100)] {
         assert!(pings(&store, 3).await.iter().all(Result::is_ok), "three connections are open");
-        // As a connection that was idle for a second is asked before it is used, its server's end costs no call.
+        // A connection that was idle for a second is tested before use, so its end at the server costs no call.
         tokio::time::sleep(idle).await;
         host.freeze(true);
         name.lead_to(&url);
@@ -137,15 +137,16 @@ async fn a_call_that_is_dropped_in_the_middle_spoils_no_connection() {
     let ids = [batch[1].id, batch[2].id];
     for step in 0..150_u64 {
         let call = async { tokio::join!(store.persist(&batch), store.messages(&ids)).0 };
-        // Cut off or done: what counts is what comes after it.
+        // Cut off or done: the calls after it count.
         let _ = tokio::time::timeout(Duration::from_micros(step * 40), Box::pin(call)).await;
         let row = store.message(batch[7].id).await.unwrap().unwrap();
         assert_eq!(Message { seq: None, ..row }, as_row(&batch[7]));
     }
 }
 
-/// A MySQL of the test's own with an empty database of the same name as the one at `url`, and the URLs of both for an
-/// account that both have. It has no rights beyond that database: who administers a server may also write to a reader.
+/// Starts a MySQL for this test with an empty database of the same name as the one at `url`, and returns the URLs of
+/// both for an account that exists on both. The account has rights for that database alone: an administrator could
+/// also write to a reader.
 async fn with_the_same_database(url: &str) -> (Stack, String, String) {
     const ACCOUNT: (&str, &str) = ("hongyan_moves", "with-the-name");
     let stack = Stack::start(beside_shared(ServerKind::MySql).await).await.unwrap();
@@ -181,7 +182,7 @@ async fn connections_to_a_writer_that_was_demoted_are_replaced_within_the_call()
     assert!(pings(&store, 20).await.iter().all(Result::is_ok), "many connections to the old writer are open");
     store.persist(&[message(1, "to the old one")]).await.unwrap();
 
-    // Aurora's name leads to the new writer; the old one is a reader, and its connections stay open.
+    // Aurora's name leads to the new writer. The old one is a reader, and its connections stay open.
     let mut administrator = old_server.mysql_administrator().connect().await.unwrap();
     execute(&mut administrator, "SET GLOBAL read_only = 1").await;
     proxy.lead_to(&new_url);
@@ -215,7 +216,7 @@ async fn a_wrong_password_or_a_missing_table_is_said_and_is_nobodys_message() {
     assert!(Store::new(&config("mysql://h/d?ssl-mode=nonsense")).is_err());
 }
 
-/// The statements in the database that wait for a lock on a table's definition, without the `ALTER TABLE` itself.
+/// The statements in the database that wait for a metadata lock, except the `ALTER TABLE` itself.
 async fn waiting(connection: &mut sqlx::MySqlConnection) -> i64 {
     let sql = "SELECT CAST(COUNT(*) AS SIGNED) FROM information_schema.processlist \
                WHERE db = DATABASE() AND state LIKE '%metadata lock%' AND info NOT LIKE 'ALTER%'";
@@ -231,7 +232,7 @@ async fn an_alter_that_waits_behind_a_transaction_leaves_no_pile_of_statements()
     store.persist(&[message(0, "x")]).await.unwrap();
     let mut looking = connect(&url).await;
 
-    // A transaction that has read the table keeps its definition; a change of it waits, and all others behind the change.
+    // A transaction that has read the table blocks a change of it, and the change blocks all other statements.
     let mut holder = connect(&url).await;
     execute(&mut holder, "START TRANSACTION").await;
     execute(&mut holder, "SELECT id FROM message").await;
@@ -243,7 +244,7 @@ async fn an_alter_that_waits_behind_a_transaction_leaves_no_pile_of_statements()
     })
     .await;
 
-    // Callers that try again and again, as the consumer and clients do.
+    // Callers that retry again and again, as the consumer and clients do.
     let held = Arc::new(AtomicBool::new(true));
     let callers: Vec<_> = (1..=CALLERS)
         .map(|number| {

@@ -1,4 +1,4 @@
-//! The store on a real server: what it keeps, a server that goes away, and a replica.
+//! The store on a real server: rows, a server that goes away, and a replica.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use hongyan::store::Store;
 use hongyan_testkit::servers::{stack, unique_name};
 use sqlx::{Connection as _, MySqlConnection};
 
-/// An empty database of its own, with the schema.
+/// An empty database for one test, with the schema.
 async fn database() -> (String, Store) {
     let url = stack().await.create_database(&unique_name()).await.unwrap();
     let store = Store::new(&config(&url)).unwrap();
@@ -54,7 +54,7 @@ fn id(id: i64) -> MessageId {
     MessageId::new(id).unwrap()
 }
 
-/// From user 1 to user 2, with ids beyond 2^53.
+/// A message from user 1 to user 2, with ids beyond 2^53.
 fn message(number: i64, content: &str) -> Message {
     between(1, 2, number, content)
 }

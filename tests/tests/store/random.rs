@@ -1,4 +1,4 @@
-//! Random changes of a few conversations, compared with a plain account of them: pages, unread counts and changes.
+//! Random changes of a few conversations, compared with a simple model: pages, unread counts and changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::{between, database, user};
 
-/// What was done, kept as plainly as can be.
+/// A simple model of the store.
 #[derive(Default)]
 struct Account {
     messages: BTreeMap<MessageId, Message>,
@@ -46,7 +46,7 @@ impl Account {
     }
 }
 
-/// Does one random thing to the store and notes it.
+/// Makes one random change to the store and to the model.
 async fn step(store: &Store, account: &mut Account, random: &mut StdRng) {
     let ids: Vec<MessageId> = account.messages.keys().copied().collect();
     let Some(&id) = ids.choose(random) else { return };
@@ -54,7 +54,7 @@ async fn step(store: &Store, account: &mut Account, random: &mut StdRng) {
     let conversation = message.conversation();
     match random.random_range(0..10) {
         0..4 => {
-            // A batch, some of it known before, in any order; half of it was never in Redis.
+            // A batch in any order, with some messages known before. Half of the messages were never in Redis.
             let batch: Vec<Message> =
                 ids.choose_multiple(random, 8).map(|id| account.messages[id].clone()).collect();
             let unshown = batch.iter().map(|message| message.id).filter(|id| id.get() % 2 == 0).collect();
@@ -110,7 +110,7 @@ async fn changes(
     }
 }
 
-/// What a client that applied these changes shows, newest first.
+/// The contents that a client shows after applying these changes, newest first.
 fn shown(changes: &[Change]) -> Vec<MessageId> {
     let mut shown = BTreeSet::new();
     for change in changes {
@@ -132,7 +132,7 @@ async fn pages_counts_and_changes_agree_with_a_plain_account() {
     let (_, store) = database().await;
     for seed in 0..6 {
         let mut random = StdRng::seed_from_u64(seed);
-        // Users of their own for each seed, so that one database serves all.
+        // Each seed has its own users, so that one database serves all.
         let base = i64::try_from(seed).unwrap() * 10;
         let pairs = [(1, 2), (2, 1), (1, 3), (3, 2)].map(|(from, to)| (base + from, base + to));
         let mut account = Account::default();

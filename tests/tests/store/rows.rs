@@ -1,4 +1,4 @@
-//! Rows, recalls in every order, pages, unread.
+//! Rows, recalls in every order, pages, unread messages.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use sqlx::Connection as _;
 
 use crate::{as_row, between, connect, conversation, database, execute, id, message, recall, user};
 
-/// The row of a message, without the number of the change that made it.
+/// The row of a message, without the number of its change.
 async fn row(store: &Store, id: MessageId) -> Option<Message> {
     let row = store.message(id).await.unwrap()?;
     assert!(row.seq.is_some(), "every row has a number: {row:?}");
@@ -95,13 +95,13 @@ async fn a_retry_under_the_same_client_msg_id_keeps_the_first_row() {
     );
     assert_eq!(store.message(retry.id).await.unwrap(), None);
 
-    // One more byte is another name, and so is another sender's.
+    // A name with one more byte is another name, and so is the name of another sender.
     let space = named(3, "hi", "a ");
     let capital = named(4, "hi", "A");
     let sender = Message { client_msg_id: Some(name("a")), ..between(2, 1, 5, "hi") };
     assert_eq!(store.persist(&[space, capital, sender]).await.unwrap(), vec![Persisted::Written; 3]);
 
-    // The same name for something else: it was accepted, so it is kept, without the name.
+    // The same name for another message: it was accepted, so it is kept, without the name.
     let receiver = Message { client_msg_id: Some(name("a")), ..between(1, 3, 6, "hi") };
     let words = named(7, "other words", "a");
     let both = [receiver.clone(), words.clone()];
@@ -109,7 +109,7 @@ async fn a_retry_under_the_same_client_msg_id_keeps_the_first_row() {
         assert_eq!(store.persist(&both).await.unwrap(), vec![Persisted::Written; 2]);
     }
     assert_eq!(row(&store, words.id).await, Some(Message { client_msg_id: None, ..as_row(&words) }));
-    // It can be recalled before it is there, as any other.
+    // The message can be recalled before its row exists, like any other.
     let early = named(8, "third words", "a");
     store.recall(&[recall(&early, 5)]).await.unwrap();
     assert_eq!(
@@ -118,7 +118,7 @@ async fn a_retry_under_the_same_client_msg_id_keeps_the_first_row() {
     );
     assert_eq!(store.message(early.id).await.unwrap().unwrap().content, "");
 
-    // A retry of what was recalled meanwhile does not bring it back.
+    // A retry of a message that was recalled meanwhile does not bring it back.
     store.recall(&[recall(&first, 9)]).await.unwrap();
     assert_eq!(store.persist(&[retry]).await.unwrap(), [doubles]);
 }
@@ -149,15 +149,15 @@ async fn what_the_server_refuses_is_named_and_the_others_are_written() {
     let rows: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM message").fetch_one(&mut connection).await.unwrap();
     assert_eq!(rows, 244);
-    // Larger than the largest packet of the server would be: not even sent.
+    // Larger than the largest packet of the server: not even sent.
     batch[120].content = "x".repeat(100 << 20);
     assert!(matches!(store.persist(&batch[120..121]).await.unwrap()[0], Persisted::Refused { .. }));
-    // Many large ones are more than one statement.
+    // Many large messages make more than one statement.
     let large: Vec<Message> = (1_000..1_100).map(|number| message(number, &"y".repeat(65_535))).collect();
     assert_eq!(store.persist(&large).await.unwrap(), vec![Persisted::Written; 100]);
 }
 
-/// As a dead letter is that is put back once the table takes it.
+/// Puts a row back as a dead letter is, once the table takes it.
 #[tokio::test]
 async fn what_was_deleted_before_the_server_refused_it_stays_deleted_when_it_is_written_later() {
     let (url, store) = database().await;
@@ -198,13 +198,13 @@ async fn a_recall_wins_before_and_after_the_row_and_the_first_decides_its_time()
         assert_eq!((row.status, row.persist_status), (Status::Recalled, PersistStatus::Persisted));
     }
     assert_eq!(row(&store, kept.id).await, Some(as_row(&kept)));
-    // A message that says itself that it is recalled brings no words.
+    // A message that is marked as recalled brings no words.
     let said = message(4, "secret").recalled(300);
     let outcome = store.persist(&[Message { content: "secret".into(), ..said.clone() }]).await.unwrap();
     assert_eq!(outcome, [Persisted::Recalled { recall_time: 300 }]);
 }
 
-/// `content` as it lies in the table, whatever the status.
+/// The `content` column of a row, whatever its status.
 async fn shown_or_kept(url: &str) -> i64 {
     sqlx::query_scalar(
         "SELECT COUNT(*) FROM message WHERE status <> 0 OR content <> '' OR recall_time IS NULL",
@@ -218,7 +218,7 @@ async fn shown_or_kept(url: &str) -> i64 {
 async fn persist_and_recall_at_the_same_time_end_with_the_recall() {
     let (url, store) = database().await;
     for round in 0..400 {
-        // Small and large batches, in opposite orders, some with rows that are there before.
+        // Small and large batches, in opposite orders, some with rows that exist before.
         let len = [1, 3, 40, 120][usize::try_from(round % 4).unwrap()];
         let batch: Vec<Message> = (0..len)
             .map(|number| between(1 + number % 3, 9 - number % 2, round * 1_000 + number, "secret"))
@@ -294,7 +294,8 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
     let strangers: Vec<Message> = (0..500).map(|number| between(1, 3, number * 3 + 1, "y")).collect();
     store.persist(&all).await.unwrap();
     store.persist(&strangers).await.unwrap();
-    // A recalled message and one that the reader has hidden are passed over; one that the other has hidden is not.
+    // Recalled messages, and messages that the reader has deleted, are skipped. A message deleted by the other user
+    // is not.
     store.recall(&[recall(&all[1_200], 7)]).await.unwrap();
     store.delete_for(user(1), conversation(), all[1_300].id).await.unwrap();
     store.delete_for(user(2), conversation(), all[1_400].id).await.unwrap();
@@ -308,7 +309,7 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
         let Some(last) = page.last() else { break };
         before = Some(last.id);
         seen.extend(page.iter().map(|message| message.id));
-        // One that arrives between two pages is newer than any of them.
+        // A message that arrives between two pages is newer than both.
         let number = 9_000 + i64::try_from(seen.len()).unwrap();
         store.persist(&[message(number, "new")]).await.unwrap();
     }
@@ -321,7 +322,7 @@ async fn pages_neither_skip_nor_repeat_in_either_direction() {
         after = page.last().unwrap().id;
         seen.extend(page.iter().map(|message| message.id));
     }
-    // The last page goes on into what arrived meanwhile.
+    // The last page continues with messages that arrived meanwhile.
     seen.truncate(expected.len());
     assert_eq!(seen, expected);
 
@@ -386,7 +387,7 @@ async fn a_read_position_only_grows() {
 #[tokio::test]
 async fn unread_is_what_was_received_above_the_position_and_neither_recalled_nor_hidden() {
     let (_, store) = database().await;
-    // To user 2 from 120 others, ten messages each; and what user 2 wrote never counts.
+    // To user 2 from 120 others, ten messages each. Messages written by user 2 never count.
     let mut all = Vec::new();
     for number in 0..10 {
         for sender in 100..220 {
