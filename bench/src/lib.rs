@@ -1,88 +1,106 @@
 //! The load generator (`./dev bench`).
 //!
-//! An open loop: requests leave at a constant rate, whether earlier ones were answered or not, and a latency counts from
+//! In an open loop requests leave at a constant rate, whether earlier ones were answered or not, and a latency counts from
 //! the moment at which its request was due. A service that stalls is therefore charged for all that had to wait, which a
-//! loop of "send, wait, send" would hide (coordinated omission).
+//! closed loop of "send, wait, send" would hide (coordinated omission). The closed loop is there for the maximum.
 
+mod bare;
+mod bench;
+mod check;
+mod content;
 mod load;
 mod lookout;
+mod measured;
+mod number;
 mod options;
+mod plan;
+mod plot;
 mod pool;
+mod process;
 mod report;
 mod scenario;
+mod servers;
 pub mod service;
+mod table;
 mod users;
+mod warm_up;
+mod wire;
 
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
+pub use bare::Bare;
+pub use bench::run;
+pub use check::Checked;
+pub use measured::Point;
 pub use options::{Options, Scenario};
-pub use report::{Latency, Line, Report};
+pub use report::{Cost, Failed, Latency, Line, Load, Report};
+pub use servers::Setting;
+pub use warm_up::WarmUp;
 
-use load::Load;
-use lookout::Lookout;
-use pool::Pool;
-use scenario::Talk;
-use service::Service;
-use users::Users;
-
-/// How long what was sent may take to be answered, once the last request has left.
-const LAST_ANSWERS: Duration = Duration::from_secs(30);
-
-/// Reads the command line, measures, and prints the report.
+/// Reads the command line, measures, and prints the report. Fails if something could not be measured, or if an accepted
+/// message is missing.
 pub fn main() -> ExitCode {
     let options = Options::parse();
     let work = || -> anyhow::Result<Report> {
+        // It is found out now that a file cannot be written, and not after an hour.
+        prepare(&options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
-            tokio::select! {
-                report = run(&options) => report,
-                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; nothing is reported"),
-            }
-        })
+        let report = runtime.block_on(run(&options))?;
+        if options.json {
+            println!("{}", report.json());
+        } else {
+            print!("{report}");
+        }
+        write_files(&options, &report)?;
+        Ok(report)
     };
     match work() {
-        Ok(report) if options.json => println!("{}", report.json()),
-        Ok(report) => print!("{report}"),
+        Ok(report) if report.is_good() => ExitCode::SUCCESS,
+        Ok(report) => {
+            if let Some(reason) = &report.ended {
+                eprintln!("error: ended before all was measured: {reason}");
+            }
+            if report.checked.as_ref().is_some_and(|checked| !checked.holds()) {
+                eprintln!("error: MySQL does not have every accepted message once");
+            }
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
-/// One measurement, on a service of its own or on `options.target`.
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
-    let service = Service::find(options).await?;
-    let users = Users::new(&service.auth, options.users)?;
-    let pool = Arc::new(Pool::open(service.address, options.connections).await?);
-    let aside = Arc::new(Pool::open(service.address, lookout::CONNECTIONS).await?);
-    let talk = Arc::new(Talk::new(options.scenario, users));
-
-    if options.scenario.reads() {
-        eprintln!("Writing {} messages to be read.", talk.history_size());
-        talk.write_history(&pool).await?;
+fn prepare(options: &Options) -> anyhow::Result<()> {
+    if let Some(folder) = &options.full {
+        std::fs::create_dir_all(folder).with_context(|| format!("--full: {}", folder.display()))?;
     }
-    let lookout = Lookout::start(aside).await;
-    eprintln!(
-        "{} requests a second for {} s, after {} s of warming up.",
-        options.rate, options.seconds, options.warm_up
-    );
-    let load = Load::new(options, pool, talk, lookout.probes());
-    load.run(Duration::from_secs(options.warm_up), false).await?;
-    let rows_before = lookout.rows().await;
-    let cpu_before = report::cpu_time()?;
-    let began = Instant::now();
-    load.run(Duration::from_secs(options.seconds), true).await?;
-    load.finished(LAST_ANSWERS).await;
-    let took = began.elapsed();
-    let cpu = report::cpu_time()?.saturating_sub(cpu_before);
-    let persisted = lookout.finish(rows_before, load.accepted()).await;
-    let report = Report::new(options, &service, &load, &persisted, took, cpu);
-    service.stop().await?;
-    Ok(report)
+    if let Some(file) = &options.plot {
+        write(file, "")?;
+    }
+    Ok(())
+}
+
+/// Writes the files of `--plot` and `--full`.
+pub fn write_files(options: &Options, report: &Report) -> anyhow::Result<()> {
+    if let Some(file) = &options.plot {
+        let is_page = file.extension().is_some_and(|ending| ending == "html");
+        write(file, &if is_page { plot::html(report) } else { plot::svg(report) })?;
+    }
+    if let Some(folder) = &options.full {
+        write(&folder.join("report.json"), &report.json())?;
+        write(&folder.join("tables.md"), &table::markdown(report))?;
+        write(&folder.join("plots.svg"), &plot::svg(report))?;
+        eprintln!("Written: {}", folder.display());
+    }
+    Ok(())
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| file.display().to_string())
 }

@@ -1,4 +1,5 @@
-//! What happens behind the answers: how soon accepted messages are PERSISTED, and how many rows a second are written.
+//! Watches the service behind its answers: how soon accepted messages are PERSISTED, and how many rows a second are
+//! written.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,42 +11,44 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::load::{histogram, record};
+use crate::load::Probe;
+use crate::measured::{histogram, record};
+use crate::number::of_count;
 use crate::pool::{Call, Pool};
-use crate::scenario::Sent;
+use crate::scenario::{Sent, Talk};
 
-/// Connections that only look: they must not take one from the load.
+/// Connections for watching, so that watching takes no connection from the load.
 pub(crate) const CONNECTIONS: u32 = 4;
-/// How often a message is looked at; so much too long a lag can be.
+/// How often a watched message is looked at. A measured lag can be too long by this much.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How many messages are watched in a second at most.
+/// The most messages watched in a second.
 const WATCHED_A_SECOND: u64 = 10;
-/// A message that is not persisted by then counts as not persisted.
+/// A message that is not persisted within this time counts as overdue.
 const PATIENCE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What was seen.
+/// The results of watching.
 pub(crate) struct Seen {
-    /// From a send's answer to the message being PERSISTED in the history, in µs.
+    /// The time from the answer to a send until the message is PERSISTED in the history, in µs.
     pub(crate) lag: Histogram<u64>,
-    /// Messages that were not after [`PATIENCE`].
+    /// The number of messages not persisted within [`PATIENCE`].
     pub(crate) overdue: u64,
-    /// Rows that the consumer wrote, if the service says so.
+    /// The consumer's rows, if the service shows metrics.
     pub(crate) rows: Option<Rows>,
 }
 
-/// Rows of the consumer, from `GET /metrics`.
+/// The rows that the consumer wrote, from `GET /metrics`.
 pub(crate) struct Rows {
-    /// In the mean of the measurement, until all that was accepted was written.
+    /// The mean, from the start of the measurement until all accepted messages were written.
     pub(crate) a_second: f64,
-    /// In the best second.
+    /// The best second.
     pub(crate) best_second: f64,
 }
 
-/// Watches a service from aside.
+/// Watches a service while it is measured.
 pub(crate) struct Lookout {
     pool: Arc<Pool>,
-    probes: mpsc::Sender<(Sent, Instant)>,
+    probes: mpsc::Sender<Probe>,
     seen: Arc<Mutex<(Histogram<u64>, u64)>>,
     probing: JoinHandle<()>,
     counting: JoinHandle<f64>,
@@ -53,7 +56,7 @@ pub(crate) struct Lookout {
     rows_at_start: u64,
 }
 
-/// How many rows there were, and when.
+/// A number of rows, and when it was read.
 #[derive(Clone, Copy)]
 pub(crate) struct Count {
     at: Instant,
@@ -61,14 +64,14 @@ pub(crate) struct Count {
 }
 
 impl Lookout {
-    pub(crate) async fn start(pool: Arc<Pool>) -> Self {
+    pub(crate) async fn start(pool: Arc<Pool>, talk: Arc<Talk>) -> Self {
         // A channel without room to speak of: what finds none is not watched.
         let (probes, receiver) = mpsc::channel(1);
         let seen = Arc::new(Mutex::new((histogram(), 0)));
         let (stop, stopped) = watch::channel(false);
         let rows_at_start = written(&pool).await.unwrap_or_default();
         Self {
-            probing: tokio::spawn(probe(pool.clone(), receiver, seen.clone(), stopped.clone())),
+            probing: tokio::spawn(probe(pool.clone(), talk, receiver, seen.clone(), stopped.clone())),
             counting: tokio::spawn(best_second(pool.clone(), stopped)),
             pool,
             probes,
@@ -79,24 +82,28 @@ impl Lookout {
     }
 
     /// Where accepted messages may be offered.
-    pub(crate) fn probes(&self) -> mpsc::Sender<(Sent, Instant)> {
+    pub(crate) fn probes(&self) -> mpsc::Sender<Probe> {
         self.probes.clone()
     }
 
-    /// How many rows were written so far.
+    /// The number of rows written so far.
     pub(crate) async fn rows(&self) -> Count {
         Count { at: Instant::now(), rows: written(&self.pool).await }
     }
 
-    /// Waits until `accepted` messages were written since the start, and says what was seen.
-    pub(crate) async fn finish(self, before: Count, accepted: u64) -> Seen {
+    /// Waits until `accepted` messages were written since the start, and says what was seen. A service that has died is not
+    /// waited for.
+    pub(crate) async fn finish(self, before: Count, accepted: u64, alive: bool) -> Seen {
+        if !alive {
+            self.probing.abort();
+        }
         let wanted = self.rows_at_start + accepted;
         let began = Instant::now();
         let mut last = self.rows().await;
         while last.rows.is_some_and(|rows| rows < wanted) && began.elapsed() < PATIENCE {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = self.rows().await;
-            // What was recalled in time is never a row: it is enough that no more come.
+            // A message recalled in time never becomes a row, so also stop once no further rows come.
             if now.rows == last.rows && now.at - last.at > SECOND {
                 break;
             }
@@ -107,9 +114,8 @@ impl Lookout {
         self.stop.send_replace(true);
         let best_second = self.counting.await.unwrap_or_default();
         let _ = self.probing.await;
-        #[expect(clippy::cast_precision_loss, reason = "rows stay below 2^53")]
         let rows = before.rows.zip(last.rows).map(|(first, rows)| Rows {
-            a_second: rows.saturating_sub(first) as f64 / (last.at - before.at).as_secs_f64(),
+            a_second: of_count(rows.saturating_sub(first)) / (last.at - before.at).as_secs_f64(),
             best_second,
         });
         let (lag, overdue) = self.seen.lock().clone();
@@ -117,10 +123,11 @@ impl Lookout {
     }
 }
 
-/// Watches some of the messages that it is offered, each until it is PERSISTED.
+/// Watches some of the offered messages, each until it is PERSISTED.
 async fn probe(
     pool: Arc<Pool>,
-    mut offered: mpsc::Receiver<(Sent, Instant)>,
+    talk: Arc<Talk>,
+    mut offered: mpsc::Receiver<Probe>,
     seen: Arc<Mutex<(Histogram<u64>, u64)>>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -130,12 +137,12 @@ async fn probe(
             Some(offered) = offered.recv() => offered,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
-        let (pool, seen) = (pool.clone(), seen.clone());
+        let (pool, talk, seen) = (pool.clone(), talk.clone(), seen.clone());
         watching.spawn(async move {
             let mut lag = None;
             while lag.is_none() && accepted.elapsed() < PATIENCE {
                 let looked = Instant::now();
-                if is_persisted(&pool, &sent).await {
+                if is_persisted(&pool, &talk, sent).await {
                     lag = Some(accepted.elapsed());
                 } else {
                     tokio::time::sleep(LOOK_EVERY.saturating_sub(looked.elapsed())).await;
@@ -152,17 +159,19 @@ async fn probe(
     while watching.join_next().await.is_some() {}
 }
 
-async fn is_persisted(pool: &Pool, sent: &Sent) -> bool {
-    let before = sent.id.parse::<i64>().unwrap_or_default() - 1;
-    let path = format!("/conversations/{}/messages?limit=1&after={before}", sent.to);
-    let call = Call { method: Method::GET, path, authorization: sent.sender.clone(), body: String::new() };
+async fn is_persisted(pool: &Pool, talk: &Talk, sent: Sent) -> bool {
+    let (sender, receiver) = talk.users().of(sent.turn);
+    let path = format!("/conversations/{}/messages?limit=1&after={}", receiver.id, sent.id - 1);
+    let authorization = sender.authorization.clone();
+    let call = Call { method: Method::GET, path, authorization, body: String::new() };
     let (_, Ok(answer)) = pool.call(call).await else { return false };
     let page: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let message = &page["messages"][0];
-    message["id"] == sent.id.as_str() && message["persistStatus"] == "PERSISTED"
+    let id = message["id"].as_str().and_then(|id| id.parse().ok());
+    id == Some(sent.id) && message["persistStatus"] == "PERSISTED"
 }
 
-/// The most rows of a second, looked at once a second until it is told to stop.
+/// The most rows of one second. Reads the counter once a second until told to stop.
 async fn best_second(pool: Arc<Pool>, mut stopped: watch::Receiver<bool>) -> f64 {
     let mut best = 0.0_f64;
     let mut last: Option<(Instant, u64)> = None;
@@ -170,8 +179,7 @@ async fn best_second(pool: Arc<Pool>, mut stopped: watch::Receiver<bool>) -> f64
         if let Some(rows) = written(&pool).await {
             let now = Instant::now();
             if let Some((at, before)) = last {
-                #[expect(clippy::cast_precision_loss, reason = "rows stay below 2^53")]
-                let rate = rows.saturating_sub(before) as f64 / (now - at).as_secs_f64();
+                let rate = of_count(rows.saturating_sub(before)) / (now - at).as_secs_f64();
                 best = best.max(rate);
             }
             last = Some((now, rows));
@@ -183,7 +191,7 @@ async fn best_second(pool: Arc<Pool>, mut stopped: watch::Receiver<bool>) -> f64
     }
 }
 
-/// The counter of written rows; `None` where the service shows no metrics.
+/// The counter of written rows; `None` if the service shows no metrics.
 async fn written(pool: &Pool) -> Option<u64> {
     let path = "/metrics".to_owned();
     let call = Call { method: Method::GET, path, authorization: String::new(), body: String::new() };

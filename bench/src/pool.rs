@@ -1,4 +1,4 @@
-//! Connections that are opened once and shared.
+//! A pool of connections that are opened once and shared.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-/// An answer that takes longer is none.
+/// A request without an answer in this time counts as unanswered.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request before it has a connection.
+/// A request that has no connection yet.
 pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -24,13 +24,13 @@ pub(crate) struct Call {
     pub(crate) body: String,
 }
 
-/// What came back.
+/// An answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
 }
 
-/// So many connections to one address. Who needs one waits for it in turn.
+/// A fixed number of connections to one address. Calls wait in turn for a free one.
 pub(crate) struct Pool {
     address: SocketAddr,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
@@ -47,7 +47,7 @@ impl Pool {
         Ok(Self { address, idle: Mutex::new(idle), places })
     }
 
-    /// Makes the call on the next free connection. Also says since when it had one.
+    /// Makes a call on the next free connection. Also returns when the call got its connection.
     pub(crate) async fn call(&self, call: Call) -> (Instant, Result<Answer, String>) {
         let Ok(_place) = self.places.acquire().await else {
             return (Instant::now(), Err("the pool is closed".to_owned()));
@@ -85,7 +85,7 @@ async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // A connection that breaks is met by whoever uses it next.
+    // The next user of a broken connection gets the error.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }

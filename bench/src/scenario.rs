@@ -1,25 +1,21 @@
-//! What is asked, request by request.
+//! Chooses the requests of a load.
 
 use std::collections::VecDeque;
 
-use http::Method;
 use parking_lot::Mutex;
 use rand::Rng as _;
-use serde_json::Value;
 
+use crate::content::Contents;
 use crate::options::Scenario;
-use crate::pool::{Answer, Call, Pool};
-use crate::users::{User, Users};
+use crate::users::{Turn, Users};
+use crate::wire::write_request;
 
-/// How many messages of each conversation are there to be read: more than one page.
+/// The number of messages written to each conversation before the load: more than one page.
 const HISTORY: usize = 30;
-/// How many writes of the history are under way at a time.
-const WRITERS: usize = 32;
 /// How many of the newest messages may be recalled or marked as read.
 const REMEMBERED: usize = 1_000;
-const CONTENT: &str = "The goose carries the letter home, wherever home may be tonight.";
 
-/// What a request does.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Send,
@@ -40,72 +36,45 @@ impl Kind {
 }
 
 /// A message that was accepted.
-#[derive(Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
-    pub(crate) id: String,
-    pub(crate) sender: String,
-    pub(crate) receiver: String,
-    from: i64,
-    pub(crate) to: i64,
+    pub(crate) id: i64,
+    pub(crate) turn: Turn,
 }
 
-/// A request that is due.
-pub(crate) struct Next {
-    pub(crate) kind: Kind,
-    pub(crate) call: Call,
-    /// Of a send: whose it is.
-    between: Option<Sent>,
-}
-
-/// What the users say to each other.
+/// Chooses the requests, and remembers the sent messages.
 pub(crate) struct Talk {
     scenario: Scenario,
     users: Users,
+    contents: Contents,
+    host: String,
     recent: Mutex<VecDeque<Sent>>,
 }
 
 impl Talk {
-    pub(crate) fn new(scenario: Scenario, users: Users) -> Self {
-        Self { scenario, users, recent: Mutex::default() }
+    pub(crate) fn new(scenario: Scenario, users: Users, host: String) -> Self {
+        Self { scenario, users, contents: Contents::new(), host, recent: Mutex::default() }
     }
 
-    pub(crate) fn history_size(&self) -> usize {
-        self.users.pairs() * HISTORY
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
     }
 
-    /// Gives each conversation something to read.
-    pub(crate) async fn write_history(
-        self: &std::sync::Arc<Self>,
-        pool: &std::sync::Arc<Pool>,
-    ) -> anyhow::Result<()> {
-        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(WRITERS));
-        let mut writers = tokio::task::JoinSet::new();
-        for number in 0..self.history_size() {
-            let place = places.clone().acquire_owned().await?;
-            let (from, to) = self.users.pair(number % self.users.pairs(), number % 2 == 0);
-            let (next, pool) = (send(from, to), pool.clone());
-            writers.spawn(async move {
-                let (_, answer) = pool.call(next.call).await;
-                drop(place);
-                answer
-            });
-        }
-        while let Some(answer) = writers.join_next().await {
-            match answer? {
-                Ok(Answer { status: 201, .. }) => {}
-                Ok(answer) => anyhow::bail!(
-                    "the history cannot be written: {} {}",
-                    answer.status,
-                    String::from_utf8_lossy(&answer.body)
-                ),
-                Err(error) => anyhow::bail!("the history cannot be written: {error}"),
-            }
-        }
-        Ok(())
+    /// How many messages give each conversation something to read.
+    pub(crate) fn history_size(&self) -> u64 {
+        (self.users.pairs() * HISTORY) as u64
     }
 
-    /// The request of turn `number`.
-    pub(crate) fn next(&self, number: u64) -> Next {
+    /// Writes the bytes of message `number` of the history.
+    pub(crate) fn write_history(&self, number: u64, out: &mut Vec<u8>) -> (Kind, Option<Turn>) {
+        let number = usize::try_from(number).unwrap_or_default();
+        let (pair, round) = (number % self.users.pairs(), number / self.users.pairs());
+        let turn = Turn { pair, turned: round.is_multiple_of(2) };
+        self.write_send(turn, self.contents.number(number), out)
+    }
+
+    /// Writes the bytes of the request with this number, and says what it does. Of a send also between whom it is.
+    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) -> (Kind, Option<Turn>) {
         let kind = match (self.scenario, number % 20) {
             (Scenario::Send, _) | (Scenario::Mixed, 0..10) => Kind::Send,
             (Scenario::Query, _) | (Scenario::Mixed, 10..18) => Kind::Query,
@@ -113,37 +82,43 @@ impl Talk {
             (Scenario::Mixed, _) => Kind::Recall,
         };
         match kind {
-            Kind::Send => self.send(),
+            Kind::Send => {}
             Kind::Query => {
-                let (caller, peer) = self.users.any();
+                let (caller, peer) = self.users.of(self.users.any());
                 let path = format!("/conversations/{}/messages?limit=20", peer.id);
-                Next::new(kind, Method::GET, path, caller.authorization.clone(), String::new())
+                write_request(out, &self.host, &caller.authorization, "GET", &path, "");
+                return (kind, None);
             }
-            // Where nothing was sent yet there is nothing to recall or to have read.
-            Kind::Read => self.recent(false).map_or_else(
-                || self.send(),
-                |sent| {
-                    let path = format!("/conversations/{}/read", sent.from);
-                    Next::new(kind, Method::POST, path, sent.receiver, format!(r#"{{"upTo":"{}"}}"#, sent.id))
-                },
-            ),
-            Kind::Recall => self.recent(true).map_or_else(
-                || self.send(),
-                |sent| {
+            // Where nothing was sent yet there is nothing to have read or to recall: a message is sent instead.
+            Kind::Read => {
+                if let Some(sent) = self.recent(false) {
+                    let (sender, receiver) = self.users.of(sent.turn);
+                    let path = format!("/conversations/{}/read", sender.id);
+                    let body = format!(r#"{{"upTo":"{}"}}"#, sent.id);
+                    write_request(out, &self.host, &receiver.authorization, "POST", &path, &body);
+                    return (kind, None);
+                }
+            }
+            Kind::Recall => {
+                if let Some(sent) = self.recent(true) {
+                    let (sender, _) = self.users.of(sent.turn);
                     let path = format!("/messages/{}/recall", sent.id);
-                    Next::new(kind, Method::POST, path, sent.sender, String::new())
-                },
-            ),
+                    write_request(out, &self.host, &sender.authorization, "POST", &path, "");
+                    return (kind, None);
+                }
+            }
         }
+        self.write_send(self.users.any(), self.contents.any(), out)
     }
 
-    /// Takes note of what a send was answered; `None` unless it was accepted.
-    pub(crate) fn accepted(next: Option<Sent>, answer: &Answer) -> Option<Sent> {
-        let body: Value = (answer.status == 201).then(|| serde_json::from_slice(&answer.body).ok())??;
-        Some(Sent { id: body["id"].as_str()?.to_owned(), ..next? })
+    fn write_send(&self, turn: Turn, content: &str, out: &mut Vec<u8>) -> (Kind, Option<Turn>) {
+        let (from, to) = self.users.of(turn);
+        let body = format!(r#"{{"toId":"{}","content":"{content}","msgType":1}}"#, to.id);
+        write_request(out, &self.host, &from.authorization, "POST", "/messages", &body);
+        (Kind::Send, Some(turn))
     }
 
-    /// Keeps a message in mind, to be read and recalled.
+    /// Remembers a message, to be marked as read or recalled.
     pub(crate) fn remember(&self, sent: Sent) {
         if self.scenario == Scenario::Mixed {
             let mut recent = self.recent.lock();
@@ -154,42 +129,13 @@ impl Talk {
         }
     }
 
-    /// A message that was sent lately; `once`: and never again.
+    /// A message that was sent recently. With `once`, the message is not returned again.
     fn recent(&self, once: bool) -> Option<Sent> {
         let mut recent = self.recent.lock();
         if recent.is_empty() {
             return None;
         }
         let any = rand::rng().random_range(0..recent.len());
-        if once { recent.remove(any) } else { recent.get(any).cloned() }
+        if once { recent.remove(any) } else { recent.get(any).copied() }
     }
-
-    fn send(&self) -> Next {
-        let (from, to) = self.users.any();
-        send(from, to)
-    }
-}
-
-impl Next {
-    fn new(kind: Kind, method: Method, path: String, authorization: String, body: String) -> Self {
-        Self { kind, call: Call { method, path, authorization, body }, between: None }
-    }
-
-    /// The request, and between whom it is a message.
-    pub(crate) fn apart(self) -> (Call, Option<Sent>) {
-        (self.call, self.between)
-    }
-}
-
-fn send(from: &User, to: &User) -> Next {
-    let body = format!(r#"{{"toId":"{}","content":"{CONTENT}","msgType":1}}"#, to.id);
-    let between = Sent {
-        id: String::new(),
-        sender: from.authorization.clone(),
-        receiver: to.authorization.clone(),
-        from: from.id,
-        to: to.id,
-    };
-    let next = Next::new(Kind::Send, Method::POST, "/messages".to_owned(), from.authorization.clone(), body);
-    Next { between: Some(between), ..next }
 }

@@ -1,4 +1,4 @@
-//! Who talks with whom.
+//! Who talks with whom, and how often.
 
 use std::time::Duration;
 
@@ -8,12 +8,14 @@ use hongyan::config::AuthConfig;
 use hongyan::id::UserId;
 use rand::Rng as _;
 
+use crate::number::of_count;
+
 /// Good for longer than any measurement.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(26);
-/// Above what a person would type, so that a measurement on a used service meets nobody's conversations.
+/// Larger than ids that people type, so that a measurement on a used service meets no existing conversation.
 const FIRST_USERS: std::ops::Range<i64> = 1 << 40..1 << 50;
 
-/// One of two who talk.
+/// One of two users who talk.
 pub(crate) struct User {
     pub(crate) id: i64,
     /// `Bearer …`.
@@ -21,10 +23,22 @@ pub(crate) struct User {
 }
 
 /// Users in pairs; their ids are new in each measurement.
-pub(crate) struct Users(Vec<User>);
+pub(crate) struct Users {
+    users: Vec<User>,
+    skew: Skew,
+}
+
+/// Whose turn it is to speak: a pair, and who of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) pair: usize,
+    /// Whether the second of the pair speaks.
+    pub(crate) turned: bool,
+}
 
 impl Users {
-    pub(crate) fn new(auth: &AuthConfig, count: u32) -> anyhow::Result<Self> {
+    /// With `zipf` 0 all pairs speak equally often; the pair of rank k speaks in proportion to 1 / k^`zipf`.
+    pub(crate) fn new(auth: &AuthConfig, count: u32, zipf: f64) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let (auth, now) = (Auth::new(auth, clock.clone()), clock.now_ms());
         let first = rand::rng().random_range(FIRST_USERS);
@@ -33,22 +47,88 @@ impl Users {
             let authorization = format!("Bearer {}", auth.issue(id, now, TOKEN_LIFETIME)?);
             Ok(User { id: id.get(), authorization })
         });
-        Ok(Self(users.collect::<anyhow::Result<_>>()?))
+        let users: Vec<User> = users.collect::<anyhow::Result<_>>()?;
+        let skew = Skew::new(users.len() / 2, zipf);
+        Ok(Self { users, skew })
     }
 
     pub(crate) fn pairs(&self) -> usize {
-        self.0.len() / 2
+        self.users.len() / 2
     }
 
-    /// Somebody of a pair, and whom they talk with.
-    pub(crate) fn pair(&self, pair: usize, turned: bool) -> (&User, &User) {
-        let (a, b) = (&self.0[pair * 2], &self.0[pair * 2 + 1]);
+    /// The lowest and the highest id.
+    pub(crate) fn ids(&self) -> (i64, i64) {
+        let id = |user: Option<&User>| user.map_or(0, |user| user.id);
+        (id(self.users.first()), id(self.users.last()))
+    }
+
+    /// The one who speaks, and the one who is spoken to.
+    pub(crate) fn of(&self, Turn { pair, turned }: Turn) -> (&User, &User) {
+        let (a, b) = (&self.users[pair * 2], &self.users[pair * 2 + 1]);
         if turned { (b, a) } else { (a, b) }
     }
 
-    /// Anybody.
-    pub(crate) fn any(&self) -> (&User, &User) {
+    /// Draws a turn.
+    pub(crate) fn any(&self) -> Turn {
         let mut random = rand::rng();
-        self.pair(random.random_range(0..self.pairs()), random.random())
+        Turn { pair: self.skew.rank(random.random()), turned: random.random() }
+    }
+}
+
+/// The Zipf distribution over ranks: for each rank the share of it and all before.
+struct Skew(Vec<f64>);
+
+impl Skew {
+    fn new(ranks: usize, exponent: f64) -> Self {
+        let weights = (1..=ranks).map(|rank| of_count(rank as u64).powf(-exponent));
+        let mut total = 0.0;
+        let sums: Vec<f64> = weights
+            .map(|weight| {
+                total += weight;
+                total
+            })
+            .collect();
+        Self(sums.into_iter().map(|sum| sum / total).collect())
+    }
+
+    /// The rank, from 0, at `place` from 0 to below 1.
+    fn rank(&self, place: f64) -> usize {
+        self.0.partition_point(|share| *share <= place).min(self.0.len().saturating_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of a thousand places fall to each rank.
+    fn shares(ranks: usize, exponent: f64) -> Vec<usize> {
+        let skew = Skew::new(ranks, exponent);
+        let mut shares = vec![0; ranks];
+        for place in 0..1_000_u32 {
+            shares[skew.rank(f64::from(place) / 1_000.0)] += 1;
+        }
+        shares
+    }
+
+    #[test]
+    fn without_skew_all_pairs_speak_equally_often() {
+        assert!(shares(4, 0.0).iter().all(|share| (249..=251).contains(share)), "{:?}", shares(4, 0.0));
+    }
+
+    #[test]
+    fn the_second_rank_speaks_half_as_often_as_the_first_and_the_fourth_a_quarter() {
+        // 1 + 1/2 + 1/3 + 1/4 = 25/12: the ranks have 480, 240, 160 and 120 of a thousand.
+        let shares = shares(4, 1.0);
+        for (share, wanted) in shares.iter().zip([480, 240, 160, 120]) {
+            assert!(share.abs_diff(wanted) <= 1, "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn each_place_has_a_rank() {
+        let skew = Skew::new(3, 2.5);
+        assert_eq!((skew.rank(0.0), skew.rank(1.0)), (0, 2));
+        assert_eq!(Skew::new(1, 0.99).rank(0.999), 0);
     }
 }

@@ -1,4 +1,5 @@
-//! What two users who watch are answered while something is away, and when all is well again.
+//! Two users who keep sending and reading while a server is away, and after the fault: how their requests are
+//! answered.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -9,41 +10,41 @@ use hdrhistogram::Histogram;
 use hongyan::cache::generation::GENERATION_MAX_AGE;
 use hongyan_stack::ServerKind;
 
-use crate::fault::{Victim, What};
+use crate::fault::{FaultKind, Victim};
 use crate::ledger::Ledger;
 use crate::site::Site;
 use crate::user::{Outcome, User};
 
-/// How many messages they have to take back.
+/// The number of messages that the watchers can recall during the fault.
 const STOCK: usize = 30;
 
-/// Between two requests of theirs.
+/// The pause between two requests of a watcher.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long it may take until they are answered again.
+/// How long it may take after the fault until requests succeed again.
 const RECOVERY_LIMIT: Duration = Duration::from_mins(2);
 
-/// What `KAFKA_WAIT_MS` (200) promises to senders while Kafka is away.
+/// The P99 of sends while Kafka is away, as `KAFKA_WAIT_MS` (200) promises it.
 const KAFKA_AWAY_LIMIT: Duration = Duration::from_millis(250);
 
-/// While Redis hangs, the first wait for `REDIS_TIMEOUT_MS` and the others do not: half of all are answered within this. A
-/// recall that Redis could not take waits until no process believes Redis any more.
+/// The median of answers while Redis hangs. Only the first request waits for `REDIS_TIMEOUT_MS`, then the circuit
+/// breaker is open. A recall that Redis could not take also waits until no process believes Redis any more.
 const REDIS_HANGS_LIMIT: Duration = Duration::from_millis(250);
 
-/// With nothing there, everyone is told so within this time.
+/// The P99 of refusals while all servers are away.
 const ALL_AWAY_LIMIT: Duration = Duration::from_millis(500);
 
-/// The longest that a request waits for its answer, whichever server is away.
+/// The longest wait for an answer, no matter which server is away.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Answers to one kind of request. Requests count that were asked after the fault was there and answered before it went:
-/// nobody can say of the others which of the two they met.
+/// The answers to one kind of request. Counts requests that were sent after the fault had begun and answered before
+/// it ended. Other requests may have met either state.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     pub(crate) ok: u64,
     pub(crate) refused: u64,
     pub(crate) unanswered: u64,
-    /// How long the request had waited that was not answered yet when the fault went.
+    /// How long the request that was unanswered at the end of the fault had waited.
     waited: Duration,
     times_ms: Histogram<u64>,
 }
@@ -60,7 +61,7 @@ impl Tally {
         })
     }
 
-    /// Notes the outcome of a request that was asked at `asked`. `ended` is when the fault went, if it has.
+    /// Notes the outcome of a request that was sent at `asked`. `ended` is the end of the fault, if it has ended.
     fn note(&mut self, asked: Instant, outcome: &Outcome, ended: Option<Instant>) {
         let took = asked.elapsed();
         if let Some(ended) = ended {
@@ -98,44 +99,44 @@ impl fmt::Display for Tally {
     }
 }
 
-/// What was answered while something was away.
+/// The answers during a fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Away {
     pub(crate) sends: Tally,
-    /// A page that Redis has alone, and so has MySQL.
+    /// Pages that Redis can serve alone, and MySQL too.
     pub(crate) pages: Tally,
-    /// Recalls of messages that MySQL has.
+    /// Recalls of messages that are rows in MySQL.
     pub(crate) recalls: Tally,
 }
 
 impl Away {
-    /// What was promised for this and not kept. On a machine that others use as well, times count `slack` times less.
-    pub(crate) fn broken_promises(&self, what: What, slack: u32) -> Vec<String> {
+    /// The promises that do not hold for this fault. On a busy machine, times may be `slack` times as long.
+    pub(crate) fn broken_promises(&self, what: FaultKind, slack: u32) -> Vec<String> {
         let kinds = [("send", &self.sends), ("page", &self.pages), ("recall", &self.recalls)];
         let mut broken = Vec::new();
         match what {
-            What::Kill(Victim::Server(_))
-            | What::Freeze(Victim::Server(_))
-            | What::RestartKafka
-            | What::KillNode
-            | What::Reshard
-            | What::RefuseWrites
-            | What::PauseWrites
-            | What::OlderMemory
-            | What::OlderRestart
-            | What::Full
-            | What::RefuseOne
-            | What::RemakeTopic
-            | What::LoseTopic
-            | What::LockMetadata => {
-                // On a machine that others use as well, one request may meet another server's time-out.
+            FaultKind::Kill(Victim::Server(_))
+            | FaultKind::Freeze(Victim::Server(_))
+            | FaultKind::RestartKafka
+            | FaultKind::KillNode
+            | FaultKind::Reshard
+            | FaultKind::RefuseWrites
+            | FaultKind::PauseWrites
+            | FaultKind::OlderMemory
+            | FaultKind::OlderRestart
+            | FaultKind::Full
+            | FaultKind::RefuseOne
+            | FaultKind::RemakeTopic
+            | FaultKind::LoseTopic
+            | FaultKind::LockMetadata => {
+                // On a busy machine one request may run into the time-out of another server.
                 let allowed = u64::from(slack > 1);
                 let failed = kinds.iter().filter(|(_, tally)| tally.failed() > allowed);
                 broken.extend(failed.map(|(kind, tally)| {
                     format!("{} of {} {kind}s failed", tally.failed(), tally.failed() + tally.ok)
                 }));
             }
-            What::AllAway => {
+            FaultKind::AllAway => {
                 for (kind, tally) in kinds {
                     if tally.ok + tally.unanswered > 0 {
                         broken.push(format!("{} {kind}s answered, {} not", tally.ok, tally.unanswered));
@@ -145,27 +146,27 @@ impl Away {
                     }
                 }
             }
-            What::Nothing
-            | What::Kill(Victim::Runtime)
-            | What::Freeze(Victim::Runtime)
-            | What::Flush
-            | What::Cut(_)
-            | What::Slow(_)
-            | What::Rebalance
-            | What::Zombie
-            | What::ClockBack => {}
+            FaultKind::Nothing
+            | FaultKind::Kill(Victim::Runtime)
+            | FaultKind::Freeze(Victim::Runtime)
+            | FaultKind::Flush
+            | FaultKind::Cut(_)
+            | FaultKind::Slow(_)
+            | FaultKind::Rebalance
+            | FaultKind::Zombie
+            | FaultKind::ClockBack => {}
         }
-        let limit = slack * if what == What::AllAway { ALL_AWAY_LIMIT } else { ANSWER_LIMIT };
+        let limit = slack * if what == FaultKind::AllAway { ALL_AWAY_LIMIT } else { ANSWER_LIMIT };
         let waiting = kinds.iter().filter(|(_, tally)| !what.stops_a_runtime() && tally.waited > limit);
         broken.extend(
             waiting.map(|(kind, tally)| format!("a {kind} still had no answer after {:?}", tally.waited)),
         );
         let redis_hangs = matches!(
             what,
-            What::Freeze(Victim::Server(ServerKind::Redis))
-                | What::RefuseWrites
-                | What::PauseWrites
-                | What::Full
+            FaultKind::Freeze(Victim::Server(ServerKind::Redis))
+                | FaultKind::RefuseWrites
+                | FaultKind::PauseWrites
+                | FaultKind::Full
         );
         if redis_hangs {
             let limit = |kind: &str| {
@@ -177,10 +178,10 @@ impl Away {
         }
         let kafka_away = matches!(
             what,
-            What::Kill(Victim::Server(ServerKind::Kafka))
-                | What::Freeze(Victim::Server(ServerKind::Kafka))
-                | What::RestartKafka
-                | What::LoseTopic
+            FaultKind::Kill(Victim::Server(ServerKind::Kafka))
+                | FaultKind::Freeze(Victim::Server(ServerKind::Kafka))
+                | FaultKind::RestartKafka
+                | FaultKind::LoseTopic
         );
         if kafka_away && self.sends.p99() > KAFKA_AWAY_LIMIT * slack {
             broken.push(format!("P99 of sends was {:?}", self.sends.p99()));
@@ -189,7 +190,7 @@ impl Away {
     }
 }
 
-/// Two users who watch.
+/// Two users who watch the service during a fault.
 #[derive(Clone)]
 pub(crate) struct Watchers {
     sender: User,
@@ -199,7 +200,7 @@ pub(crate) struct Watchers {
 }
 
 impl Watchers {
-    /// They have written to each other, and MySQL has it.
+    /// Lets the users write to each other, and waits until MySQL has the messages.
     pub(crate) async fn prepare(
         site: &Site,
         sender: i64,
@@ -242,21 +243,21 @@ impl Watchers {
         self.receiver.look(self.sender.id(), 1).await
     }
 
-    /// Sends, looks and takes back while the fault is there, until the moment at which it goes is in `ended`.
+    /// Sends, reads and recalls during the fault, until its end is set in `ended`.
     pub(crate) async fn watch(mut self, ended: Arc<OnceLock<Instant>>) -> anyhow::Result<(Self, Away)> {
         let mut away = Away { sends: Tally::new()?, pages: Tally::new()?, recalls: Tally::new()? };
-        let over = || ended.get().copied();
+        let ended_at = || ended.get().copied();
         for turn in 0_usize.. {
             let asked = Instant::now();
             let (outcome, _) = self.send().await;
-            away.sends.note(asked, &outcome, over());
-            if over().is_some() {
+            away.sends.note(asked, &outcome, ended_at());
+            if ended_at().is_some() {
                 break;
             }
             let asked = Instant::now();
             let outcome = self.look().await;
-            away.pages.note(asked, &outcome, over());
-            if over().is_some() {
+            away.pages.note(asked, &outcome, ended_at());
+            if ended_at().is_some() {
                 break;
             }
             if turn.is_multiple_of(3)
@@ -264,10 +265,10 @@ impl Watchers {
             {
                 let asked = Instant::now();
                 let outcome = self.sender.recall(&id).await;
-                away.recalls.note(asked, &outcome, over());
+                away.recalls.note(asked, &outcome, ended_at());
             }
             tokio::time::sleep(PAUSE).await;
-            if over().is_some() {
+            if ended_at().is_some() {
                 break;
             }
         }
@@ -291,13 +292,13 @@ impl Watchers {
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            // No two contents are the same.
+            // Contents must be unique across runtimes.
             self.number = at_one.number;
         }
         Ok(start.elapsed())
     }
 
-    /// Both, each with the other as a peer.
+    /// Both users, each with the other as peer.
     pub(crate) fn users(&self) -> [(&User, i64); 2] {
         [(&self.sender, self.receiver.id()), (&self.receiver, self.sender.id())]
     }

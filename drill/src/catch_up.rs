@@ -1,5 +1,5 @@
-//! Clients that keep conversations on their own side, fed by `GET /conversations/{peerId}/changes` and by pushes, as a real
-//! one does. In the end what they have must be what pages of history show.
+//! Clients that keep a copy of conversations, fed by `GET /conversations/{peerId}/changes` and by pushes, like real
+//! clients. In the end a copy must equal the pages of history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,13 +22,13 @@ use crate::user::{Outcome, User};
 /// How often a client asks for changes.
 const EVERY: Duration = Duration::from_millis(300);
 
-/// How long a client waits for its connection for pushes.
+/// How long a client waits for its WebSocket to open.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many changes a client asks for at once.
+/// The number of changes in one page.
 const LIMIT: usize = 200;
 
-/// How long it may take until all changes are told, and until they agree with the history, once everything is settled.
+/// How long it may take after settling until all changes are answered and agree with the history.
 const SETTLED_LIMIT: Duration = Duration::from_secs(20);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -37,12 +37,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Change {
     seq: u64,
-    what: What,
+    effect: Effect,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
-    /// Without words if it has been recalled.
+enum Effect {
+    /// `words` is `None` if the message was recalled.
     Message {
         id: i64,
         words: Option<String>,
@@ -57,12 +57,12 @@ enum What {
         user: i64,
         up_to: i64,
     },
-    /// Of a kind that this client does not know, as clients of an older version must expect.
+    /// A kind that this client does not know. Clients of older versions must expect that.
     Unknown,
 }
 
-impl What {
-    /// The message that is gone by it.
+impl Effect {
+    /// The message that the change removes from view.
     fn takes_away(&self) -> Option<i64> {
         match self {
             Self::Message { id, words: None } | Self::Recalled { id } | Self::Deleted { id } => Some(*id),
@@ -71,13 +71,13 @@ impl What {
     }
 }
 
-/// One answer: all changes above a number, up to another, as of then.
+/// One answer: all changes above `after`, up to and including `up_to`, at the time of the answer.
 #[derive(Debug, Clone)]
 struct Page {
     after: u64,
     up_to: u64,
     changes: Vec<Change>,
-    /// There are more behind.
+    /// There are changes above `up_to`.
     more: bool,
 }
 
@@ -101,18 +101,18 @@ impl Page {
         Ok(Self { after, up_to, changes, more: next.is_some() })
     }
 
-    /// Whether the page may leave `change` out, because another change on the same page undoes its effect: for a
-    /// read position, a later one.
+    /// True if the page may omit `change`, because another change on the page makes it void: for a read position, a
+    /// later position of the same user.
     fn makes_idle(&self, change: &Change) -> bool {
-        match &change.what {
-            What::Unknown => true,
-            What::Read { user, .. } => self.changes.iter().any(|later| {
+        match &change.effect {
+            Effect::Unknown => true,
+            Effect::Read { user, .. } => self.changes.iter().any(|later| {
                 later.seq > change.seq
-                    && matches!(later.what, What::Read { user: reader, .. } if reader == *user)
+                    && matches!(later.effect, Effect::Read { user: reader, .. } if reader == *user)
             }),
-            What::Message { id, .. } | What::Recalled { id } | What::Deleted { id } => {
-                // A recalled message may be told as such at its own place, before its recall.
-                self.changes.iter().any(|other| other.what.takes_away() == Some(*id))
+            Effect::Message { id, .. } | Effect::Recalled { id } | Effect::Deleted { id } => {
+                // A recalled message may already be shown as recalled at its own place, before its recall.
+                self.changes.iter().any(|other| other.effect.takes_away() == Some(*id))
             }
         }
     }
@@ -121,46 +121,46 @@ impl Page {
 fn change_of(change: &Value) -> anyhow::Result<Change> {
     let seq = change["seq"].as_u64().with_context(|| format!("no seq in {change}"))?;
     let id = |value: &Value| value.as_str().and_then(|id| id.parse().ok()).context("no id");
-    let what = match change["type"].as_str().unwrap_or_default() {
+    let effect = match change["type"].as_str().unwrap_or_default() {
         "MESSAGE" => message_of(&change["data"])?,
-        "MESSAGE_RECALLED" => What::Recalled { id: id(&change["messageId"])? },
-        "MESSAGE_DELETED" => What::Deleted { id: id(&change["messageId"])? },
-        "READ" => What::Read { user: id(&change["userId"])?, up_to: id(&change["upTo"])? },
-        _ => What::Unknown,
+        "MESSAGE_RECALLED" => Effect::Recalled { id: id(&change["messageId"])? },
+        "MESSAGE_DELETED" => Effect::Deleted { id: id(&change["messageId"])? },
+        "READ" => Effect::Read { user: id(&change["userId"])?, up_to: id(&change["upTo"])? },
+        _ => Effect::Unknown,
     };
-    Ok(Change { seq, what })
+    Ok(Change { seq, effect })
 }
 
-fn message_of(data: &Value) -> anyhow::Result<What> {
+fn message_of(data: &Value) -> anyhow::Result<Effect> {
     let id =
         data["id"].as_str().and_then(|id| id.parse().ok()).with_context(|| format!("no id in {data}"))?;
     let words = data["content"].as_str().unwrap_or_default().to_owned();
-    Ok(What::Message { id, words: (data["status"] == 1).then_some(words) })
+    Ok(Effect::Message { id, words: (data["status"] == 1).then_some(words) })
 }
 
-/// One conversation as a client has it.
+/// A client's copy of one conversation.
 #[derive(Debug, Default, Clone)]
 struct View {
     messages: BTreeMap<i64, String>,
-    /// Told by a change; the others are known by a push alone so far.
+    /// Messages that changes have listed. The other messages are known only from pushes.
     confirmed: BTreeSet<i64>,
-    /// Recalled or deleted: a late push does not bring them back.
+    /// Recalled or deleted messages. A late push must not bring them back.
     gone: BTreeSet<i64>,
-    /// How far each of the two has read.
+    /// The read position of each of the two users.
     read: BTreeMap<i64, i64>,
 }
 
 impl View {
-    fn apply(&mut self, what: &What) {
-        if let Some(id) = what.takes_away() {
+    fn apply(&mut self, effect: &Effect) {
+        if let Some(id) = effect.takes_away() {
             self.messages.remove(&id);
             self.gone.insert(id);
         }
-        match what {
-            What::Message { id, words: Some(words) } if !self.gone.contains(id) => {
+        match effect {
+            Effect::Message { id, words: Some(words) } if !self.gone.contains(id) => {
                 self.messages.insert(*id, words.clone());
             }
-            What::Read { user, up_to } => {
+            Effect::Read { user, up_to } => {
                 let read = self.read.entry(*user).or_default();
                 *read = (*read).max(*up_to);
             }
@@ -168,39 +168,39 @@ impl View {
         }
     }
 
-    fn apply_change(&mut self, what: &What) {
-        if let What::Message { id, .. } = what {
+    fn apply_change(&mut self, effect: &Effect) {
+        if let Effect::Message { id, .. } = effect {
             self.confirmed.insert(*id);
         }
-        self.apply(what);
+        self.apply(effect);
     }
 
-    /// A push of the conversation of `user` with `peer`; others are not for this view.
+    /// Applies a push to the conversation of `user` with `peer`. Pushes of other conversations are ignored.
     fn apply_push(&mut self, push: &Value, conversation: &str) {
         let of = if push["type"] == "MESSAGE" { &push["data"] } else { push };
         if of["conversationId"] != conversation {
             return;
         }
-        let what = match push["type"].as_str().unwrap_or_default() {
+        let effect = match push["type"].as_str().unwrap_or_default() {
             "MESSAGE" => message_of(&push["data"]).ok(),
             "MESSAGE_RECALLED" => {
                 let id = push["messageId"].as_str().and_then(|id| id.parse().ok());
-                id.map(|id| What::Recalled { id })
+                id.map(|id| Effect::Recalled { id })
             }
             _ => None,
         };
-        if let Some(what) = what {
-            self.apply(&what);
+        if let Some(effect) = effect {
+            self.apply(&effect);
         }
     }
 }
 
-/// A client of one conversation.
+/// A client that follows one conversation.
 struct Follower {
     user: User,
     peer: i64,
     view: View,
-    /// All changes up to this number are in the view.
+    /// All changes up to this number are in the copy.
     cursor: u64,
     pages: Vec<Page>,
     wrong: Vec<String>,
@@ -216,7 +216,7 @@ impl Follower {
         format!("{} with {}", self.user.id(), self.peer)
     }
 
-    /// Asks for changes above the cursor until there are no more; false if somebody did not answer.
+    /// Asks for changes above the cursor until there are none. False if a request was not answered.
     async fn catch_up(&mut self) -> bool {
         loop {
             let page = match ask(&self.user, self.peer, self.cursor).await {
@@ -228,11 +228,11 @@ impl Follower {
                 }
             };
             for change in &page.changes {
-                self.view.apply_change(&change.what);
+                self.view.apply_change(&change.effect);
             }
             self.cursor = page.up_to;
             let more = page.more;
-            // A page without anything new proves nothing, and a client asks for many of them.
+            // An empty page proves nothing, and a client asks for many.
             if page.up_to > page.after {
                 self.pages.push(page);
             }
@@ -250,7 +250,7 @@ impl Follower {
             let connecting = self.user.caller().clone();
             let connected = tokio::time::timeout(CONNECT_LIMIT, connecting.connect_if_answered()).await;
             let mut socket = connected.ok().flatten();
-            // The changes contain all messages that were pushed before the connection was open.
+            // The changes contain all messages that were pushed before the WebSocket was open.
             self.catch_up().await;
             let mut ask_again = tokio::time::interval(EVERY);
             while let (Some(open), false) = (&mut socket, stop.load(Ordering::Relaxed)) {
@@ -269,7 +269,7 @@ impl Follower {
         self
     }
 
-    /// Once everything is settled: catches up, and compares with the history and with all changes asked for anew.
+    /// After settling: catches up, and compares the copy with the history and with all changes read again.
     async fn compare(mut self, caller: &Caller, book: &Book, verdict: &mut Verdict) -> anyhow::Result<()> {
         let start = Instant::now();
         let mut caught_up = false;
@@ -297,11 +297,11 @@ impl Follower {
         Ok(())
     }
 
-    /// How the client's view differs from the history, or from the read positions that the users were told.
+    /// The first difference between the copy and the history, or the read positions in the users' answers.
     fn differs_from(&self, history: &BTreeMap<i64, String>, book: &Book) -> Option<String> {
         let mut messages = self.view.messages.clone();
-        // A second message of one clientMsgId gives way to the first. A client that was pushed the second one
-        // learns of this from the history alone.
+        // A second message of one `clientMsgId` gives way to the first. A client that was pushed the second one
+        // learns that only from the history.
         messages.retain(|id, words| {
             let retried = book.sends.get(words).is_some_and(|send| send.tries > 1);
             self.view.confirmed.contains(id) || history.contains_key(id) || !retried
@@ -329,8 +329,8 @@ impl Follower {
         None
     }
 
-    /// Looks for late changes: an answer said that the client has all changes up to a `seq`, and a change at or below that
-    /// `seq` appeared afterwards.
+    /// Looks for late changes: an answer said that the client has all changes up to a `seq`, and afterwards a change
+    /// at or below that `seq` appeared.
     async fn check_late(&self, verdict: &mut Verdict) -> anyhow::Result<()> {
         let mut again = Self::new(&self.user, self.peer);
         let start = Instant::now();
@@ -356,7 +356,7 @@ impl Follower {
     }
 }
 
-/// One page of changes; `None` if nobody answered with success.
+/// One page of changes; `None` if the request was not answered with success.
 async fn ask(user: &User, peer: i64, after: u64) -> anyhow::Result<Option<Page>> {
     let path = format!("/conversations/{peer}/changes?after={after}&limit={LIMIT}");
     match user.ask(Method::GET, &path, None).await {
@@ -367,14 +367,14 @@ async fn ask(user: &User, peer: i64, after: u64) -> anyhow::Result<Option<Page>>
     }
 }
 
-/// Clients that follow some conversations while the round lasts.
+/// The clients that follow conversations during a round.
 pub(crate) struct Followers {
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<Follower>>,
 }
 
 impl Followers {
-    /// Follows the conversation of each user with their peer.
+    /// Starts a client for each of these conversations: a user and their peer.
     pub(crate) fn begin<'a>(users: impl IntoIterator<Item = (&'a User, i64)>) -> Self {
         let stop: Arc<AtomicBool> = Arc::default();
         let followers = users.into_iter().map(|(user, peer)| Follower::new(user, peer));
@@ -382,7 +382,7 @@ impl Followers {
         Self { stop, tasks }
     }
 
-    /// Ends the following and compares, also for clients of every conversation that were away all the time.
+    /// Stops following and compares. Also compares for clients of every conversation that were away all the time.
     pub(crate) async fn compare(
         mut self,
         site: &Site,
@@ -449,7 +449,7 @@ mod tests {
     fn view_of(changes: &[Change]) -> View {
         let mut view = View::default();
         for change in changes {
-            view.apply_change(&change.what);
+            view.apply_change(&change.effect);
         }
         view
     }
@@ -464,7 +464,7 @@ mod tests {
         let all = Page::of(&answer(all), 3).unwrap();
 
         assert_eq!((more.up_to, more.more, all.up_to, all.more), (6, true, 9, false));
-        assert_eq!(all.changes[1].what, What::Read { user: 2, up_to: 7 });
+        assert_eq!(all.changes[1].effect, Effect::Read { user: 2, up_to: 7 });
     }
 
     #[test]
@@ -511,8 +511,8 @@ mod tests {
             {"seq": 4, "type": "MESSAGE_RECALLED", "messageId": "7", "recallTime": 1},
         ]);
         let page = Page::of(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0).unwrap();
-        let read = |seq, user| Change { seq, what: What::Read { user, up_to: 1 } };
-        let words = |id| Change { seq: 3, what: What::Message { id, words: Some("words".to_owned()) } };
+        let read = |seq, user| Change { seq, effect: Effect::Read { user, up_to: 1 } };
+        let words = |id| Change { seq: 3, effect: Effect::Message { id, words: Some("words".to_owned()) } };
 
         assert!(page.makes_idle(&read(1, 2)) && page.makes_idle(&words(7)));
         assert!(

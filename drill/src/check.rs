@@ -1,4 +1,4 @@
-//! The ledger against what is kept and shown: the five properties of the protocol.
+//! Compares the ledger with the stored and shown data: the five properties of the protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,22 +12,22 @@ use crate::user::in_short;
 /// The most unread ids that the API lists.
 const MAX_LISTED: usize = 1_000;
 
-/// What a check found: a line for each offence, with what is known of it. All of it must be empty.
+/// The result of a check, with a line for each offence. A clean result is empty.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Accepted, not taken back, and not exactly one row that both users see.
+    /// Accepted messages that were not recalled and are not exactly one row which both users see.
     pub(crate) lost: Vec<String>,
-    /// More than one row for one send.
+    /// Sends that became more than one row.
     pub(crate) doubled: Vec<String>,
-    /// Taken back, and yet kept or shown.
+    /// Recalled messages that are still stored or shown.
     pub(crate) resurrected: Vec<String>,
-    /// Conversations that a client of `changes` has otherwise than pages of history.
+    /// Conversations whose `changes` and pages of history differ.
     pub(crate) diverged: Vec<String>,
-    /// Changes that appeared at or below a number after an answer had said that all up to it were told.
+    /// Changes that appeared at or below a number after an answer had said that all changes up to it were listed.
     pub(crate) late: Vec<String>,
-    /// Histories out of order or not as MySQL has them, deletions that did not hold, unread counts that are off.
+    /// Histories that are out of order or differ from MySQL, deletions without effect, wrong unread counts.
     pub(crate) other: Vec<String>,
-    /// What is known of each message that is in [`Self::other`].
+    /// The facts about each message that is in [`Self::other`].
     pub(crate) known: Vec<String>,
 }
 
@@ -37,24 +37,24 @@ impl Verdict {
     }
 }
 
-/// Everything that one look found, side by side.
+/// The stored and the shown data at one time, side by side.
 struct Look<'a> {
     book: &'a Book,
     kept: Kept,
-    /// By runtime and user.
+    /// The data shown by each runtime to each user.
     shown: Vec<BTreeMap<i64, Shown>>,
-    /// Messages that are shown and not kept, or kept and not shown.
-    odd: BTreeSet<i64>,
+    /// Messages that are shown and not stored, or stored and not shown.
+    mismatched: BTreeSet<i64>,
 }
 
-/// Compares, once.
+/// Compares once.
 pub(crate) async fn check(site: &Site, book: &Book, users: &Range<i64>) -> anyhow::Result<Verdict> {
     let shown = shown::read(site, users).await?;
-    // Afterwards, so that what is shown is kept.
-    let mut look = Look { book, kept: Kept::read(site, users).await?, shown, odd: BTreeSet::new() };
+    // Read the stores after the API, so that every message shown is stored.
+    let mut look = Look { book, kept: Kept::read(site, users).await?, shown, mismatched: BTreeSet::new() };
     let recalled: Vec<String> = book.recalls.keys().filter(|id| book.is_recalled(id)).cloned().collect();
     let details_of_recalled = details(site, &recalled).await?;
-    // An older state of Redis may hold words that were recalled since: nobody is shown them, and they go with their keys.
+    // An older state of Redis may hold recalled words. No user is shown them, and their keys expire.
     let may_have_words =
         if book.forgetful { end_by_themselves(site, &recalled).await? } else { BTreeSet::new() };
     let mut verdict = Verdict::default();
@@ -76,14 +76,14 @@ pub(crate) async fn check(site: &Site, book: &Book, users: &Range<i64>) -> anyho
     }
     look.check_deletions(&mut verdict);
     look.check_positions(&mut verdict);
-    let details = details(site, &look.odd).await?;
-    verdict.known = look.odd.iter().zip(details).map(|(id, detail)| look.known(*id, detail)).collect();
+    let details = details(site, &look.mismatched).await?;
+    verdict.known = look.mismatched.iter().zip(details).map(|(id, detail)| look.known(*id, detail)).collect();
     Ok(verdict)
 }
 
 impl Look<'_> {
-    /// Of the rows with this content: exactly one, which both see unless they deleted it; at most one, if it was never
-    /// accepted.
+    /// Checks the rows with this content: exactly one, which both users see unless they deleted it. At most one if no
+    /// answer accepted the message.
     fn check_send(&self, content: &str, send: &Send, rows: &[&Row], verdict: &mut Verdict) {
         let known = || {
             let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
@@ -132,7 +132,7 @@ impl Look<'_> {
         })
     }
 
-    /// No row with words, a tombstone, no words in Redis, on nobody's page.
+    /// Checks a recall: no row with words, a tombstone, no words in Redis, and no page that shows the message.
     fn check_recall(&self, id: &str, detail: Option<String>, verdict: &mut Verdict) {
         let number: i64 = id.parse().unwrap_or_default();
         let row = self.kept.rows.get(&number);
@@ -157,9 +157,10 @@ impl Look<'_> {
         }
     }
 
-    /// In both directions every row that the user should see, each once, in order, with its words.
+    /// Checks the pages of a user in both directions: every row that the user may see, each once, in order, with its
+    /// words.
     fn check_histories(&mut self, user: i64, verdict: &mut Verdict) {
-        let odd = &mut self.odd;
+        let mismatched = &mut self.mismatched;
         let by_runtime = self.shown.iter().enumerate();
         let histories = by_runtime.filter_map(|(number, shown)| Some((number, shown.get(&user)?)));
         let histories = histories.flat_map(|(number, shown)| {
@@ -173,7 +174,7 @@ impl Look<'_> {
                 if pages != expected {
                     let ids = |of: &[(i64, String)]| of.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
                     let (has, should) = (ids(pages), ids(expected));
-                    odd.extend(has.symmetric_difference(&should));
+                    mismatched.extend(has.symmetric_difference(&should));
                     verdict.other.push(format!(
                         "{user} with {peer} at runtime {}, {how}: {} messages where MySQL has {}; only shown {:?}, only kept {:?}{}",
                         runtime + 1,
@@ -191,7 +192,8 @@ impl Look<'_> {
         }
     }
 
-    /// Unread is what MySQL has above the position. A message that came late, below it, may be unread or not.
+    /// Checks that the rows above the read position are unread. A message that came late, below the position, may be
+    /// unread or not.
     fn check_unread(&mut self, user: i64, verdict: &mut Verdict) {
         for (runtime, shown) in self.shown.iter().enumerate() {
             let Some(shown) = shown.get(&user) else { continue };
@@ -202,7 +204,7 @@ impl Look<'_> {
             if shown.unread == (expected.len() as u64, newest) {
                 continue;
             }
-            self.odd.extend(listed.symmetric_difference(&expected));
+            self.mismatched.extend(listed.symmetric_difference(&expected));
             verdict.other.push(format!(
                 "{user} has {} unread at runtime {} where MySQL has {}; only listed {:?}, only kept {:?}",
                 shown.unread.0,
@@ -214,14 +216,16 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the receiver has this message as unread, if the message came late and below their read position.
+    /// True if this message came late, below the receiver's read position, and so counts as unread only if it is
+    /// listed.
     fn is_unread_if_listed(&self, user: i64, id: i64) -> bool {
         let row = self.kept.rows.get(&id).filter(|row| row.is_shown() && row.to_id == user);
         let deleted = self.kept.deleted.contains(&(user, id));
         !deleted && row.is_some_and(|row| self.book.was_late(user, row.from_user_id, id))
     }
 
-    /// What a user was told to have hidden is hidden from them; [`Self::check_send`] sees that the other still has it.
+    /// Checks that answered deletions are stored, and no others. [`Self::check_send`] checks that the other user
+    /// still sees the message.
     fn check_deletions(&self, verdict: &mut Verdict) {
         for ((user, id), told) in &self.book.deletions {
             let number = id.parse().unwrap_or_default();
@@ -236,7 +240,7 @@ impl Look<'_> {
         }
     }
 
-    /// What ledger, MySQL and Redis say of a message.
+    /// The facts about a message in the ledger, MySQL and Redis.
     fn known(&self, id: i64, detail: Option<String>) -> String {
         let text = id.to_string();
         let sent = self.book.sends.iter().find(|(_, send)| send.ids.contains(&text));
@@ -267,7 +271,7 @@ impl Look<'_> {
     }
 }
 
-/// Whether a detail of Redis says anything.
+/// True if a detail of Redis contains the text of a message.
 fn has_words(detail: &str) -> bool {
     let detail: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
     detail["content"].as_str().is_some_and(|content| !content.is_empty())

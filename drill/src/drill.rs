@@ -1,4 +1,4 @@
-//! A drill from its first round to its last.
+//! Runs a drill from the first round to the last.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -20,31 +20,31 @@ use crate::settle::settle;
 use crate::site::Site;
 use crate::workload::{Workload, users_of};
 
-/// How often what looks wrong is looked at again before it counts: a record that a producer still holds may arrive late.
+/// How often a failed check is repeated before it counts. A record that a producer still holds may arrive late.
 const LOOKS: u32 = 6;
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
-/// What is to be done.
+/// The options of a drill.
 #[derive(Debug, Clone)]
 pub struct Drill {
-    /// Which faults, one after the other; all, and mixes of two, if none is named.
+    /// The faults, one after the other. If empty: each fault once, then mixes of two.
     pub faults: Vec<Faults>,
-    /// How many mixes at least.
+    /// The least number of mixes.
     pub mixes: usize,
-    /// It goes on until then.
+    /// The least time.
     pub at_least: Duration,
-    /// Decides what the users do, and which faults are mixed.
+    /// Decides the users' requests and the mixes.
     pub seed: u64,
-    /// How fast.
+    /// The times of a round.
     pub pace: Pace,
-    /// The binary of this crate, which is also the runtime.
+    /// The binary of this crate, which can also be the runtime.
     pub program: PathBuf,
-    /// The folder where the runtime's logs go.
+    /// The folder for the logs of the runtimes.
     pub logs: PathBuf,
 }
 
 impl Drill {
-    /// What is done to one Redis, or to a cluster.
+    /// The faults for one Redis server, or for a cluster.
     fn faults_for(&self, redis_cluster: bool) -> Vec<Faults> {
         let all: Vec<Faults> = if self.faults.is_empty() {
             Fault::all().map(|fault| Faults(vec![fault])).collect()
@@ -54,7 +54,7 @@ impl Drill {
         all.into_iter().filter(|faults| faults.need_a_cluster() == redis_cluster).collect()
     }
 
-    /// What the round with this number does of `each`; `None` after the last.
+    /// The faults of round `number`, chosen from `each`; `None` after the last round.
     fn round(&self, each: &[Faults], number: usize, start: Instant, random: &mut StdRng) -> Option<Faults> {
         if let Some(faults) = each.get(number) {
             return Some(faults.clone());
@@ -69,7 +69,7 @@ impl Drill {
     }
 }
 
-/// Two faults that may be done together.
+/// Two random faults that may happen together.
 fn mix(random: &mut StdRng) -> Faults {
     let mixes: Vec<(Fault, Fault)> = Fault::all()
         .flat_map(|one| Fault::all().map(move |other| (one, other)))
@@ -79,7 +79,7 @@ fn mix(random: &mut StdRng) -> Faults {
     Faults(vec![one, other])
 }
 
-/// Does it, and tells each line of the first table as it comes, until `interrupt` ends it before its time.
+/// Runs the drill, and prints each line of the first table when its round ends. Ends early when `interrupt` does.
 pub async fn drill(
     drill: &Drill,
     interrupt: impl Future<Output = ()>,
@@ -127,11 +127,11 @@ async fn all_rounds(
     for number in 0.. {
         let Some(faults) = rounds(number) else { break };
         if let Some(kind) = faults.need_a_proxy().find(|kind| site.proxy(*kind).is_none()) {
-            tell(&format!("| {faults:<37} | left out: in Docker there is no proxy in front of {kind} |"));
+            tell(&format!("| {faults:<37} | skipped: in Docker there is no proxy in front of {kind} |"));
             continue;
         }
         if faults.need_redis_files() && !site.stack.has_redis_snapshots() {
-            tell(&format!("| {faults:<37} | left out: in Docker Redis' files are not at hand |"));
+            tell(&format!("| {faults:<37} | skipped: in Docker the files of Redis are not accessible |"));
             continue;
         }
         let mut row =
@@ -143,11 +143,11 @@ async fn all_rounds(
     Ok(())
 }
 
-/// Users work, something goes wrong, it is mended, and what is left is checked.
+/// One round: users work, the fault happens and ends, and the result is checked.
 async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> anyhow::Result<Row> {
     let pace = &drill.pace;
     let range = users_of(number);
-    // Those who watch have conversations of their own.
+    // The watchers have conversations of their own.
     let watcher = range.end;
     let range = range.start..range.end + 2;
     let letters = site.dead_letters().await?.len();
@@ -185,7 +185,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
         }
         anyhow::Ok(Instant::now())
     };
-    // What was asked before may be answered only by what is mended now.
+    // A request sent before the end of the fault may be answered only after it.
     let (mended, seen) = tokio::join!(Box::pin(mend), watching);
     let (mended, (mut watchers, away)) = (mended?, seen??);
     let answered = Box::pin(watchers.until_answered()).await?;
@@ -209,10 +209,12 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
         .extend(site.dead_letters().await?.into_iter().skip(letters).map(|it| format!("dead letter: {it}")));
     let glimpsed = if faults.touch_redis() { book.glimpsed_late } else { book.glimpsed };
     if glimpsed > 0 {
-        verdict.other.push(format!("{glimpsed} times a page showed what had been taken back"));
+        verdict.other.push(format!("{glimpsed} times a page showed a recalled message"));
     }
     if book.unhidden > 0 {
-        verdict.other.push(format!("{} times a page showed what its reader had deleted", book.unhidden));
+        verdict
+            .other
+            .push(format!("{} times a page showed a message that its reader had deleted", book.unhidden));
     }
     Ok(Row {
         faults: faults.clone(),
@@ -229,7 +231,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
     })
 }
 
-/// Clients follow the conversation of those who watch, and one of those who work.
+/// Clients follow the conversation of the watchers and one of the working users.
 fn follow(workload: &Workload, watchers: &Watchers) -> Followers {
     let [(sender, receiver_id), (receiver, sender_id)] = watchers.users();
     let mut followed = vec![(sender, receiver_id), (receiver, sender_id)];
@@ -239,7 +241,7 @@ fn follow(workload: &Workload, watchers: &Watchers) -> Followers {
     Followers::begin(followed)
 }
 
-/// What is wrong still after some time.
+/// Checks, and repeats a failed check for some time.
 async fn judged(site: &Site, book: &Book, users: &std::ops::Range<i64>) -> anyhow::Result<Verdict> {
     let mut verdict = Verdict::default();
     for look in 0..LOOKS {
@@ -254,7 +256,7 @@ async fn judged(site: &Site, book: &Book, users: &std::ops::Range<i64>) -> anyho
     Ok(verdict)
 }
 
-/// Whether each runtime is back to what it was after its first round.
+/// Checks that each runtime uses no more than after its first round.
 async fn look_at_the_runtimes(site: &Site, report: &mut Report, verdict: &mut Verdict) {
     for runtime in &site.runtimes {
         let Some(pid) = runtime.lock().await.pid() else { continue };

@@ -1,24 +1,26 @@
-//! What a process of the runtime takes of the machine, as Linux tells it.
+//! The memory, threads and files of a runtime process, from Linux's `/proc`.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-/// Connections that may be open or not: the pool of MySQL (10), Redis, Kafka's brokers and its coordinator, and a few that
-/// callers kept alive.
+/// Connections that may be open or not: MySQL's pool (10), Redis, Kafka's brokers and its coordinator, and some that
+/// callers keep alive.
 const MORE_FILES: u64 = 32;
 
-/// Threads that tokio keeps for ten seconds for what blocks, and Kafka's for brokers.
+/// Threads that come and go: tokio keeps threads for blocking calls for ten seconds, and Kafka's client has some for
+/// each broker.
 const MORE_THREADS: u64 = 24;
 
-/// What an allocator keeps: it does not give every page back. A leak of 1 KB a request passes this within five minutes.
+/// Memory that the allocator keeps without giving it back. A leak of 1 KB for each request exceeds this within five
+/// minutes.
 const MORE_KB: u64 = 64 * 1024;
 
-/// How long it may take until it is back to what it was.
+/// How long a process may take to shrink back.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a process takes.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Footprint {
     pub(crate) memory_kb: u64,
@@ -27,7 +29,7 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
-    /// Of a process; `None` where there is no `/proc`.
+    /// The resources of this process; `None` on a system without `/proc`.
     pub(crate) fn of(pid: Pid) -> Option<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let number = |name: &str| {
@@ -42,7 +44,7 @@ impl Footprint {
         })
     }
 
-    /// What has grown beyond what comes and goes by itself.
+    /// The resources that have grown by more than the amounts which vary without a leak.
     fn grown_since(self, before: Self) -> Vec<&'static str> {
         let mut grown = Vec::new();
         for (what, now, before, more) in [
@@ -64,7 +66,7 @@ impl fmt::Display for Footprint {
     }
 }
 
-/// One process of the runtime, from its first round to its last.
+/// One runtime process, from its first round to its last.
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
     pub(crate) pid: Pid,
@@ -74,13 +76,14 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// Looks at a process that is at rest, after its first round.
+    /// Looks at an idle process after its first round.
     pub(crate) fn begin(pid: Pid) -> Option<Self> {
         let first = Footprint::of(pid)?;
         Some(Self { pid, rounds: 1, first, last: first })
     }
 
-    /// Looks again after another round, for some time if it has grown. What is still more then.
+    /// Looks again after another round, and repeats the look for some time if a resource has grown. Returns the
+    /// resources that stay grown.
     pub(crate) async fn look_again(&mut self) -> Vec<&'static str> {
         self.rounds += 1;
         let start = Instant::now();

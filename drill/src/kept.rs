@@ -1,4 +1,4 @@
-//! What the stores keep of one round.
+//! The data of one round in the stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -43,15 +43,15 @@ impl fmt::Display for Row {
 pub(crate) struct Kept {
     pub(crate) rows: BTreeMap<i64, Row>,
     pub(crate) deleted: BTreeSet<(i64, i64)>,
-    /// By user and conversation.
+    /// The read positions, by user and conversation.
     pub(crate) positions: BTreeMap<(i64, String), i64>,
-    /// By user and message: unread although the position has passed them.
+    /// Messages that are unread although they lie below the read position, by user and message.
     pub(crate) unshown: BTreeSet<(i64, i64)>,
     pub(crate) tombstones: BTreeSet<i64>,
 }
 
 impl Kept {
-    /// Reads what MySQL has of these users.
+    /// Reads the data of these users from MySQL.
     pub(crate) async fn read(site: &Site, users: &Range<i64>) -> anyhow::Result<Self> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT id, from_user_id, to_id, content, status, recall_time FROM message \
@@ -83,19 +83,19 @@ impl Kept {
         })
     }
 
-    /// What a user sees of a conversation, oldest first.
+    /// The messages that a user sees in a conversation, oldest first.
     pub(crate) fn history(&self, user: i64, peer: i64) -> Vec<&Row> {
         let shown = self.rows.values().filter(|row| row.is_shown() && row.is_between(user, peer));
         shown.filter(|row| !self.deleted.contains(&(user, row.id))).collect()
     }
 
-    /// How far a user has read a conversation; 0 if not at all.
+    /// The read position of a user in a conversation; 0 if there is none.
     pub(crate) fn position(&self, user: i64, peer: i64) -> i64 {
         let conversation = format!("{}_{}", user.min(peer), user.max(peer));
         self.positions.get(&(user, conversation)).copied().unwrap_or_default()
     }
 
-    /// What a user has not read, oldest first.
+    /// The unread messages of a user, oldest first.
     pub(crate) fn unread(&self, user: i64) -> BTreeSet<i64> {
         let received = self.rows.values().filter(|row| row.is_shown() && row.to_id == user);
         received
@@ -108,7 +108,7 @@ impl Kept {
     }
 }
 
-/// Read positions by user and conversation, and by user the messages that are unread whatever the position.
+/// The read positions by user and conversation, and the messages that are unread in spite of the position, by user.
 type Positions = (Vec<(i64, String, i64)>, Vec<(i64, i64)>);
 
 async fn read_positions(site: &Site, users: &Range<i64>) -> anyhow::Result<Positions> {
@@ -122,7 +122,7 @@ async fn read_positions(site: &Site, users: &Range<i64>) -> anyhow::Result<Posit
     Ok((positions, unshown))
 }
 
-/// Which of these messages' details go by themselves.
+/// The messages, of these, whose details in Redis have a TTL.
 pub(crate) async fn end_by_themselves(site: &Site, ids: &[String]) -> anyhow::Result<BTreeSet<String>> {
     let mut redis = site.redis().await?;
     let mut ending = BTreeSet::new();
@@ -135,7 +135,7 @@ pub(crate) async fn end_by_themselves(site: &Site, ids: &[String]) -> anyhow::Re
     Ok(ending)
 }
 
-/// What Redis has of these messages.
+/// The details of these messages in Redis.
 pub(crate) async fn details(
     site: &Site,
     ids: impl IntoIterator<Item = impl fmt::Display>,

@@ -1,11 +1,11 @@
-//! The drill: users write, recall, delete and read while servers are killed, frozen, emptied and cut off. Afterwards what
-//! the users were told is compared with what the system holds (`docs/reliability.md`).
+//! The drill: users write, recall, delete and read while servers are killed, frozen, emptied and cut off. Afterwards
+//! the answers that the users got are compared with the data of the system (`docs/reliability.md`).
 //!
-//! [`drill`] is all of it: it starts a [site](site) of its own, and for each [fault](fault) lets [users](workload) work, does
-//! the fault, undoes it, waits until everything is [settled](settle), and [checks](check) the [ledger](ledger). What is
-//! done depends on the seed alone; when it happens depends on the machine.
+//! [`drill`] runs everything: it starts a [site](site), and for each [fault](fault) lets [users](workload) work,
+//! causes the fault, undoes it, waits until everything is [settled](settle), and [checks](check) the
+//! [ledger](ledger). The seed decides what happens, and the machine decides when.
 
-// One round is a future of every request, fault and check in it, nested deeper than the compiler looks by default.
+// One round is a future of every request, fault and check in it, nested deeper than the compiler allows by default.
 #![recursion_limit = "256"]
 
 mod away;

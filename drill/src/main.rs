@@ -1,4 +1,4 @@
-//! `./dev drill`.
+//! The program behind `./dev drill`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use hongyan::telemetry::{self, Output};
 use hongyan_drill::{Drill, Fault, Faults, Pace, Serve};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a shell reports of a command that ended by Ctrl-C.
+/// The exit status of a command that ended by Ctrl-C, as shells report it.
 const INTERRUPTED: u8 = 130;
 
-/// Users write, recall, delete and read while something goes wrong; afterwards what they were told is compared with what is
-/// kept and shown.
+/// Users write, recall, delete and read while faults happen; afterwards the answers they got are compared with the
+/// stored and shown data.
 ///
-/// Without FAULT each fault is done once, then mixes of two. All runs on servers of its own. The exit status is 1 if
-/// anything was lost, doubled, resurrected or otherwise not as promised; what is known of it is then printed.
+/// Without FAULT each fault happens once, then mixes of two. The drill uses servers of its own. The exit status is 1
+/// if a message was lost, doubled or resurrected or another promise was broken; the facts are then printed.
 #[derive(Parser)]
 #[command(
     name = "hongyan-drill",
@@ -46,16 +46,16 @@ enum Command {
 
 #[derive(Args)]
 struct DrillArgs {
-    /// Only this, e.g. redis-kill, or these two at the same time: redis-kill+mysql-freeze
+    /// Only this fault, e.g. redis-kill, or these two at the same time: redis-kill+mysql-freeze
     #[arg(value_name = "FAULT")]
     faults: Vec<Faults>,
-    /// Go on for so long, with mixes of two faults or the ones that were named
+    /// Go on for at least so many minutes, with mixes of two faults or with the given ones
     #[arg(long, value_name = "N", default_value_t = 0)]
     minutes: u64,
-    /// What the users do and which faults are mixed depends on this number alone
+    /// Decides the users' requests and the mixes of faults
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Name the faults and end
+    /// List the faults and end
     #[arg(long)]
     list: bool,
 }
@@ -71,13 +71,13 @@ fn main() -> ExitCode {
 }
 
 async fn work(cli: Cli) -> anyhow::Result<ExitCode> {
-    // Whatever library asks for the process's TLS provider gets this one; there is none before.
+    // A library that asks for the process's TLS provider gets this one. No other is installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
         Some(Command::Runtime { listen, longest_pause_ms, clock_ms }) => {
             telemetry::init(Output::Local)?;
             let longest_pause = Duration::from_millis(longest_pause_ms);
-            hongyan_drill::serve(Serve { listen, longest_pause, clock_ms }).await?;
+            Box::pin(hongyan_drill::serve(Serve { listen, longest_pause, clock_ms })).await?;
             Ok(ExitCode::SUCCESS)
         }
         None if cli.drill.list => {
@@ -109,25 +109,25 @@ async fn drill(args: DrillArgs) -> anyhow::Result<ExitCode> {
         println!("{offence}");
     }
     if !report.is_clean() {
-        eprintln!("Not as promised. The logs stay in {}", logs.display());
+        eprintln!("A promise was broken. The logs stay in {}", logs.display());
         return Ok(ExitCode::FAILURE);
     }
     std::fs::remove_dir_all(&logs)?;
     if report.interrupted {
-        eprintln!("Ended before its time.");
+        eprintln!("Interrupted before the end.");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     println!("Nothing lost, nothing doubled, nothing resurrected.");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for the first Ctrl-C; the second ends the process at once, and the servers end with it.
+/// Waits for the first Ctrl-C. A second one ends the process at once, and the servers end with it.
 async fn interrupted(mut interrupt: Signal, mut terminate: Signal) {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    eprintln!("Stopping. Ctrl-C again ends it at once.");
+    eprintln!("Stopping. Press Ctrl-C again to end at once.");
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -1,4 +1,5 @@
-//! A schema change that waits behind an open transaction, and every statement on the table of messages behind it.
+//! A schema change that waits for an open transaction, with all other statements on the message table waiting behind
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +7,12 @@ use anyhow::bail;
 use sqlx::{Connection as _, MySqlConnection, MySqlPool};
 use tokio::task::JoinHandle;
 
-/// How long MySQL may take until the schema change waits, and until it is done once nothing holds it up.
+/// How long MySQL may take until the schema change waits, and until it ends once nothing blocks it.
 const LIMIT: Duration = Duration::from_secs(30);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Of the schema change itself, or of all others.
+/// Count the schema change itself, and all other waiting statements.
 const ALTERS: &str = "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
     WHERE STATE LIKE 'Waiting for table metadata lock%' AND INFO LIKE 'ALTER%'";
 const OTHERS: &str = "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
@@ -24,7 +25,7 @@ pub(crate) struct MetadataLock {
 }
 
 impl MetadataLock {
-    /// Begins both, and waits until the `ALTER TABLE` waits.
+    /// Begins both, and returns once the `ALTER TABLE` waits.
     pub(crate) async fn take(mysql: &MySqlPool) -> anyhow::Result<Self> {
         let mut reader = mysql.acquire().await?.detach();
         sqlx::raw_sql("BEGIN").execute(&mut reader).await?;
@@ -44,12 +45,12 @@ impl MetadataLock {
         Ok(Self { reader, altering })
     }
 
-    /// How many statements wait behind the `ALTER TABLE`.
+    /// The number of statements that wait behind the `ALTER TABLE`.
     pub(crate) async fn waiting(mysql: &MySqlPool) -> anyhow::Result<i64> {
         count(mysql, OTHERS).await
     }
 
-    /// Ends the transaction, and waits until the `ALTER TABLE` is done.
+    /// Ends the transaction, and waits for the end of the `ALTER TABLE`.
     pub(crate) async fn release(mut self) -> anyhow::Result<()> {
         sqlx::raw_sql("COMMIT").execute(&mut self.reader).await?;
         self.reader.close().await?;

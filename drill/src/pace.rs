@@ -1,30 +1,30 @@
-//! How long the parts of a round take.
+//! The pace of a drill: the times of a round.
 
 use std::time::Duration;
 
-/// How long the parts of a round take, and what the runtime is told.
+/// The times of a round, and settings of the runtimes.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// The users work before the fault.
+    /// How long the users work before the fault.
     pub before: Duration,
-    /// The fault lasts.
+    /// How long the fault lasts.
     pub hold: Duration,
-    /// The same for what is frozen.
+    /// How long a freezing fault lasts.
     pub freeze: Duration,
-    /// The users work after it.
+    /// How long the users work after the fault.
     pub after: Duration,
     /// How long a user waits for an answer.
     pub patience: Duration,
     /// The longest pause of the consumer between two tries.
     pub longest_pause: Duration,
-    /// Settings that differ from the defaults.
+    /// Settings of the runtimes that differ from the defaults.
     pub settings: Vec<(&'static str, &'static str)>,
-    /// By how much promised times may be exceeded: 1 on a machine that does nothing else.
+    /// How many times as long as promised an answer may take: 1 on an idle machine.
     pub slack: u32,
 }
 
 impl Pace {
-    /// By which a promise is judged: every setting has its default, what is frozen stays so for 20 s.
+    /// The pace by which promises are judged: all settings have their defaults, and a freeze lasts 20 s.
     pub fn full() -> Self {
         Self {
             before: Duration::from_secs(3),
@@ -38,15 +38,15 @@ impl Pace {
         }
     }
 
-    /// For a test of every fault within three minutes, on a machine that runs other tests too: time-outs are shorter, since
-    /// what is frozen stays so for two seconds.
+    /// The pace of a test that runs every fault within three minutes, on a machine that runs other tests too.
+    /// Time-outs are shorter, since a freeze lasts two seconds.
     pub fn short() -> Self {
         Self {
             before: Duration::from_millis(400),
             hold: Duration::from_secs(1),
             freeze: Duration::from_secs(2),
             after: Duration::from_millis(200),
-            // No fault of this pace takes so long: a request that does has found a busy machine.
+            // No fault of this pace takes so long, so a request that does was delayed by a busy machine.
             patience: Duration::from_secs(10),
             longest_pause: Duration::from_secs(1),
             settings: vec![("REDIS_TIMEOUT_MS", "1000"), ("MYSQL_TIMEOUT_MS", "1000")],

@@ -1,4 +1,4 @@
-//! A process of the local runtime, from outside.
+//! A process of the local runtime, seen from outside.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use crate::serve::{CLOCK, READY, Serve};
 /// How long a start may take: migrations, the first contact with Kafka, a busy machine.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long a clean stop may take.
+/// How long a stop in good order may take.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 
-/// What is run, and where its log is.
+/// The program, its settings, and its log.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     /// The binary of this crate.
@@ -31,7 +31,7 @@ pub(crate) struct Program {
     pub(crate) log: PathBuf,
 }
 
-/// A runtime that can be ended and started again, at the same address.
+/// A runtime that can be ended and started again at the same address.
 #[derive(Debug)]
 pub(crate) struct RuntimeProcess {
     program: Program,
@@ -53,12 +53,12 @@ impl RuntimeProcess {
         Ok(process)
     }
 
-    /// Where its gateway listens.
+    /// The address of the runtime's gateway.
     pub(crate) fn address(&self) -> SocketAddr {
         self.program.serve.listen
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts the runtime and waits until it serves.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.program.log)?;
         let Serve { listen, longest_pause, clock_ms } = self.program.serve;
@@ -69,7 +69,7 @@ impl RuntimeProcess {
             .args(["--clock-ms", &clock_ms.to_string()])
             .env_clear()
             .envs(self.program.settings.iter().map(|(name, value)| (name, value)))
-            // Ctrl-C at the terminal is for the drill, which ends it in order.
+            // Ctrl-C at the terminal goes to the drill, which stops the runtime in good order.
             .process_group(0)
             .kill_on_drop(true)
             .stdin(Stdio::piped())
@@ -88,7 +88,7 @@ impl RuntimeProcess {
         Ok(())
     }
 
-    /// Its end, by SIGKILL.
+    /// Ends the runtime by SIGKILL.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(mut running) = self.running.take() {
             running.child.kill().await?;
@@ -96,10 +96,10 @@ impl RuntimeProcess {
         Ok(())
     }
 
-    /// Its end in good order.
+    /// Stops the runtime in good order.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
-        // A frozen one would not see the request.
+        // A frozen process must continue to receive the signal.
         kill(running.pid, Signal::SIGCONT)?;
         kill(running.pid, Signal::SIGTERM)?;
         let ended = tokio::time::timeout(STOP_LIMIT, running.child.wait()).await;
@@ -124,7 +124,7 @@ impl RuntimeProcess {
         Ok(kill(running.pid, signal)?)
     }
 
-    /// Puts its clock forward by `ms` from where it is without a fault; `0` sets it right again.
+    /// Puts the runtime's clock forward by `ms`, relative to its clock without a fault. 0 sets it right again.
     pub(crate) async fn shift_clock(&mut self, ms: i64) -> anyhow::Result<()> {
         let offset_ms = self.program.serve.clock_ms + ms;
         let running = self.running.as_mut().context("the runtime does not run")?;
@@ -132,12 +132,12 @@ impl RuntimeProcess {
         running.ready(START_LIMIT).await
     }
 
-    /// Its number, while it runs.
+    /// The process id while the runtime runs.
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.running.as_ref().map(|running| running.pid)
     }
 
-    /// How it ended, if it did so by itself.
+    /// How the runtime ended, if it ended by itself.
     pub(crate) fn ended(&mut self) -> Option<String> {
         let running = self.running.as_mut()?;
         let status = running.child.try_wait().ok()??;
@@ -153,7 +153,7 @@ impl RuntimeProcess {
 }
 
 impl Running {
-    /// Waits until it says so.
+    /// Waits until the runtime reports that it is ready.
     async fn ready(&mut self, limit: Duration) -> anyhow::Result<()> {
         let line = tokio::time::timeout(limit, self.output.next_line()).await;
         match line.ok().context("the runtime is not ready in time")?? {

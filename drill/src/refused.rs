@@ -1,4 +1,4 @@
-//! Whether messages that Kafka takes are persisted while it refuses others.
+//! Checks that short messages are persisted while Kafka refuses long ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,16 +10,17 @@ use crate::settle::COMPENSATE_AFTER_MS;
 use crate::site::Site;
 use crate::user::in_short;
 
-/// Below this a message goes through while Kafka refuses long ones.
+/// Messages below this size pass while Kafka refuses long ones.
 const SHORT_BYTES: usize = 500;
 
-/// How long it may take from the compensator's run until the consumer has persisted what was sent again.
+/// How long it may take, after a run of the compensator, until the consumer has persisted the messages sent again.
 const LIMIT: Duration = Duration::from_mins(1);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Short messages may have been in a batch with a long one, which Kafka refused as a whole. Runs the compensator, and waits
-/// until all short messages accepted so far are rows, or are being recalled. The ones that are not.
+/// A short message may have shared a batch with a long one, and Kafka refuses a batch as a whole. Runs the
+/// compensator, and waits until all short messages accepted so far are rows or are being recalled. Returns a line
+/// about those that are not.
 pub(crate) async fn look(site: &Site, ledger: &Ledger) -> anyhow::Result<Option<String>> {
     let book = ledger.book().clone();
     let short = book.sends.iter().filter(|(content, _)| content.len() < SHORT_BYTES);
@@ -54,7 +55,7 @@ pub(crate) async fn look(site: &Site, ledger: &Ledger) -> anyhow::Result<Option<
     }
 }
 
-/// Which of these ids are rows.
+/// The ids, of these, that are rows.
 async fn rows(site: &Site, ids: impl Iterator<Item = &String>) -> anyhow::Result<Vec<String>> {
     let ids: Vec<i64> = ids.filter_map(|id| id.parse().ok()).collect();
     if ids.is_empty() {

@@ -1,4 +1,4 @@
-//! What a drill found, as tables.
+//! The results of a drill, as tables.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub(crate) struct Row {
     pub(crate) glimpsed: usize,
     pub(crate) verdict: Verdict,
     pub(crate) away: Away,
-    /// From the end of the fault until each runtime answers a send and a page with success.
+    /// The time from the end of the fault until each runtime answers a send and a page with success.
     pub(crate) answered: Duration,
-    /// From the end of the fault until nothing is pending, with the users' work in between.
+    /// The time from the end of the fault until nothing is pending. The users work in between.
     pub(crate) settled: Duration,
 }
 
@@ -62,17 +62,17 @@ impl fmt::Display for Row {
 pub struct Report {
     pub(crate) rows: Vec<Row>,
     pub(crate) lives: Vec<Life>,
-    /// It was ended before its time.
+    /// True if the drill was interrupted.
     pub interrupted: bool,
 }
 
 impl Report {
-    /// Whether every bad column is zero.
+    /// True if no offence was found.
     pub fn is_clean(&self) -> bool {
         self.rows.iter().all(|row| row.verdict.is_clean())
     }
 
-    /// Each offence, with the round it belongs to and what is known of it.
+    /// Each offence, with its round and the facts about it.
     pub fn offences(&self) -> Vec<String> {
         let mut offences = Vec::new();
         for row in &self.rows {
@@ -93,7 +93,7 @@ impl Report {
     }
 }
 
-/// The second and the third table; the rows of the first are printed as they come.
+/// The second and the third table. The drill prints the rows of the first one as its rounds end.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "While it lasted, answered with success / not, median / P99:\n")?;

@@ -1,4 +1,4 @@
-//! Moves keys of a Redis Cluster from node to node while they are in use, slot by slot, as `redis-cli --cluster reshard`
+//! Moves slots of a Redis Cluster from node to node while their keys are in use, as `redis-cli --cluster reshard`
 //! does.
 
 use std::collections::BTreeSet;
@@ -8,16 +8,17 @@ use anyhow::Context as _;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo as _};
 
-/// The most slots that go from one node to the next at a time.
+/// The most slots that move from one node to the next in one turn.
 const SLOTS_A_TURN: usize = 50;
 
-/// How many keys go in one command.
+/// The number of keys in one command.
 const KEYS_AT_ONCE: usize = 50;
 
-/// How long a node may take for them, ms.
+/// How long a node may take to move these keys, in ms.
 const MIGRATE_MS: usize = 5_000;
 
-/// How long a slot is on its way: its keys are then at either of two nodes, and clients are sent from one to the other.
+/// How long a slot stays in migration. Its keys are then on either of two nodes, and clients are redirected between
+/// them.
 const ON_ITS_WAY: Duration = Duration::from_millis(2);
 
 /// One master.
@@ -36,7 +37,7 @@ pub(crate) struct Masters {
 }
 
 impl Masters {
-    /// Of the cluster that the node at `url` belongs to.
+    /// The masters of the cluster that the node at `url` belongs to.
     pub(crate) async fn of(url: &str) -> anyhow::Result<Self> {
         let info = url.into_connection_info()?;
         let mut any = Client::open(info.clone())?.get_multiplexed_async_connection().await?;
@@ -60,8 +61,8 @@ impl Masters {
         Ok(Self { nodes, password, moved: 0 })
     }
 
-    /// Moves slots in use from each node to the next, again and again, until `stop`, but at least one; gives how many it
-    /// moved. A slot that is on its way arrives first.
+    /// Moves slots in use from each node to the next, at least one, until `stop`. A slot in migration arrives first.
+    /// Returns the number of moved slots.
     pub(crate) async fn move_until(mut self, stop: impl Fn() -> bool) -> anyhow::Result<usize> {
         for turn in 0.. {
             let (from, to) = (turn % self.nodes.len(), (turn + 1) % self.nodes.len());
@@ -116,7 +117,7 @@ impl Masters {
             }
             migrate.arg("KEYS").arg(keys).exec_async(source).await?;
         }
-        // First who has it now: were it the other way round, the slot would for a moment be nobody's.
+        // Tell the new owner first. In the other order, no node would own the slot for a moment.
         set_slot(&mut self.nodes[to].connection, slot, "NODE", &to_id).await?;
         for node in &mut self.nodes {
             set_slot(&mut node.connection, slot, "NODE", &to_id).await?;

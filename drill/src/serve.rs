@@ -1,4 +1,4 @@
-//! The local runtime as a process of the drill: it can be killed and frozen, and its clock can be set.
+//! The local runtime as a process of the drill, which kills it, freezes it and sets its clock.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -14,25 +14,25 @@ use hongyan_runtime::{gateway, prometheus};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// What it prints once it serves.
+/// The line that the process prints once it serves.
 pub(crate) const READY: &str = "ready";
 
-/// What sets its clock: followed by an offset in ms.
+/// The beginning of an input line that sets the clock. An offset in ms follows.
 pub(crate) const CLOCK: &str = "clock ";
 
-/// How it serves.
+/// The options of a serving process.
 #[derive(Debug, Clone, Copy)]
 pub struct Serve {
-    /// Where its gateway listens.
+    /// The address of the gateway.
     pub listen: SocketAddr,
     /// The longest pause between two tries of a batch.
     pub longest_pause: Duration,
-    /// By how much its clock is ahead of the machine's at first, in ms.
+    /// By how many ms the clock is ahead of the machine's clock at first.
     pub clock_ms: i64,
 }
 
-/// Serves with the settings of the environment until standard input or SIGTERM ends it. A line `clock -5000` sets its clock
-/// back by 5 s.
+/// Serves with the settings of the environment until the end of standard input or SIGTERM. An input line `clock
+/// -5000` sets the clock back by 5 s.
 pub async fn serve(how: Serve) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let config = Config::from_lookup(|name| std::env::var(name).ok())?;
@@ -63,7 +63,7 @@ pub async fn serve(how: Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Read by a thread of its own, which ends with the process: a read cannot be called off.
+/// Reads standard input on a separate thread, which ends with the process: a blocking read cannot be cancelled.
 fn lines_of_input() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Waits until nothing is on its way any more.
+//! Waits until no message is on its way.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +7,19 @@ use hongyan::queue::Progress;
 
 use crate::site::Site;
 
-/// How long it may take. After 20 s without a store the consumer may pause for half a minute.
+/// How long settling may take. After 20 s without a store the consumer may pause for half a minute.
 const LIMIT: Duration = Duration::from_mins(3);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long the consumer is given for what it is about before the compensator comes.
+/// How long the consumer gets for its work before the compensator runs.
 const BEFORE_COMPENSATION: Duration = Duration::from_millis(500);
 
-/// More than the compensator waits, for a message and between two tries at it.
+/// Longer than the compensator waits for a message, and than its pause between two tries.
 pub(crate) const COMPENSATE_AFTER_MS: i64 = 301_000;
 
-/// Waits until the consumer group has read everything and nothing is pending. What the consumer does not settle by itself,
-/// the compensator does, for which five minutes pass each time.
+/// Waits until the consumer group has read every record and nothing is pending. If the consumer leaves a message
+/// pending, runs the compensator, with the clock put forward by five minutes each time.
 pub(crate) async fn settle(site: &Site) -> anyhow::Result<()> {
     let start = Instant::now();
     let (mut read_since, mut compensated): (Option<Instant>, _) = (None, Ok(()));
@@ -29,7 +29,7 @@ pub(crate) async fn settle(site: &Site) -> anyhow::Result<()> {
             Ok((pending, read)) => {
                 (format!("{pending} pending, {}", if read { "all read" } else { "not all read" }), read)
             }
-            // A server that has just come back may not answer everything yet.
+            // A server that has just come back may not answer every question yet.
             Err(error) => (error.to_string(), false),
         };
         if let Some(ended) = site.ended().await {
@@ -52,7 +52,7 @@ pub(crate) async fn settle(site: &Site) -> anyhow::Result<()> {
     }
 }
 
-/// How many are pending, and whether the group has read everything.
+/// The number of pending messages, and whether the group has read every record.
 async fn look(site: &Site) -> anyhow::Result<(u64, bool)> {
     let progress = site.app.queue.progress().await?;
     let pending = site.app.cache.pending_count().await?;

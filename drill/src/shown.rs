@@ -1,4 +1,4 @@
-//! What queries show, once everything is settled.
+//! Reads the API as users do, after settling.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,26 +11,26 @@ use tokio::task::JoinSet;
 
 use crate::site::{RUNTIMES, Site};
 
-/// How many pages one conversation of a drill can have at most.
+/// The most pages of one conversation in a drill.
 const MAX_PAGES: usize = 1_000;
 
-/// How long it may take until a question is answered with success.
+/// How long a request may take to succeed.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What one user sees.
+/// The data that one user is shown.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
-    /// By peer: ids and contents, newest first, as pages from the newest back have them.
+    /// For each peer the ids and contents, newest first, from pages read backwards.
     pub(crate) back: BTreeMap<i64, Vec<(i64, String)>>,
-    /// The same, oldest first, as pages from the oldest on have them.
+    /// For each peer the ids and contents, oldest first, from pages read forwards.
     pub(crate) on: BTreeMap<i64, Vec<(i64, String)>>,
-    /// How many are unread, and the newest of them, newest first.
+    /// The unread count, and the newest unread ids, newest first.
     pub(crate) unread: (u64, Vec<i64>),
 }
 
-/// Asks each runtime for everything that every user sees: by runtime, what it shows by user.
+/// Reads everything that every user is shown, from each runtime.
 pub(crate) async fn read(site: &Site, users: &Range<i64>) -> anyhow::Result<Vec<BTreeMap<i64, Shown>>> {
     let mut all = Vec::with_capacity(RUNTIMES);
     for runtime in 0..RUNTIMES {
@@ -57,7 +57,7 @@ async fn by(caller: &Caller, users: Range<i64>) -> anyhow::Result<Shown> {
     let mut shown = Shown::default();
     for peer in users.filter(|peer| *peer != caller.id.get()) {
         shown.back.insert(peer, history(caller, peer).await?);
-        // The smallest id: all are newer.
+        // The smallest possible id: all messages are newer.
         shown.on.insert(peer, walk(caller, peer, "after", Some("1".to_owned())).await?);
     }
     let answer = answer(caller, "/unread").await?;
@@ -67,7 +67,7 @@ async fn by(caller: &Caller, users: Range<i64>) -> anyhow::Result<Shown> {
     Ok(shown)
 }
 
-/// Ids and contents of a conversation, newest first, as pages from the newest back have them.
+/// The ids and contents of a conversation, newest first.
 pub(crate) async fn history(caller: &Caller, peer: i64) -> anyhow::Result<Vec<(i64, String)>> {
     walk(caller, peer, "before", None).await
 }
@@ -98,8 +98,7 @@ fn number(id: &Value) -> anyhow::Result<i64> {
     id.as_str().and_then(|id| id.parse().ok()).with_context(|| format!("{id} is no id"))
 }
 
-/// Asks until there is an answer with success. A server that has just come back, or a busy machine, may take some tries:
-/// how many is no part of what is shown.
+/// Repeats a request until it succeeds. A server that has just come back, or a busy machine, may need some tries.
 async fn answer(caller: &Caller, path: &str) -> anyhow::Result<Answer> {
     let start = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! Where a drill takes place: three servers of its own, a proxy in front of each, and two runtimes that reach them through
-//! the proxies. The drill itself looks at the servers directly.
+//! The site of a drill: three servers of its own, a proxy in front of each, and two runtimes that reach the servers
+//! through the proxies. The drill itself reads the servers without the proxies.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -29,26 +29,26 @@ use crate::process::{Program, RuntimeProcess};
 use crate::reshard::Masters;
 use crate::serve::Serve;
 
-/// Where the servers run: `native` or `docker`.
+/// The variable that chooses where the servers run: `native` or `docker`.
 const PLACE: &str = "HONGYAN_STACK";
 
-/// A token is good for the whole drill, also by a clock that was set back.
+/// Tokens are valid for the whole drill, also by a clock that was set back.
 const TOKEN_SINCE_MS: i64 = 600_000;
 const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How many runtimes serve the users, on the same servers.
+/// The number of runtimes that serve the users, on the same servers.
 pub(crate) const RUNTIMES: usize = 2;
 
-/// By how much the clock of each runtime is ahead of the clock of the one before it.
+/// By how much the clock of each runtime is ahead of the clock of the runtime before it.
 const CLOCKS_APART_MS: i64 = 2_000;
 
-/// The runtime that is killed, frozen, or loses its time.
+/// The runtime that faults kill, freeze, or set the clock of.
 const VICTIM: usize = 0;
 
-/// How long the last slot may take, or the first if none has moved yet.
+/// How long the last slot may take to arrive, or the first if none has moved yet.
 const RESHARDING_LIMIT: Duration = Duration::from_secs(30);
 
-/// The place of one drill.
+/// The site of one drill.
 pub(crate) struct Site {
     pub(crate) stack: Stack,
     proxies: Vec<(ServerKind, Arc<Proxy>)>,
@@ -56,33 +56,33 @@ pub(crate) struct Site {
     /// The runtimes that users talk to.
     pub(crate) runtimes: [Mutex<RuntimeProcess>; RUNTIMES],
     addresses: [SocketAddr; RUNTIMES],
-    /// A runtime that nobody talks to: one more member of the consumer group, for a time.
+    /// An additional runtime without users: one more member of the consumer group, for some faults.
     pub(crate) extra: Mutex<Option<RuntimeProcess>>,
     program: Program,
-    /// A process like a Lambda of the compensator's, whose clock the drill puts forward.
+    /// A separate process of the application for the compensator. The drill puts its clock forward.
     pub(crate) app: App,
     clock_offset: Arc<AtomicI64>,
     pub(crate) config: Config,
-    /// MySQL, for looking at rows.
+    /// MySQL, for reading rows.
     pub(crate) mysql: MySqlPool,
     redis: RedisClient,
     resharding: Mutex<Option<Resharding>>,
-    /// What Redis held some time ago, for faults that bring it back.
+    /// A snapshot of Redis, for faults that bring it back.
     pub(crate) older_redis: Mutex<Option<RedisSnapshot>>,
     pub(crate) metadata_lock: Mutex<Option<MetadataLock>>,
-    /// The memory limit that Redis had, and how it made room.
+    /// The memory limit and the eviction policy that Redis had before a fault.
     pub(crate) redis_limits: Mutex<Option<[String; 2]>>,
 }
 
-/// Slots that are being moved, until the flag is set.
+/// The task that moves slots until the flag is set.
 struct Resharding {
     stop: Arc<AtomicBool>,
     moving: JoinHandle<anyhow::Result<usize>>,
 }
 
 impl Site {
-    /// Starts the servers, the proxies and the runtimes, whose logs go to the folder `logs`. Redis is one server, or a
-    /// cluster: that has no proxy in front, since its clients are sent from node to node.
+    /// Starts the servers, the proxies, and the runtimes, whose logs go to the folder `logs`. Redis is one server or
+    /// a cluster. A cluster has no proxy in front, since its nodes redirect clients to each other.
     pub(crate) async fn start(
         logs: &Path,
         program: PathBuf,
@@ -160,7 +160,7 @@ impl Site {
         Ok(self.stack.stop().await?)
     }
 
-    /// A user, as a caller of each runtime.
+    /// A user as a caller of each runtime.
     pub(crate) fn callers(&self, user: i64) -> anyhow::Result<[Caller; RUNTIMES]> {
         let user = UserId::new(user)?;
         let since = Clock::system().now_ms() - TOKEN_SINCE_MS;
@@ -168,12 +168,12 @@ impl Site {
         Ok(self.addresses.map(|address| Caller::new(address, user, token.clone())))
     }
 
-    /// The runtime that is killed, frozen, or loses its time; the other goes on.
+    /// The runtime that faults kill, freeze, or set the clock of. The other one goes on.
     pub(crate) async fn victim(&self) -> MutexGuard<'_, RuntimeProcess> {
         self.runtimes[VICTIM].lock().await
     }
 
-    /// How a runtime ended, if one did so by itself.
+    /// How a runtime ended, if one ended by itself.
     pub(crate) async fn ended(&self) -> Option<String> {
         for runtime in &self.runtimes {
             let ended = runtime.lock().await.ended();
@@ -192,12 +192,12 @@ impl Site {
         Ok(())
     }
 
-    /// A connection to Redis.
+    /// Opens a connection to Redis.
     pub(crate) async fn redis(&self) -> anyhow::Result<RedisConnection> {
         Ok(self.redis.connect().await?)
     }
 
-    /// Slots of the Redis Cluster move from node to node until [`Self::end_resharding`].
+    /// Begins to move slots of the Redis Cluster from node to node, until [`Self::end_resharding`].
     pub(crate) async fn begin_resharding(&self) -> anyhow::Result<()> {
         let masters = Masters::of(self.config.redis.url.expose_secret()).await?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -207,7 +207,7 @@ impl Site {
         Ok(())
     }
 
-    /// The last slot arrives.
+    /// Ends the moving, and waits for the last slot.
     pub(crate) async fn end_resharding(&self) -> anyhow::Result<()> {
         let Some(resharding) = self.resharding.lock().await.take() else { return Ok(()) };
         resharding.stop.store(true, Ordering::Relaxed);
@@ -216,7 +216,7 @@ impl Site {
         Ok(())
     }
 
-    /// The proxy in front of a server; in Docker there is none in front of Kafka.
+    /// The proxy in front of a server. In Docker, Kafka has none.
     pub(crate) fn proxy(&self, kind: ServerKind) -> Option<&Arc<Proxy>> {
         self.proxies.iter().find(|(it, _)| *it == kind).map(|(_, proxy)| proxy)
     }
@@ -245,7 +245,7 @@ impl Site {
         }
     }
 
-    /// One more runtime joins the consumer group.
+    /// Starts an additional runtime, which joins the consumer group.
     pub(crate) async fn begin_extra(&self) -> anyhow::Result<()> {
         let mut program = self.program.clone();
         program.serve.listen = free_address();
@@ -253,7 +253,7 @@ impl Site {
         Ok(())
     }
 
-    /// The extra runtime leaves in good order.
+    /// Stops the additional runtime in good order.
     pub(crate) async fn end_extra(&self) -> anyhow::Result<()> {
         match self.extra.lock().await.take() {
             Some(mut extra) => extra.stop().await,
@@ -261,7 +261,7 @@ impl Site {
         }
     }
 
-    /// Runs the compensator, for which `ms` more have passed.
+    /// Puts the clock forward by `ms`, and runs the compensator.
     pub(crate) async fn compensate_after(&self, ms: i64) -> anyhow::Result<()> {
         self.clock_offset.fetch_add(ms, Ordering::SeqCst);
         let event = hongyan_scheduled_compensator::EventBridgeEvent::default();
@@ -269,7 +269,7 @@ impl Site {
         summary.map(drop).map_err(|error| anyhow::anyhow!("the compensator: {error}"))
     }
 
-    /// What could not be handled, a line each.
+    /// The dead letters, one line each.
     pub(crate) async fn dead_letters(&self) -> anyhow::Result<Vec<String>> {
         let letters = dlq::list(&self.config.kafka, Filter::default()).await?;
         Ok(letters.iter().map(ToString::to_string).collect())
@@ -294,7 +294,7 @@ fn numbered(program: &Program, number: usize) -> Program {
     program
 }
 
-/// An address that nobody listens on now, and that no client takes while the runtime is away.
+/// A free address that no client gets for its own end while the runtime is down.
 fn free_address() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port()).into()
 }

@@ -1,4 +1,4 @@
-//! A user of the drill: each request goes to one of the runtimes, and into the ledger with its answer.
+//! A user of the drill. Each request goes to a random runtime, and into the ledger with its answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use serde_json::json;
 use crate::ledger::{Ledger, ON_ITS_WAY, Send, Told};
 use crate::site::{RUNTIMES, Site};
 
-/// How often a send that was not answered with success is tried.
+/// How often a send is tried until it succeeds.
 const TRIES: usize = 6;
 
-/// The pause before the second try; each further one is twice as long.
+/// The pause before the second try. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a request came to.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Answer(Answer),
-    /// The connection was refused or cut, or there was no answer in time.
+    /// The connection was refused or cut, or no answer came in time.
     None,
 }
 
@@ -37,19 +37,19 @@ impl Outcome {
     }
 }
 
-/// Somebody with a token.
+/// A user with a token.
 #[derive(Clone)]
 pub(crate) struct User {
     callers: [Caller; RUNTIMES],
     /// Chooses the runtime of each request.
     choice: Arc<Mutex<StdRng>>,
     pub(crate) ledger: Arc<Ledger>,
-    /// How long they wait for an answer.
+    /// How long the user waits for an answer.
     patience: Duration,
 }
 
 impl User {
-    /// A user whose requests are spread over the runtimes as `seed` says.
+    /// A user whose requests are spread over the runtimes by `seed`.
     pub(crate) fn new(
         site: &Site,
         id: i64,
@@ -75,13 +75,13 @@ impl User {
         self.callers[0].id.get()
     }
 
-    /// A caller of any runtime.
+    /// The caller of a random runtime.
     pub(crate) fn caller(&self) -> &Caller {
         let mut choice = self.choice.lock();
         &self.callers[choice.random_range(0..RUNTIMES)]
     }
 
-    /// Any request.
+    /// Sends a request and notes its outcome.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Outcome {
         self.ledger.book().requests += 1;
         let request = self.caller().try_request(method.clone(), path, body);
@@ -103,15 +103,15 @@ impl User {
         outcome
     }
 
-    /// Sends once, under a content of its own. The id, if it was accepted.
+    /// Sends once, with unique content. Returns the id if the message was accepted.
     pub(crate) async fn send(&self, to: i64, content: &str) -> (Outcome, Option<String>) {
         self.send_as(to, content, None).await
     }
 
-    /// Sends with a `clientMsgId`, again and again until it is accepted. The id if that was at the first try: the id of a
-    /// later one may have to give way to that of an earlier one.
+    /// Sends with a `clientMsgId` until the message is accepted. Returns the id if the first try succeeded; the id of
+    /// a later try may have to give way to the id of an earlier one.
     pub(crate) async fn send_until_accepted(&self, to: i64, content: &str) -> Option<String> {
-        // A long message begins like a short one, by which it differs from all others.
+        // The first words of a long message are unique, as those of a short one are.
         let beginning: Vec<&str> = content.split(' ').take(4).collect();
         let client_msg_id = format!("for {}", beginning.join(" "));
         let mut pause = FIRST_PAUSE;
@@ -173,7 +173,7 @@ impl User {
         (outcome, id)
     }
 
-    /// Takes a message back that was accepted at its first try.
+    /// Recalls a message that was accepted at the first try.
     pub(crate) async fn recall(&self, id: &str) -> Outcome {
         self.ledger.book().recalls.insert(id.to_owned(), None);
         let outcome = self.ask(Method::POST, &format!("/messages/{id}/recall"), None).await;
@@ -190,7 +190,7 @@ impl User {
         outcome
     }
 
-    /// Hides a message of one of their conversations that was accepted at its first try.
+    /// Deletes, for this user, a message that was accepted at the first try.
     pub(crate) async fn delete(&self, id: &str) {
         let key = (self.id(), id.to_owned());
         self.ledger.book().deletions.entry(key.clone()).or_insert(None);
@@ -203,7 +203,7 @@ impl User {
         }
     }
 
-    /// Marks everything up to a message as read.
+    /// Marks all messages up to `up_to` as read.
     pub(crate) async fn read(&self, peer: i64, up_to: &str) {
         let asked = Instant::now();
         let body = json!({"upTo": up_to}).to_string();
@@ -220,7 +220,7 @@ impl User {
         }
     }
 
-    /// A message that was accepted is found, unless somebody has begun to take it back.
+    /// Checks a 404: an accepted message must be found, unless a recall of it has begun.
     fn check_not_found(&self, what: &str, id: &str, answer: &Answer) {
         let book = self.ledger.book();
         let unknown = book.recalls.contains_key(id) || book.may_be_unknown(id);
@@ -230,7 +230,7 @@ impl User {
         }
     }
 
-    /// The newest page.
+    /// Reads the newest page.
     pub(crate) async fn look(&self, peer: i64, limit: u8) -> Outcome {
         let asked = Instant::now();
         let outcome =
@@ -245,7 +245,7 @@ impl User {
         outcome
     }
 
-    /// Newest first, each once, and nothing that had been taken back or hidden before it was asked for.
+    /// Checks a page: newest first, each message once, and none that was recalled or deleted before the request.
     fn check_page(&self, asked: Instant, peer: i64, answer: &Answer) {
         let ids: Vec<i64> = answer.ids().iter().filter_map(|id| id.parse().ok()).collect();
         if !ids.is_sorted_by(|newer, older| newer > older) {
@@ -262,17 +262,21 @@ impl User {
         }
     }
 
-    /// What is unread.
+    /// Reads the unread messages.
     pub(crate) async fn unread(&self) {
         if let Outcome::Answer(answer) = self.ask(Method::GET, "/unread", None).await
             && !matches!(answer.status, 200 | 503)
         {
-            self.ledger.wrong(format!("what {} has not read was answered {}", self.id(), told(&answer)));
+            self.ledger.wrong(format!(
+                "the unread messages of {} were answered {}",
+                self.id(),
+                told(&answer)
+            ));
         }
     }
 }
 
-/// The beginning of a content: long messages differ by it.
+/// The beginning of a content, which is unique even for a long message.
 pub(crate) fn in_short(content: &str) -> String {
     const SHORT: usize = 60;
     if content.chars().count() <= SHORT {

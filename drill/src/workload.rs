@@ -1,4 +1,4 @@
-//! Users at work.
+//! Users at work during a round.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,13 +14,13 @@ use crate::ledger::Ledger;
 use crate::site::Site;
 use crate::user::User;
 
-/// How many users there are in a round.
+/// The number of users in a round.
 pub(crate) const USERS: i64 = 8;
 
-/// How far the first user of a round is from the first of the next: each round has users, and so conversations, of its own.
+/// The distance between the first users of two rounds, so that each round has its own users and conversations.
 const APART: i64 = 100;
 
-/// A user thinks for up to so long between two requests: the machine is to be at work, not at its end.
+/// The longest pause of a user between two requests, in ms. The machine should be busy, not overloaded.
 const THINKS_MS: u64 = 30;
 
 /// One of so many messages is long: about as long as a message may be.
@@ -35,14 +35,14 @@ pub(crate) struct Workload {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// The users of a round, from the first to the last; two more are free for whoever looks at the round.
+/// The users of a round. The next two ids are for the watchers.
 pub(crate) fn users_of(round: usize) -> std::ops::Range<i64> {
     let first = i64::try_from(round).unwrap_or_default() * APART + 1;
     first..first + USERS
 }
 
 impl Workload {
-    /// Sets the users to work. What each does depends on `seed`, the round and the user.
+    /// Starts the users. `seed`, the round and the user's id decide the requests.
     pub(crate) fn begin(site: &Site, round: usize, seed: u64, patience: Duration) -> anyhow::Result<Self> {
         let ledger = Arc::new(Ledger::default());
         let range = users_of(round);
@@ -67,7 +67,7 @@ impl Workload {
         Ok(Self { ledger, users, stop, tasks })
     }
 
-    /// Lets each user finish what they are about.
+    /// Stops the users after their current request.
     pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks.drain(..) {
@@ -135,7 +135,7 @@ impl Person {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let mut content = format!("round {} message {number}", self.round);
         if self.random.random_ratio(1, LONG_EACH) {
-            // What cannot be compressed is as long on its way.
+            // Random letters cannot be compressed, so the message stays long on its way.
             content.push(' ');
             let letters = (&mut self.random).sample_iter(Alphanumeric).take(LONG_CHARACTERS);
             content.extend(letters.map(char::from));
@@ -150,7 +150,7 @@ impl Person {
         Some(id)
     }
 
-    /// A message of one of this user's conversations.
+    /// A random message of this user's conversations.
     fn pick(&mut self, peer: Option<i64>) -> Option<(i64, String)> {
         let me = self.user.id();
         let known = self.known.lock();

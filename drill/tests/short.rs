@@ -1,5 +1,5 @@
-//! A short drill with a fixed seed: every fault once, and two at the same time. `./dev drill` does the same at length. Three
-//! drills, each on servers of its own, since most of a drill is waiting.
+//! A short drill with a fixed seed: every fault once, and two at the same time. `./dev drill` does the same for
+//! longer. Three drills run in parallel on servers of their own, because most of a drill is waiting.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test; the helpers beside it are part of it")]
 
@@ -28,7 +28,7 @@ async fn nothing_is_lost_doubled_or_resurrected(faults: Vec<Faults>) {
     }
 }
 
-/// Every second fault of those that are done to one Redis, from this one on, and a mix of two.
+/// Every second fault for one Redis server, starting with fault `first`, and a mix of two.
 fn half(first: usize, mix: &str) -> Vec<Faults> {
     let all = Fault::all().filter(|fault| !fault.needs_a_cluster());
     let mut faults: Vec<Faults> = all.skip(first).step_by(2).map(|fault| Faults(vec![fault])).collect();

@@ -1,27 +1,37 @@
-//! The commands a person types (`docs/contract.md`, "Commands").
+//! The command line of the binary `hongyan` (`docs/contract.md`, "Commands").
 //!
-//! What goes wrong is one clear line that names the setting or the server, with exit status 1; a wrong use of the
-//! commands themselves is status 2.
+//! A failed command prints one line that names the setting or the server at fault, and exits with status 1. A command
+//! line that cannot be understood exits with status 2.
 
+mod check_config;
 #[cfg(feature = "stack")]
 mod development;
 mod dlq;
+mod migrate;
 mod place;
+mod serve;
 mod settings;
+mod signals;
+mod text;
 mod token;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use hongyan::config::ConfigError;
 use hongyan::id::UserId;
 use hongyan::telemetry::{self, Output};
 
 pub use place::Place;
+use text::{called, told};
+
+/// How long threads that wait for a server may go on after the work of a command is done.
+const END: Duration = Duration::from_secs(1);
 
 /// A private-chat backend on one machine.
 #[derive(Parser)]
-#[command(name = "hongyan", bin_name = "./dev", version, max_term_width = 100)]
+#[command(name = "hongyan", version, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     place: Place,
@@ -34,55 +44,66 @@ enum Command {
     #[cfg(feature = "stack")]
     #[command(flatten)]
     Development(development::Command),
+    /// Serve with the servers that the environment names, until SIGTERM; starts none and changes no table
+    Serve(serve::Options),
+    /// Bring the tables of MYSQL_URL up to date, and say what was done
+    Migrate(migrate::Options),
+    /// Say what is wrong with the settings of `serve`, and which values count, without secrets; asks no server
+    CheckConfig(check_config::Options),
     /// Print a JWT that the local runtime accepts for a user
     Token {
-        /// Whose token: a decimal number from 1 to 9223372036854775807
+        /// The user: a decimal number from 1 to 9223372036854775807
         #[arg(value_name = "USER_ID")]
         user: UserId,
-        /// For how many minutes it is good
+        /// How many minutes the token is valid
         #[arg(long, default_value_t = 24 * 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
         minutes: u32,
     },
-    /// Look at the dead-letter topic and send records back
+    /// List, show and send back dead letters
     Dlq {
         #[command(subcommand)]
         command: dlq::Command,
     },
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().bin_name(called()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match work(cli) {
         Ok(code) => code,
         Err(error) => {
-            // Each of our errors says its cause itself.
+            // Each error of this workspace includes its cause in its own text.
             eprintln!("{}", told(&error.to_string(), error.is::<ConfigError>()));
             ExitCode::FAILURE
         }
     }
 }
 
-/// An error as a person reads it: `faults` has a line for each fault; of any other text the first line says it all, and the
-/// others, a server's last words, belong to it.
-fn told(error: &str, faults: bool) -> String {
-    format!("error: {}", error.replace('\n', if faults { "\nerror: " } else { "\n  " }))
-}
-
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
-    telemetry::init(Output::Local)?;
+    let log = telemetry::init(Output::Local);
+    // There it is one fault among others.
+    if !matches!(cli.command, Command::CheckConfig(_)) {
+        log.clone()?;
+    }
     // Whatever library asks for the process's TLS provider gets this one; there is none before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = cli.place.folder();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match cli.command {
             #[cfg(feature = "stack")]
             Command::Development(command) => development::work(command, folder).await,
+            Command::Serve(options) => Box::pin(serve::serve(options)).await,
+            Command::Migrate(options) => migrate::work(options).await,
+            Command::CheckConfig(options) => Ok(check_config::print(&options, log)),
             Command::Token { user, minutes } => token::print(&folder, user, minutes),
             Command::Dlq { command } => dlq::work(command, &folder).await,
         }
-    })
+    });
+    // A thread that waits for a server (a flush of Kafka's producer) must not hold up the end of a stop whose time is over.
+    runtime.shutdown_timeout(END);
+    code
 }
 
 #[cfg(test)]
@@ -97,12 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn one_line_is_the_error_and_the_others_belong_to_it() {
-        assert_eq!(told("A must be set\nB must be set", true), "error: A must be set\nerror: B must be set");
-        assert_eq!(
-            told("Redis ended; its log says last:\nno memory", false),
-            "error: Redis ended; its log says last:\n  no memory"
-        );
+    fn only_a_development_build_starts_servers() {
+        let has = |name| Cli::command().find_subcommand(name).is_some();
+        for command in ["run", "lambda", "stack", "env"] {
+            assert_eq!(has(command), cfg!(feature = "stack"), "{command}");
+        }
+        for command in ["serve", "migrate", "check-config", "token", "dlq"] {
+            assert!(has(command), "{command}");
+        }
     }
 
     #[test]

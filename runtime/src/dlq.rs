@@ -1,7 +1,8 @@
-//! The dead-letter topic for people: look at what could not be handled, and send it back (`./dev dlq`).
+//! The dead-letter topic for operators: list, show and send back records that the consumer could not handle (`./dev
+//! dlq`).
 //!
-//! What was sent back is remembered in Kafka itself, as the committed offsets of the group [`REDRIVE_GROUP`]: everything
-//! before the offset is done, and so are the offsets in its metadata ([`done`]).
+//! Kafka itself remembers which letters were sent back, in the committed offsets of the group with the suffix
+//! [`REDRIVE_GROUP`]: all letters before the offset, and the offsets listed in its metadata ([`done`]).
 
 mod done;
 mod letter;
@@ -18,7 +19,7 @@ pub use done::REDRIVE_GROUP;
 pub use letter::{Filter, Letter};
 pub use redrive::{REDRIVEN_FROM, RedriveOptions, Redriven, Refused, redrive};
 
-/// The dead letters that `filter` lets through, in order within their partition. All of them are held in memory.
+/// The dead letters that match `filter`, in order within their partition. All of them are held in memory.
 pub async fn list(config: &KafkaConfig, filter: Filter) -> Result<Vec<Letter>, ServerError> {
     const ACTION: &str = "dlq.list";
     let events = ClientEvents::new(config)?;
@@ -35,14 +36,14 @@ pub async fn list(config: &KafkaConfig, filter: Filter) -> Result<Vec<Letter>, S
     .await
 }
 
-/// One dead letter, whether sent back or not; its `Display` in the alternate form (`{:#}`) shows all of it.
+/// One dead letter, sent back or not. Its alternate `Display` form (`{:#}`) prints it in full.
 pub async fn show(config: &KafkaConfig, partition: i32, offset: i64) -> Result<Option<Letter>, ServerError> {
     let filter =
         Filter { partition: Some(partition), offset: Some(offset), redriven: true, ..Filter::default() };
     Ok(list(config, filter).await?.pop())
 }
 
-/// Runs what blocks on a thread that may.
+/// Runs a blocking call of Kafka's client on a thread that may block.
 async fn blocking<T: Send + 'static>(
     action: &'static str,
     events: ClientEvents,

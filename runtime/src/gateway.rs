@@ -1,8 +1,8 @@
-//! What API Gateway does in AWS, on one machine: an HTTP API with a JWT authorizer, a WebSocket API, and the
+//! The part of API Gateway, on one machine: an HTTP API with a JWT authorizer, a WebSocket API, and the
 //! `@connections` interface.
 //!
-//! It checks the token, builds the very event that AWS would send, invokes the function through its [`FunctionHost`], and maps
-//! the answer back. No rule of the product is here.
+//! The gateway checks the token, builds the event that AWS would send, invokes the function through its
+//! [`FunctionHost`] and maps the answer back. It holds no rule of the product.
 
 mod api;
 mod body;
@@ -37,39 +37,66 @@ pub use shared::Behind;
 use connections::Connections;
 use shared::Shared;
 
-/// The address cannot be listened on.
+/// The gateway cannot listen on the address.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody else has it.
-    #[error("{0} is in use by another program; choose another address with --listen or HONGYAN_LISTEN")]
-    InUse(SocketAddr),
+    #[error("{address} is in use by another program; choose another address with {setting}")]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+        /// The option and the variable that choose another.
+        setting: &'static str,
+    },
     /// The machine refuses.
-    #[error("{0} cannot be listened on (--listen, HONGYAN_LISTEN): {1}")]
-    Refused(SocketAddr, #[source] std::io::Error),
+    #[error("{address} cannot be listened on ({setting}): {source}")]
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// The option and the variable that choose another.
+        setting: &'static str,
+        /// The machine's own error.
+        source: std::io::Error,
+    },
 }
 
-/// Takes `address`, so that nobody else can; connections wait until [`Gateway::start`]. Port 0 is any free one.
+/// Binds `address`. Connections wait until [`Gateway::start`]. Port 0 takes any free port.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => BindError::InUse(address),
-        _ => BindError::Refused(address, error),
+    bind_for(address, "--listen or HONGYAN_LISTEN").await
+}
+
+/// The same for the internal listener.
+pub async fn bind_internal(address: SocketAddr) -> Result<TcpListener, BindError> {
+    bind_for(address, "--internal-listen or HONGYAN_INTERNAL_LISTEN").await
+}
+
+async fn bind_for(address: SocketAddr, setting: &'static str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => BindError::InUse { address, setting },
+        _ => BindError::Refused { address, setting, source },
     })
 }
 
-/// The URL of what listens at `address`.
+/// The URL of the server that listens at `address`.
 pub(crate) fn url_of(address: SocketAddr) -> Url {
     #[expect(clippy::expect_used, reason = "a socket address is always a host and port")]
     Url::parse(&format!("http://{address}")).expect("an address with a port is a URL's")
 }
 
-/// A gateway that listens. Dropping it stops it at once; [`Self::stop`] lets it finish.
+/// A gateway that listens. Dropping it cuts off requests under way; [`Self::stop`] lets them finish.
 pub struct Gateway {
     shared: Arc<Shared>,
 }
 
 impl Gateway {
-    /// Serves what arrives at `listener`.
-    pub fn start(listener: TcpListener, options: GatewayOptions, behind: Behind) -> std::io::Result<Self> {
+    /// Serves what arrives at `listener`. With `internal`, only that one has the paths for functions and operators
+    /// (`/health`, `/ready`, `/metrics`, `/@connections`); without, `listener` has them too.
+    pub fn start(
+        listener: TcpListener,
+        internal: Option<TcpListener>,
+        options: GatewayOptions,
+        behind: Behind,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             room: body::Room::new(&options),
             options,
@@ -78,22 +105,35 @@ impl Gateway {
             checks: health::Checks::default(),
             address: listener.local_addr()?,
             tasks: TaskTracker::new(),
+            leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
+            stop_internal: CancellationToken::new(),
             abort: CancellationToken::new(),
         });
-        shared.tasks.spawn(server::accept(listener, shared.clone()));
+        let door = server::Door::public(&shared, internal.is_some());
+        shared.tasks.spawn(server::accept(listener, door, shared.clone()));
+        if let Some(internal) = internal {
+            tokio::spawn(server::accept(internal, server::Door::internal(&shared), shared.clone()));
+        }
         Ok(Self { shared })
     }
 
-    /// Where it listens.
+    /// The address that the gateway listens on.
     pub fn addr(&self) -> SocketAddr {
         self.shared.address
     }
 
-    /// Takes no new connection, finishes the requests it has accepted, closes every WebSocket with 1001 and runs
+    /// `GET /ready` says no from now on. All else goes on as before.
+    pub fn leave(&self) {
+        self.shared.leaving.cancel();
+    }
+
+    /// Takes no new connection from a client, finishes the requests it has accepted, closes every WebSocket with 1001 and runs
     /// `$disconnect` for each. What is not finished after [`GatewayOptions::drain`] is cut off.
-    pub async fn stop(self) {
+    /// The internal listener goes on until this is dropped.
+    pub async fn drain(&self) {
         let shared = &self.shared;
+        shared.leaving.cancel();
         shared.stop.cancel();
         shared.connections.close_all(socket::GOING_AWAY);
         shared.tasks.close();
@@ -105,11 +145,18 @@ impl Gateway {
             shared.abort.cancel();
         }
     }
+
+    /// [`Self::drain`], and the end of the internal listener.
+    pub async fn stop(self) {
+        self.drain().await;
+    }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        self.shared.leaving.cancel();
         self.shared.stop.cancel();
+        self.shared.stop_internal.cancel();
         self.shared.abort.cancel();
     }
 }

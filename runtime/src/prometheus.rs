@@ -6,17 +6,18 @@ use std::time::Duration;
 use hongyan::telemetry::metric;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// From half a millisecond to ten seconds: the targets of `docs/performance.md` (1 ms, 5 ms, 10 ms, 50 to 200 ms, 1 s, 3 s) are
-/// bounds, so that an alarm can count what lies above one.
+/// The buckets of all durations, from half a millisecond to ten seconds. The targets of `docs/performance.md` (1 ms,
+/// 5 ms, 10 ms, 50 to 200 ms, 1 s, 3 s) are bounds of buckets, so that an alarm can count the requests above a
+/// target.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0];
 const RECORDS: [f64; 6] = [1.0, 5.0, 10.0, 50.0, 100.0, 1_000.0];
 
-/// How often samples are moved out of the way of new ones.
+/// How often the recorder folds collected samples into its histograms, in the background.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Makes Prometheus the recorder of this process, once; later calls return the same handle. Must be called inside a tokio
-/// runtime.
+/// Makes Prometheus the recorder of this process, once; later calls return the same handle. Must be called inside a
+/// tokio runtime.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     if let Some(handle) = HANDLE.get() {

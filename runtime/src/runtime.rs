@@ -9,6 +9,7 @@ use hongyan::app::App;
 use hongyan::clock::Clock;
 use hongyan::config::Config;
 use hongyan::error::{Retry, Server, ServerError};
+use hongyan::store::Migration;
 use hongyan_scheduled_compensator::Summary;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -34,20 +35,31 @@ pub enum Host {
     InvokeApi(InvokeApi),
 }
 
+/// The fate, at a start, of tables that are not up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldTables {
+    /// They are brought up to date.
+    Migrate,
+    /// The start fails.
+    Refuse,
+}
+
 /// What a runtime is made of. [`Self::new`] has the defaults.
 pub struct RuntimeOptions {
     /// The settings. Without `PUSH_ENDPOINT` pushes go through the runtime's own gateway.
     pub config: Config,
     /// Where the gateway listens; see [`crate::gateway::bind`].
     pub listener: TcpListener,
+    /// Where the gateway has the paths for functions and operators (at `listener`, too).
+    pub internal: Option<TcpListener>,
     /// Where time comes from (the machine).
     pub clock: Clock,
     /// Who hosts the functions (this process).
     pub host: Host,
     /// The gateway's limits.
     pub gateway: GatewayOptions,
-    /// Whether the tables are brought up to date first (yes).
-    pub migrate: bool,
+    /// The fate of tables that are not up to date (they are brought up to date).
+    pub old_tables: OldTables,
     /// How Kafka is polled (by the settings). Without it nothing is persisted.
     pub trigger: Option<TriggerOptions>,
     /// How often the compensator runs (every minute). Without it nothing is sent again.
@@ -66,7 +78,8 @@ impl RuntimeOptions {
             clock: Clock::system(),
             host: Host::InProcess,
             gateway: GatewayOptions::default(),
-            migrate: true,
+            old_tables: OldTables::Migrate,
+            internal: None,
             schedule: Some(schedule::INTERVAL),
             metrics: None,
         }
@@ -82,6 +95,17 @@ pub enum StartError {
     /// The trigger does not start.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// The tables are not up to date, and are not to be changed by a start.
+    #[error(
+        "MYSQL_URL: the tables are not up to date: {missing} of this version's migrations have not been applied, \
+         beginning with {first}; run `hongyan migrate`"
+    )]
+    OldTables {
+        /// How many migrations the database lacks.
+        missing: usize,
+        /// The first of them.
+        first: Migration,
+    },
     /// The listener is of no use.
     #[error("the gateway cannot listen (HONGYAN_LISTEN, --listen): {0}")]
     Listen(#[from] std::io::Error),
@@ -100,7 +124,8 @@ impl Runtime {
     pub async fn start(options: RuntimeOptions) -> Result<Self, StartError> {
         let mut config = options.config.clone();
         if config.push.endpoint.is_none() {
-            config.push.endpoint = Some(own_endpoint(options.listener.local_addr()?));
+            let listener = options.internal.as_ref().unwrap_or(&options.listener);
+            config.push.endpoint = Some(own_endpoint(listener.local_addr()?));
         }
         let app = Arc::new(App::new(&config, options.clock.clone())?);
         let started = match options.host.clone() {
@@ -118,8 +143,14 @@ impl Runtime {
         app: &Arc<App>,
         options: RuntimeOptions,
     ) -> Result<Self, StartError> {
-        if options.migrate {
-            app.store.migrate().await?;
+        match options.old_tables {
+            OldTables::Migrate => app.store.migrate(|_| ()).await?,
+            OldTables::Refuse => {
+                let missing = app.store.pending_migrations().await?;
+                if let Some(first) = missing.first() {
+                    return Err(StartError::OldTables { missing: missing.len(), first: first.clone() });
+                }
+            }
         }
         let trigger = match options.trigger {
             Some(options) => {
@@ -139,7 +170,7 @@ impl Runtime {
             health: health_of(app.clone(), trigger.as_ref().map(Trigger::health)),
             metrics: options.metrics,
         };
-        let gateway = Gateway::start(options.listener, options.gateway, behind)?;
+        let gateway = Gateway::start(options.listener, options.internal, options.gateway, behind)?;
         Ok(Self { app: app.clone(), gateway, trigger, schedule })
     }
 
@@ -163,10 +194,15 @@ impl Runtime {
         self.schedule.as_ref()
     }
 
+    /// `GET /ready` says no from now on, so that new requests are sent elsewhere. All else goes on as before.
+    pub fn leave(&self) {
+        self.gateway.leave();
+    }
+
     /// Stops from the front to the back: accepted requests are answered, batches in flight finished and committed, a
     /// run of the compensator ended, then what was produced reaches Kafka and the worker number is given back.
     pub async fn stop(self) {
-        self.gateway.stop().await;
+        self.gateway.drain().await;
         if let Some(trigger) = self.trigger {
             trigger.stop().await;
         }
@@ -174,6 +210,8 @@ impl Runtime {
             schedule.stop().await;
         }
         self.app.shutdown().await;
+        // The internal listener is the last to go: until then it tells how the stop is getting on.
+        drop(self.gateway);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fires the compensator like EventBridge Scheduler: every minute, and never two runs at a time.
+//! Runs the compensator like EventBridge Scheduler: every minute, and never two runs at the same time.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// How often the compensator runs (`docs/protocol.md`, R17).
 pub const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Why a run failed: what the function answered, or that it panicked. The next run comes as planned.
+/// A run failed: the function answered with an error, or panicked. The next run starts as planned.
 #[derive(Debug, thiserror::Error)]
 #[error("a scheduled run failed: {0}")]
 pub struct RunError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
@@ -28,11 +28,12 @@ type Run<T> =
 struct Inner<T> {
     run: Box<Run<T>>,
     clock: Clock,
-    /// Held by the run under way.
+    /// Locked for as long as a run lasts.
     running: Mutex<()>,
 }
 
-/// A running schedule. `T` is what a run answers. Dropping it stops it too, but waits for nothing.
+/// A running schedule. `T` is the answer of a run. Dropping the schedule stops it without waiting for the run under
+/// way.
 pub struct Schedule<T> {
     inner: Arc<Inner<T>>,
     stopping: CancellationToken,
@@ -40,7 +41,8 @@ pub struct Schedule<T> {
 }
 
 impl<T: fmt::Debug + Send + 'static> Schedule<T> {
-    /// Calls `run` every `interval`, the first time after one. A run that takes longer delays the next.
+    /// Calls `run` every `interval`; the first call comes after one `interval`. A run that takes longer delays the
+    /// next one.
     pub fn start<R, F, E>(interval: Duration, clock: Clock, run: R) -> Self
     where
         R: Fn(EventBridgeEvent) -> F + Send + Sync + 'static,
@@ -57,12 +59,12 @@ impl<T: fmt::Debug + Send + 'static> Schedule<T> {
         Self { inner, stopping, timer }
     }
 
-    /// Runs now, after the run that may be under way, and waits for its answer.
+    /// Runs now, after the run under way if there is one, and waits for the answer.
     pub async fn fire_now(&self) -> Result<T, RunError> {
         fire(&self.inner).await
     }
 
-    /// Starts no further run and waits for the one under way.
+    /// Starts no further run, and waits for the end of the run under way.
     pub async fn stop(self) {
         self.stopping.cancel();
         drop(self.inner.running.lock().await);
@@ -99,7 +101,7 @@ async fn tick<T: fmt::Debug + Send + 'static>(
 
 async fn fire<T: Send + 'static>(inner: &Arc<Inner<T>>) -> Result<T, RunError> {
     let for_task = Arc::clone(inner);
-    // A task of its own: a panic fails one run, and a caller who goes away does not cut it off half-way.
+    // In a task of its own: a panic fails only this run, and the run goes on if the caller of `fire_now` goes away.
     let run = tokio::spawn(async move {
         let _turn = for_task.running.lock().await;
         let event = scheduled_event(for_task.clock.now_ms());
@@ -111,7 +113,7 @@ async fn fire<T: Send + 'static>(inner: &Arc<Inner<T>>) -> Result<T, RunError> {
     }
 }
 
-/// What EventBridge Scheduler sends.
+/// The event that EventBridge Scheduler sends.
 fn scheduled_event(now_ms: i64) -> EventBridgeEvent {
     let mut event = EventBridgeEvent::default();
     event.version = Some("0".to_owned());

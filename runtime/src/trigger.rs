@@ -1,8 +1,8 @@
-//! Polls Kafka as Lambda's event source mapping does, and invokes the consumer with what it finds.
+//! Polls Kafka like Lambda's event source mapping, and hands batches of records to the consumer function.
 //!
-//! A thread of its own polls ([`poller`]); each assigned partition has a *lane* ([`lane`]), a task that gathers batches,
-//! invokes, retries what failed, and commits. So a partition has at most one batch in flight, partitions do not wait
-//! for each other, and an offset is committed only once all records before it are done.
+//! One thread polls ([`poller`]). Each assigned partition has a *lane* ([`lane`]) and a task for it ([`worker`]),
+//! which gathers batches, invokes the function and retries. So a partition has at most one batch in flight,
+//! partitions do not wait for each other, and an offset is committed only once all records before it are done.
 
 mod commit;
 mod consumer;
@@ -44,19 +44,19 @@ use topic::Watched;
 
 use crate::host::InvokeError;
 
-/// The longest wait for one question to Kafka.
+/// The longest wait for one answer of Kafka.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often [`Trigger::drain`] looks again when another member of the group does the work.
+/// How often [`Trigger::drain`] asks again while another member of the group does the work.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Why a trigger does not start or cannot tell.
+/// A trigger does not start, or cannot answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TriggerError {
-    /// Kafka is away, or refuses.
+    /// Kafka is away, or refuses the client.
     #[error(transparent)]
     Kafka(#[from] ServerError),
-    /// Messages would be sent to partitions that do not exist.
+    /// The topic has fewer partitions than the setting: some messages would go to partitions that do not exist.
     #[error(
         "KAFKA_PARTITIONS is {wanted}, but the topic {topic} has {found} partitions: add partitions to it or lower the \
          setting in every producer at once"
@@ -66,25 +66,25 @@ pub enum TriggerError {
         topic: String,
         /// `KAFKA_PARTITIONS`.
         wanted: u16,
-        /// What the topic has.
+        /// The number of partitions of the topic.
         found: usize,
     },
     /// The thread that polls could not be started.
     #[error("the thread that polls Kafka could not be started: {0}")]
     Thread(#[from] std::io::Error),
-    /// The trigger was stopped meanwhile.
+    /// The trigger was stopped before it could answer.
     #[error("the trigger was stopped")]
     Stopped,
 }
 
-/// How far the group has come in one partition.
+/// The progress of the group in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionLag {
-    /// Which partition.
+    /// The partition.
     pub partition: i32,
-    /// The first offset that is not done; the log's start where the group has committed nothing.
+    /// The first offset that is not committed as done. The start of the log if the group has committed nothing.
     pub position: i64,
-    /// The offset that the next record will have.
+    /// The offset of the next record to be produced.
     pub end: i64,
 }
 
@@ -95,15 +95,15 @@ impl PartitionLag {
     }
 }
 
-/// A running trigger. Dropping it without [`Trigger::stop`] stops it too, but waits for nothing.
+/// A running trigger. Dropping it stops it without waiting; [`Trigger::stop`] waits.
 pub struct Trigger {
     shared: Arc<Shared>,
     poller: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Trigger {
-    /// Joins the group and begins to hand batches to `invoke`. Fails when Kafka does not answer within ten seconds, has no such topic, or
-    /// has it with fewer partitions than configured. Must be called inside a tokio runtime.
+    /// Joins the group and begins to hand batches to `invoke`. Fails if Kafka does not answer within ten seconds, or
+    /// if the topic is missing or has fewer partitions than configured. Must be called inside a tokio runtime.
     pub async fn start<F, R>(options: TriggerOptions, invoke: F) -> Result<Self, TriggerError>
     where
         F: Fn(KafkaEvent) -> R + Send + Sync + 'static,
@@ -137,12 +137,13 @@ impl Trigger {
         Ok(Self { shared, poller: Some(poller) })
     }
 
-    /// Says whether the topic is as it should be and is read.
+    /// The handle with which `GET /health` asks about the topic.
     pub fn health(&self) -> TriggerHealth {
         TriggerHealth(Arc::clone(&self.shared))
     }
 
-    /// Lets batches in flight finish (at most [`TriggerOptions::stop_timeout`]), commits what is done, leaves the group.
+    /// Lets batches in flight finish, for at most [`TriggerOptions::stop_timeout`], commits them and leaves the
+    /// group.
     pub async fn stop(mut self) {
         self.shared.stopping.cancel();
         if let Some(poller) = self.poller.take() {
@@ -153,7 +154,7 @@ impl Trigger {
         }
     }
 
-    /// From now on no batch starts; one that is in flight goes on. Tests hold the queue back with it.
+    /// Starts no further batch; a batch in flight goes on. Tests hold the queue back with it.
     pub fn pause(&self) {
         self.shared.gate.close();
     }
@@ -163,17 +164,17 @@ impl Trigger {
         self.shared.gate.open();
     }
 
-    /// Waits until no batch is in flight. With [`Trigger::pause`] before, none will be afterwards.
+    /// Waits until no batch is in flight. After [`Trigger::pause`] none will start.
     pub async fn idle(&self) {
         self.shared.gate.idle().await;
     }
 
-    /// Waits until the group has committed everything that was in the topic at the time of the call. It waits for ever
-    /// while a record keeps failing or the trigger is paused; a caller that minds sets a limit.
+    /// Waits until the group has committed every record that was in the topic at the time of the call. This takes
+    /// forever while a record keeps failing or the trigger is paused, so callers set a limit.
     pub async fn drain(&self) -> Result<(), TriggerError> {
         let goal = self.lag().await?;
         loop {
-            // Asked for before looking, so that a commit in between is not missed.
+            // Subscribe before asking, so that a commit in between is not missed.
             let committed = self.shared.committed.notified();
             let now = self.ask(positions).await?;
             let reached = |goal: &PartitionLag| {
@@ -191,7 +192,7 @@ impl Trigger {
         }
     }
 
-    /// How far the group (not only this member) has come in each partition, in order of partitions.
+    /// The progress of the whole group in each partition, ordered by partition.
     pub async fn lag(&self) -> Result<Vec<PartitionLag>, TriggerError> {
         self.ask(|consumer, topic| {
             let mut lag = Vec::new();
@@ -205,8 +206,8 @@ impl Trigger {
         .await
     }
 
-    /// Puts a question to Kafka on a thread that may block. While the group's coordinator is settling, as after a
-    /// restart of Kafka, it is asked again.
+    /// Asks Kafka on a thread that may block. Repeats the question while the group's coordinator is not ready yet, as
+    /// after a restart of Kafka.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl Fn(&Consumer, &str) -> KafkaResult<T> + Send + 'static,
@@ -232,13 +233,13 @@ impl Trigger {
     }
 }
 
-/// What a trigger can say of itself. Outlives it.
+/// The health of a trigger. The handle stays valid after the trigger has stopped.
 #[derive(Clone)]
 pub struct TriggerHealth(Arc<Shared>);
 
 impl TriggerHealth {
-    /// An error if nothing is read, the topic is missing, or it has another number of partitions than configured. Asks
-    /// nobody: it is what was seen last, at most a second ago.
+    /// An error if no thread reads the topic, the topic is missing, or it has another number of partitions than
+    /// configured. Answers from the last look at the topic, which is about half a second old, and does not ask Kafka.
     pub fn check(&self) -> Result<(), ServerError> {
         watch::health(&self.0)
     }
@@ -259,7 +260,7 @@ impl std::fmt::Debug for Trigger {
     }
 }
 
-/// What the group has committed in each partition of the topic. Blocks.
+/// The committed offset of the group in each partition of the topic. Blocks.
 fn positions(consumer: &Consumer, topic: &str) -> KafkaResult<HashMap<i32, Option<i64>>> {
     let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
     let mut asked = TopicPartitionList::new();
@@ -280,7 +281,8 @@ fn positions(consumer: &Consumer, topic: &str) -> KafkaResult<HashMap<i32, Optio
     Ok(positions)
 }
 
-/// A message whose partition does not exist could never be sent: found out before anything begins.
+/// Checks the number of partitions before anything starts: a message whose partition does not exist could never be
+/// sent.
 async fn check_topic(
     consumer: Arc<Consumer>,
     options: &TriggerOptions,

@@ -9,12 +9,12 @@ mod reader;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use fault::ConfigError;
 pub use minimal::{MINIMAL, minimal};
-use reader::Reader;
+pub use reader::{HIDDEN, Reader, Setting};
 
 /// All settings.
 #[derive(Debug, Clone)]
@@ -168,15 +168,20 @@ impl Config {
     /// Reads the settings from `lookup`. An empty value counts as not set.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let config = Self {
-            redis: RedisConfig::read(&mut reader),
-            mysql: MySqlConfig::read(&mut reader),
-            kafka: KafkaConfig::read(&mut reader),
-            im: ImConfig::read(&mut reader),
-            auth: AuthConfig::read(&mut reader),
-            push: PushConfig { endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]) },
-        };
+        let config = Self::read(&mut reader);
         reader.finish(config)
+    }
+
+    /// Reads the settings; `reader` keeps the faults.
+    pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        Self {
+            redis: RedisConfig::read(reader),
+            mysql: MySqlConfig::read(reader),
+            kafka: KafkaConfig::read(reader),
+            im: ImConfig::read(reader),
+            auth: AuthConfig::read(reader),
+            push: PushConfig { endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]) },
+        }
     }
 }
 
@@ -192,7 +197,8 @@ impl RedisConfig {
 }
 
 impl MySqlConfig {
-    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+    /// Reads these settings alone; `reader` keeps the faults.
+    pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         Self {
             url: reader.secret_url("MYSQL_URL", &["mysql"]),
             replica_url: reader.optional_secret_url("MYSQL_REPLICA_URL", &["mysql"]),
@@ -207,7 +213,8 @@ impl KafkaConfig {
     /// True if this build of librdkafka has TLS and SASL.
     const HAS_TLS: bool = cfg!(feature = "kafka-tls");
 
-    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+    /// Reads these settings alone; `reader` keeps the faults.
+    pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         let security =
             reader.choice("KAFKA_SECURITY", "plaintext", &["plaintext", "ssl", "sasl_scram", "msk_iam"]);
         if !(Self::HAS_TLS || security == "plaintext") {
@@ -224,9 +231,10 @@ impl KafkaConfig {
             "sasl_scram" => KafkaSecurity::SaslScram {
                 username: reader
                     .required("KAFKA_SASL_USERNAME", "the SCRAM user, since KAFKA_SECURITY is sasl_scram"),
-                password: reader
-                    .required("KAFKA_SASL_PASSWORD", "their password, since KAFKA_SECURITY is sasl_scram")
-                    .into(),
+                password: reader.required_secret(
+                    "KAFKA_SASL_PASSWORD",
+                    "their password, since KAFKA_SECURITY is sasl_scram",
+                ),
             },
             "msk_iam" => KafkaSecurity::MskIam,
             _ => KafkaSecurity::Plaintext,
@@ -275,7 +283,7 @@ impl ImConfig {
 
 impl AuthConfig {
     fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
-        let secret = reader.optional("JWT_SECRET");
+        let secret = reader.optional_secret("JWT_SECRET");
         let jwks = reader.optional_url("JWT_JWKS_URL", &["https", "http"]);
         let key = match (secret, jwks) {
             (Some(_), Some(url)) => {
@@ -284,10 +292,10 @@ impl AuthConfig {
             }
             (None, Some(url)) => AuthKey::Jwks(url),
             (Some(secret), None) => {
-                if secret.len() < AuthKey::MIN_SECRET_BYTES {
+                if secret.expose_secret().len() < AuthKey::MIN_SECRET_BYTES {
                     reader.fault("JWT_SECRET", "must have at least 32 bytes");
                 }
-                AuthKey::Secret(secret.into())
+                AuthKey::Secret(secret)
             }
             (None, None) => {
                 if !reader.has_fault("JWT_JWKS_URL") {
@@ -393,6 +401,28 @@ mod tests {
         let mut wrong = complete();
         wrong.insert("MYSQL_URL", "postgres://hongyan:hunter2@h/d");
         assert!(!read(&wrong).unwrap_err().to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_settings_that_count_are_told_without_secrets() {
+        let mut settings = complete();
+        settings.insert("MYSQL_URL", "mysql://hunter:h%40unter2@h/d?x=:h%40unter2@");
+        settings.insert("KAFKA_PARTITIONS", "none");
+        let lookup = |name: &str| settings.get(name).map(ToString::to_string);
+        let mut reader = Reader::new(lookup);
+        Config::read(&mut reader);
+        let told = |name: &str| {
+            let told: Vec<_> = reader.settings().iter().filter(|setting| setting.name == name).collect();
+            assert!(told.len() <= 1, "{told:?}");
+            told.first().map(|setting| (setting.value.as_deref(), setting.is_set))
+        };
+        assert_eq!(told("REDIS_URL"), Some((Some("redis://:(hidden)@127.0.0.1:6379/1"), true)));
+        assert_eq!(told("MYSQL_URL"), Some((Some("mysql://hunter:(hidden)@h/d?x=:h%40unter2@"), true)));
+        assert_eq!(told("JWT_SECRET"), Some((Some(HIDDEN), true)));
+        assert_eq!(told("KAFKA_TOPIC"), Some((Some("im-message-private"), false)));
+        assert_eq!(told("IM_CACHE_EXPIRE_MINUTES"), Some((Some("30"), false)));
+        assert_eq!(told("JWT_ISSUER"), Some((None, false)));
+        assert_eq!(told("KAFKA_PARTITIONS"), None, "a stand-in counts for nothing");
     }
 
     #[test]

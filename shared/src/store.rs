@@ -20,17 +20,17 @@ mod pool;
 mod recall;
 mod replica;
 mod row;
+mod schema;
 mod sends;
 mod unread;
 mod visible;
 
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::{Connection as _, MySqlConnection};
+use sqlx::Connection as _;
 
 use crate::config::MySqlConfig;
-use crate::error::{Retry, Server, ServerError};
+use crate::error::ServerError;
 
 pub use changes::{Change, ChangeKind, ChangePage};
 pub use names::NameLookup;
@@ -38,13 +38,11 @@ pub use persist::{Outcome, Persisted};
 use pool::{Pool, scoped};
 pub use recall::{TakeBack, TakenBack};
 use replica::Replica;
+pub use schema::{Applied, Migration};
 pub use sends::NamedSend;
 pub use unread::UnreadRows;
 
-/// The schema: `migrations/` at the time of the build.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
-
-/// The store. Cheap to clone; clones share the connections.
+/// The store. Cheap to clone; all clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     writer: Pool,
@@ -71,27 +69,7 @@ impl Store {
             .await
     }
 
-    /// Updates the schema of the writer's database. Safe to repeat; two processes that migrate wait for each other. An
-    /// error names the migration that failed and the reason.
-    #[tracing::instrument(name = "store.migrate", skip_all)]
-    pub async fn migrate(&self) -> Result<(), ServerError> {
-        let failed =
-            |retry, source| ServerError { server: Server::MySql, action: "store.migrate", retry, source };
-        // A connection outside the pool, since building an index may take longer than any statement of the service may.
-        let mut connection = self.writer.connect("store.migrate").await?;
-        // `run` would accept any source of connections, and its future could then not move between threads.
-        MIGRATIONS
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(|error| failed(Retry::Permanent, error.into()))?;
-        // The migration is done; it does not matter if its connection is not closed cleanly.
-        if let Err(error) = MySqlConnection::close(connection).await {
-            tracing::debug!(%error, "the connection of the migration was not closed cleanly");
-        }
-        Ok(())
-    }
-
-    /// Closes the idle connections. A busy one is closed when its call ends; no new call begins.
+    /// Closes the connections that are not in use; one in use is closed when its call ends, and no call begins any more.
     pub async fn close(&self) {
         self.writer.close().await;
         if let Some(replica) = &self.replica {
@@ -119,7 +97,8 @@ mod tests {
         let user = crate::id::UserId::new(1).unwrap();
         let conversation = "1_2".parse().unwrap();
         moves(Store::ping);
-        moves(Store::migrate);
+        moves(|store| store.migrate(|_| ()));
+        moves(Store::pending_migrations);
         moves(Store::cache_generation);
         moves(Store::raise_cache_generation);
         moves(|store| store.tombstones_among(conversation, &[]));

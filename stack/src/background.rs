@@ -1,4 +1,4 @@
-//! The stack as other commands see it: what runs over a folder, with which settings, and its end.
+//! The stack as commands in other terminals see it: its settings, its status, and stopping it.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,11 +17,11 @@ pub struct ServerStatus {
     pub kind: ServerKind,
     /// Host and port.
     pub address: String,
-    /// Its name and version if it answers, or why it does not.
+    /// The name and version of the server if it answers, or else the reason.
     pub answer: Result<String, String>,
 }
 
-/// The settings of the stack that runs over this folder, as [`super::Stack::env`] handed them out.
+/// The settings of the stack that runs over this folder, as [`super::Stack::env`] returned them.
 pub fn saved_env(folder: &Path) -> Result<Vec<(String, String)>, StackError> {
     let not_up = || StackError::NotUp { folder: folder.to_owned() };
     let state = State::read(folder)?.filter(|state| !state.env.is_empty()).ok_or_else(not_up)?;
@@ -31,7 +31,7 @@ pub fn saved_env(folder: &Path) -> Result<Vec<(String, String)>, StackError> {
     if up { Ok(state.env) } else { Err(not_up()) }
 }
 
-/// Asks each of the three servers of the stack over this folder.
+/// Asks each of the three servers of the stack over this folder whether it answers.
 pub async fn status(folder: &Path) -> Result<Vec<ServerStatus>, StackError> {
     let env = saved_env(folder)?;
     let value =
@@ -53,7 +53,7 @@ pub async fn status(folder: &Path) -> Result<Vec<ServerStatus>, StackError> {
     Ok(lines)
 }
 
-/// Stops the servers that stay in the background over this folder, and waits until they are gone.
+/// Stops the servers that run in the background over this folder, and waits for their end.
 pub async fn down(folder: &Path) -> Result<(), StackError> {
     let Some(mut state) = State::read(folder)? else {
         return Err(StackError::NotUp { folder: folder.to_owned() });
@@ -72,7 +72,7 @@ pub async fn down(folder: &Path) -> Result<(), StackError> {
     Ok(())
 }
 
-/// One line a server: what is installed on this machine, without starting it.
+/// The versions of the programs installed on this machine, one line for each, without starting a server.
 pub async fn installed_versions() -> Vec<String> {
     let mut lines = Vec::new();
     for (name, programs) in [

@@ -1,4 +1,4 @@
-//! The three servers in Docker, by `compose.yaml`.
+//! The three servers in Docker, from `compose.yaml`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use super::options::StackOptions;
 use super::probe::WaitError;
 use super::server_kind::ServerKind;
 
-/// One Docker project: `compose.yaml` with this folder's ports and passwords.
+/// One Docker project: `compose.yaml` with the ports and passwords of this folder.
 #[derive(Debug)]
 pub(super) struct Compose {
     pub(super) project: String,
@@ -54,7 +54,8 @@ impl Compose {
         let mut command = Command::new(&self.docker);
         command
             .args(["compose", "--project-name", &self.project, "--file"])
-            // The file and the settings it mounts are those of the checkout that this was built from.
+            // The compose file, and the settings that it mounts, come from the checkout that this program was built
+            // from.
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose.yaml"))
             .args(arguments)
             .envs(self.variables.iter().map(|(name, value)| (*name, value)));
@@ -67,13 +68,13 @@ impl Compose {
         run_tool(&what, self.command(arguments)).await.map(|_| ())
     }
 
-    /// True if any of its containers runs.
+    /// True if a container of the project runs.
     pub(super) async fn is_up(&self) -> Result<bool, StackError> {
         let list = run_tool("docker compose ps", self.command(&["ps", "--quiet"])).await?;
         Ok(!list.trim().is_empty())
     }
 
-    /// Starts the servers that nobody else runs.
+    /// Starts the servers that the caller has not given.
     pub(super) async fn up(&self, options: &StackOptions) -> Result<(), StackError> {
         let mut arguments = vec!["up", "--detach", "--wait"];
         arguments.extend(
@@ -82,7 +83,7 @@ impl Compose {
         self.run(&arguments).await
     }
 
-    /// What to say of a container that does not answer.
+    /// The error for a container that does not answer, with the end of its log.
     pub(super) async fn silent(&self, server: ServerKind, limit: Duration, error: &WaitError) -> StackError {
         let arguments = ["logs", "--no-color", "--tail", "8", server.service()];
         let tail = run_tool("docker compose logs", self.command(&arguments)).await;

@@ -1,4 +1,4 @@
-//! `cargo lambda watch` as a child of this process: Lambda's Invoke API and Runtime API on one port.
+//! `cargo lambda watch` as a child process: Lambda's Invoke API and Runtime API on one port.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,80 +14,83 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
 use url::Url;
 
-/// The program; `./dev` puts the version that it pins first on the path.
+/// The program. `./dev` puts its pinned version first on the path.
 const PROGRAM: &str = "cargo-lambda";
 
-/// How long it may take until it listens: it asks cargo for the project's binaries first, and another cargo may be at work.
+/// How long the emulator may take to listen. It first asks cargo for the project's binaries, and another cargo may
+/// hold the lock.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
-/// How long a stop waits for the functions: for their invocations under way and the producer, as `hongyan::lambda` does.
+/// How long a stop waits for the functions. They finish their invocations and their producer first, as
+/// `hongyan::lambda` does.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// How many of its last lines are kept for an error.
+/// How many of the last lines printed are kept, for an error.
 const KEPT_LINES: usize = 20;
 
-/// Where the lines go that the emulator, cargo and the functions print.
+/// Receives each line that the emulator, cargo and the functions print.
 pub type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What `cargo lambda watch` is started with.
+/// The options of `cargo lambda watch`.
 pub struct EmulatorOptions {
-    /// The root of the project: its binaries are the functions.
+    /// The root of the project. Its binaries are the functions.
     pub project: PathBuf,
-    /// The port on the loopback address; 0 is any free one.
+    /// The port on the loopback address; 0 takes any free port.
     pub port: u16,
-    /// Whether it builds and starts a function when it is first invoked, and again after a change. Otherwise whoever wants
-    /// a function starts it.
+    /// True: the emulator builds and starts a function when it is first invoked, and again after a change. False: the
+    /// caller starts the functions.
     pub starts_functions: bool,
-    /// Set for it, and so for the functions that it starts, besides the environment of this process.
+    /// Variables for the emulator, and so for the functions that it starts, in addition to the environment of this
+    /// process.
     pub environment: Vec<(String, String)>,
-    /// Who hears what is printed.
+    /// Receives the printed lines.
     pub sink: Sink,
 }
 
-/// Why there is no emulator.
+/// The emulator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum EmulatorError {
-    /// It is not installed.
+    /// `cargo-lambda` is not installed.
     #[error("cargo-lambda is not installed; `./dev lambda` installs it, or says how")]
     Missing,
-    /// Somebody else has the port.
+    /// Another program listens on the port.
     #[error(
         "{0} is in use by another program; choose another port with --invoke-port or HONGYAN_INVOKE_PORT"
     )]
     InUse(SocketAddr),
-    /// It ended instead of listening, or did not listen in time.
+    /// The emulator ended instead of listening, or did not listen in time.
     #[error("cargo lambda watch {what}; it said last:\n{tail}")]
     Failed {
-        /// What happened.
+        /// The event, in words.
         what: String,
-        /// Its last lines.
+        /// The last lines that the emulator printed.
         tail: String,
     },
-    /// The machine refuses.
+    /// A system call failed.
     #[error("cargo lambda watch cannot be started: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// A running emulator. It ends with this process, and when it is dropped.
+/// A running emulator. It ends when dropped, and with this process.
 pub struct Emulator {
     address: SocketAddr,
     url: Url,
     shell: Child,
-    /// Held open for as long as the emulator is to run.
+    /// The emulator's standard input, a pipe. Closing the pipe ends the emulator.
     leash: Option<ChildStdin>,
-    /// They end when nobody is left who could print: when the functions are gone too.
+    /// The tasks that read the output. They end once the emulator and all functions have ended.
     readers: JoinSet<()>,
     tail: Tail,
 }
 
-/// Finds out without starting anything whether an emulator could start on this port.
+/// Checks, without starting anything, that an emulator can start on this port.
 pub async fn check(port: u16) -> Result<(), EmulatorError> {
     installed().ok_or(EmulatorError::Missing)?;
     free_address(port).await.map(drop)
 }
 
 impl Emulator {
-    /// Starts it and waits until it listens.
+    /// Starts the emulator and waits until it listens.
     pub async fn start(options: EmulatorOptions) -> Result<Self, EmulatorError> {
         let program = installed().ok_or(EmulatorError::Missing)?;
         let address = free_address(options.port).await?;
@@ -98,7 +101,7 @@ impl Emulator {
             .arg(program)
             .args(["lambda", "watch", "--invoke-address", &address.ip().to_string()])
             .args(["--invoke-port", &address.port().to_string()])
-            // Or it starts the binary of a project that has but one.
+            // Without `--wait` the emulator would start the binary of a project that has only one.
             .arg("--wait")
             .args((!options.starts_functions).then_some("--only-lambda-apis"))
             .current_dir(&options.project)
@@ -106,9 +109,10 @@ impl Emulator {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C at the terminal does not reach it: what was accepted is finished first.
+            // Ctrl-C at the terminal must not reach the emulator: accepted requests are finished first.
             .process_group(0);
-        // What a cargo set for this process would make another one build crates again that look at it.
+        // Remove the variables that cargo has set for this process. With them, the emulator's cargo would build some
+        // crates again.
         for (name, _) in std::env::vars_os() {
             if of_cargo(&name.to_string_lossy()) {
                 command.env_remove(name);
@@ -128,17 +132,17 @@ impl Emulator {
         Ok(emulator)
     }
 
-    /// Where the Invoke API is.
+    /// The address of the Invoke API.
     pub fn url(&self) -> Url {
         self.url.clone()
     }
 
-    /// What a process must find in `AWS_LAMBDA_RUNTIME_API` to be this function.
+    /// The value of `AWS_LAMBDA_RUNTIME_API` for a process that is to be this function.
     pub fn runtime_api(&self, function: &str) -> String {
         format!("http://{}/.rt/{function}", self.address)
     }
 
-    /// Waits until it ends by itself, which it should not.
+    /// Waits until the emulator ends by itself, which is an error.
     pub async fn ended(&mut self) -> EmulatorError {
         match self.shell.wait().await {
             Ok(status) => self.failed(format!("ended ({status})")),
@@ -146,7 +150,7 @@ impl Emulator {
         }
     }
 
-    /// Ends it and waits until the functions that it started have ended too.
+    /// Ends the emulator and waits until the functions that it started have ended too.
     pub async fn stop(mut self) {
         self.leash = None;
         let gone = async {
@@ -155,7 +159,9 @@ impl Emulator {
         };
         match tokio::time::timeout(STOP_LIMIT, gone).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "emulator.stop: its end cannot be waited for"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "emulator.stop: waiting for the end of the emulator failed");
+            }
             Err(_) => tracing::warn!(
                 "emulator.stop: functions still run after 15 s; they are left to end by themselves"
             ),
@@ -176,7 +182,7 @@ impl Emulator {
         let Some(status) = outcome else {
             return Err(self.failed("does not listen after 2 minutes".to_owned()));
         };
-        // What it said last may not have been read yet.
+        // Read the rest of the output first.
         while self.readers.join_next().await.is_some() {}
         Err(self.failed(format!("ended ({status})")))
     }
@@ -186,21 +192,21 @@ impl Emulator {
     }
 }
 
-/// Whether `cargo run` and `cargo test` set this variable to tell a program which package it is of.
+/// True if `cargo run` and `cargo test` set this variable to tell a program about its package.
 fn of_cargo(variable: &str) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
         .iter()
         .any(|prefix| variable.starts_with(prefix))
 }
 
-/// The program's path, if it is on the path.
+/// The program, if it is on the path.
 fn installed() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
 }
 
-/// A loopback address whose port nobody has now. (The emulator cannot be handed a listener, so somebody may still take it
-/// before.) `cargo lambda invoke` asks ::1 unless told otherwise, so that is preferred; some machines have no IPv6.
+/// A loopback address with a free port. Another program may still take the port, since the emulator cannot be handed
+/// a listener. IPv6 is preferred, because `cargo lambda invoke` asks ::1 by default; some machines have no IPv6.
 async fn free_address(port: u16) -> Result<SocketAddr, EmulatorError> {
     let four = free(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     match free(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
@@ -209,7 +215,7 @@ async fn free_address(port: u16) -> Result<SocketAddr, EmulatorError> {
     }
 }
 
-/// The address, with the port that it has got where any would do.
+/// The address, with a free port if the port was 0.
 async fn free(address: SocketAddr) -> Result<SocketAddr, EmulatorError> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener.local_addr()?),
@@ -226,7 +232,7 @@ async fn read(stream: impl AsyncRead + Unpin, sink: Sink, tail: Tail) {
     }
 }
 
-/// The last lines that were printed.
+/// The last lines that the emulator printed.
 #[derive(Clone, Default)]
 struct Tail(Arc<Mutex<Vec<String>>>);
 

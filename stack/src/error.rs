@@ -1,10 +1,10 @@
-//! What can go wrong with the three servers, worded for the person at the terminal.
+//! The errors of the three servers, worded for an operator.
 
 use std::path::PathBuf;
 
 use super::server_kind::ServerKind;
 
-/// Why a server, or the whole stack, is not there. The first line names the server or the setting.
+/// A server, or the whole stack, cannot be used. The first line of the text names the server or the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
     /// A program that the stack runs is not installed.
@@ -18,19 +18,19 @@ pub enum StackError {
     Busy {
         /// The data folder.
         folder: PathBuf,
-        /// Who has it, e.g. `process 4711`.
+        /// The owner, for example `process 4711`.
         owner: String,
     },
-    /// No stack has been started over this folder.
+    /// No stack runs over this folder.
     #[error("no servers run in {folder}; start them with `./dev run` or `./dev stack up`")]
     NotUp {
         /// The data folder.
         folder: PathBuf,
     },
-    /// The port of a server that was down is taken by somebody else now.
+    /// Another program has taken the port of a server while the server was down.
     #[error("{server}: port {port} on 127.0.0.1 is in use by another program")]
     PortInUse {
-        /// The server that wanted it.
+        /// The server.
         server: ServerKind,
         /// The port.
         port: u16,
@@ -40,11 +40,11 @@ pub enum StackError {
     Ended {
         /// The server.
         server: ServerKind,
-        /// Its exit status in words.
+        /// The exit status, in words.
         status: String,
-        /// The whole log.
+        /// The log file.
         log: PathBuf,
-        /// The log's last lines.
+        /// The last lines of the log.
         tail: String,
     },
     /// A server runs but did not answer in time.
@@ -52,70 +52,71 @@ pub enum StackError {
     Silent {
         /// The server.
         server: ServerKind,
-        /// How long was waited, in seconds.
+        /// How long the stack has waited, in seconds.
         seconds: u64,
-        /// What the last attempt met.
+        /// The result of the last attempt.
         reason: String,
-        /// The whole log.
+        /// The log file.
         log: PathBuf,
-        /// The log's last lines.
+        /// The last lines of the log.
         tail: String,
     },
-    /// A server that the caller named, and that the stack therefore did not start, cannot be used.
+    /// A server that the caller has given cannot be used.
     #[error("{variable}: {reason}")]
     External {
-        /// The setting that named it.
+        /// The setting that gave the server.
         variable: &'static str,
-        /// What was met.
+        /// The reason.
         reason: String,
     },
-    /// The stack was asked to kill or start a server that is not its own.
+    /// The stack was asked to stop or start a server that the caller has given.
     #[error("{server} was given by {variable}; it is not this stack's to stop or start")]
     NotOurs {
         /// The server.
         server: ServerKind,
-        /// The setting that named it.
+        /// The setting that gave the server.
         variable: &'static str,
     },
-    /// A topic is there, but smaller than configured. Kafka's order holds only while both sides count alike.
+    /// A topic has fewer partitions than configured. Messages stay in order only if all producers compute with the
+    /// same number.
     #[error("{setting}: topic {topic} has {has} partitions, fewer than the {wanted} configured")]
     TooFewPartitions {
-        /// The setting that fixes the number.
+        /// The setting with the number of partitions.
         setting: &'static str,
         /// The topic.
         topic: String,
-        /// Partitions it has.
+        /// The number of partitions of the topic.
         has: usize,
-        /// Partitions it should have.
+        /// The configured number of partitions.
         wanted: usize,
     },
-    /// A setting that the stack reads has a value it cannot use.
+    /// A setting that the stack reads has an unusable value.
     #[error("{variable}: {reason}")]
     Setting {
         /// The setting.
         variable: &'static str,
-        /// What it must be.
+        /// The form that the value must have.
         reason: String,
     },
-    /// A tool that prepares a server (Maven, mariadb-install-db, Docker, …) failed.
+    /// A tool that prepares a server failed: Maven, mariadb-install-db, Docker and others.
     #[error("{what} failed: {reason}")]
     Tool {
-        /// What it was to do.
+        /// The task of the tool.
         what: String,
-        /// Its last words.
+        /// The end of the tool's output.
         reason: String,
     },
-    /// A file or process operation failed.
+    /// An operation on a file or a process failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What was being done, with the path.
+        /// The operation, with the path.
         doing: String,
-        /// The system's answer.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// Adds what was being done to an I/O error.
+/// Adds the failed operation to an I/O error.
 pub(super) trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, StackError>;
 }

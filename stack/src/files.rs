@@ -1,4 +1,4 @@
-//! Folders, secrets, ports and programs: the small things the servers need before they start.
+//! Folders, secrets, ports and programs: the things that servers need before they start.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Doing as _, StackError};
 
-/// What a data folder remembers from one start to the next. Kept readable by its owner only.
+/// The state that a data folder keeps from one start to the next. Only the owner can read the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct State {
-    /// The servers were started to stay (`./dev stack up`), so a later start uses them as they are.
+    /// The servers were started in the background (`./dev stack up`), so a later start uses them as they are.
     pub(super) background: bool,
-    /// They run in Docker, or natively; their data lies there. `None` before the first start.
+    /// True if the servers run in Docker and their data is there. `None` before the first start.
     pub(super) docker: Option<bool>,
     pub(super) redis_cluster: bool,
     pub(super) ports: Ports,
@@ -29,29 +29,29 @@ pub(super) struct State {
     pub(super) mysql_root_password: String,
     pub(super) kafka_cluster_id: String,
     pub(super) jwt_secret: String,
-    /// The settings that were handed out last.
+    /// The settings that [`super::Stack::env`] returned last.
     pub(super) env: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Ports {
-    /// One, or for a Redis Cluster three and three for the nodes' own talk.
+    /// One port, or for a Redis Cluster six: three for clients and three for the cluster bus.
     pub(super) redis: Vec<u16>,
-    /// One a node, only with [`super::StackOptions::with_secure_redis`].
+    /// One port for each node, only with [`super::StackOptions::with_secure_redis`].
     pub(super) redis_tls: Vec<u16>,
     pub(super) mysql: u16,
     pub(super) kafka: u16,
     pub(super) kafka_controller: u16,
-    /// These two only with [`super::SecureKafka`].
+    /// This and the next only with [`super::SecureKafka`].
     pub(super) kafka_tls: u16,
     pub(super) kafka_scram: u16,
-    /// This one only with [`super::StackOptions::with_kafka_proxy`].
+    /// Only with [`super::StackOptions::with_kafka_proxy`].
     pub(super) kafka_proxied: u16,
 }
 
 impl State {
-    /// Reads what is remembered in `folder`; `None` where nothing is.
+    /// Reads the state in `folder`; `None` if there is none.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, StackError> {
         let path = folder.join("state.json");
         match fs::read(&path) {
@@ -64,7 +64,7 @@ impl State {
         }
     }
 
-    /// Reads what is remembered, and makes up what is not.
+    /// Reads the state in `folder`, and makes up passwords and secrets that are missing.
     pub(super) fn read_or_new(folder: &Path) -> Result<Self, StackError> {
         let mut state = Self::read(folder)?.unwrap_or_default();
         for (secret, length) in [
@@ -72,7 +72,7 @@ impl State {
             (&mut state.mysql_password, 32),
             (&mut state.mysql_root_password, 32),
             (&mut state.jwt_secret, 64),
-            // Kafka's form of a UUID: 16 bytes in base64, so 22 letters of which the last carries only two bits.
+            // Kafka's form of a UUID is 16 bytes in base64: 22 letters, of which the last carries only two bits.
             (&mut state.kafka_cluster_id, 21),
         ] {
             if secret.is_empty() {
@@ -85,7 +85,7 @@ impl State {
         Ok(state)
     }
 
-    /// Writes it in one step, so that a crash leaves the old or the new.
+    /// Writes the state in one step, so that a crash leaves the old state or the new one.
     pub(super) fn write(&self, folder: &Path) -> Result<(), StackError> {
         let text =
             serde_json::to_vec_pretty(self).map_err(std::io::Error::from).doing(|| "state.json".into())?;
@@ -93,12 +93,12 @@ impl State {
     }
 }
 
-/// Letters and digits from the system's random source; they need no quoting in any of the servers' files or URLs.
+/// Random letters and digits. They need no quoting in URLs and in the files of the servers.
 pub(super) fn random_text(length: usize) -> String {
     rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
 }
 
-/// Writes a file that only its owner may read, replacing an older one in one step.
+/// Writes a file that only its owner can read. Replaces an older file in one step.
 pub(super) fn write_private(path: &Path, contents: &[u8]) -> Result<(), StackError> {
     let fresh = path.with_extension("new");
     let write = || -> std::io::Result<()> {
@@ -111,14 +111,14 @@ pub(super) fn write_private(path: &Path, contents: &[u8]) -> Result<(), StackErr
     write().doing(|| format!("cannot write {}", path.display()))
 }
 
-/// Makes a folder that only its owner may enter.
+/// Makes a folder that only its owner can enter.
 pub(super) fn make_folder(path: &Path) -> Result<(), StackError> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
         .doing(|| format!("cannot make the folder {}", path.display()))
 }
 
-/// Takes the folder for this process. The lock goes when the file is closed, so also when the process dies.
+/// Locks the folder for this process. The lock is released when the file is closed, so also when the process dies.
 pub(super) fn lock(folder: &Path) -> Result<File, StackError> {
     let path = folder.join("lock");
     let doing = || format!("cannot lock {}", path.display());
@@ -144,12 +144,13 @@ pub(super) fn port_is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Keeps a remembered port while it is free, otherwise takes another.
+/// Keeps the remembered port if it is free, and otherwise takes a new one.
 ///
-/// New ports lie below those that the system gives to outgoing connections (32768 on Linux, 49152 on macOS): while a server
-/// is down for a moment, a client that tries to reach it must not be given that very port as its own end.
+/// New ports lie below the range that the system uses for outgoing connections (from 32768 on Linux, 49152 on macOS).
+/// Otherwise, while a server is down for a moment, a client that tries to reach it could get the server's port for
+/// its own end.
 pub(super) fn settle_port(port: &mut u16) {
-    // Those that this process has found before: who is to listen there may not do so yet.
+    // The ports that this process has taken before. Their servers may not listen yet.
     static FOUND: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     while *port == 0 || !port_is_free(*port) {
         let other = rand::rng().random_range(20_000..32_000);
@@ -158,15 +159,15 @@ pub(super) fn settle_port(port: &mut u16) {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on now, below those that the system gives to outgoing connections: a client of
-/// whoever listens there does not take it while that one is away.
+/// A free port of 127.0.0.1 below the range that the system uses for outgoing connections. So no client gets the port
+/// for its own end while the server on it is down.
 pub fn free_port() -> u16 {
     let mut port = 0;
     settle_port(&mut port);
     port
 }
 
-/// Finds a program on the path, or where Debian keeps servers.
+/// Finds a program on the path, or in the folders where Debian keeps servers.
 pub(super) fn find_program(names: &[&'static str]) -> Result<PathBuf, StackError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places: Vec<PathBuf> = std::env::split_paths(&path)
@@ -181,7 +182,7 @@ pub(super) fn find_program(names: &[&'static str]) -> Result<PathBuf, StackError
         .ok_or(StackError::Missing { program: names.first().copied().unwrap_or_default() })
 }
 
-/// Runs a tool to its end and gives its standard output; its last words are in the error.
+/// Runs a tool to its end and returns its standard output. The error has the end of the tool's output.
 pub(super) async fn run_tool(what: &str, command: std::process::Command) -> Result<String, StackError> {
     let mut command = tokio::process::Command::from(command);
     command.stdin(std::process::Stdio::null()).kill_on_drop(true);
@@ -204,7 +205,7 @@ pub(super) fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// A short name for a folder that stays the same (FNV-1a), for sockets and Docker projects.
+/// A short name for a folder, always the same for the same folder (FNV-1a). Used for sockets and Docker projects.
 pub(super) fn short_name(folder: &Path) -> String {
     let hash = folder.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

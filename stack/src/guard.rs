@@ -1,4 +1,4 @@
-//! A small shell process that ends the servers when this process is gone, however it went.
+//! A small shell process that ends the servers when this process has ended, even by SIGKILL.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::error::{Doing as _, StackError};
 
-/// Tells the guard what runs. Dropping it lets the guard end what still does.
+/// The guard process. Dropping it makes the guard end the servers that still run.
 #[derive(Debug)]
 pub(super) struct Guard(Mutex<Inner>);
 
@@ -23,7 +23,7 @@ struct Inner {
 }
 
 impl Guard {
-    /// `remove`: end the servers at once and delete the folder, as fits a test's.
+    /// Starts the guard. With `remove` the guard ends the servers at once and deletes the folder, as a test wants it.
     pub(super) fn start(folder: &Path, remove: bool) -> Result<Self, StackError> {
         let mut child = Command::new("/bin/sh")
             .args(["-c", include_str!("guard.sh"), "hongyan-guard"])
@@ -40,7 +40,7 @@ impl Guard {
         Ok(Self(Mutex::new(Inner { child, pipe, pids: BTreeMap::new() })))
     }
 
-    /// Server `name` now runs as this process, or not at all.
+    /// Notes that the server `name` runs as this process, or not at all.
     pub(super) fn watch(&self, name: &str, pid: Option<Pid>) -> Result<(), StackError> {
         let mut inner = self.0.lock();
         match pid {
@@ -51,12 +51,12 @@ impl Guard {
         inner.tell(&line)
     }
 
-    /// The servers run in this Docker project.
+    /// Notes that the servers run in this Docker project.
     pub(super) fn watch_docker(&self, project: &str) -> Result<(), StackError> {
         self.0.lock().tell(&format!("compose {project}"))
     }
 
-    /// All has been stopped in good order; the guard goes too.
+    /// Ends the guard after all servers were stopped in good order.
     pub(super) fn dismiss(&self) -> Result<(), StackError> {
         let mut inner = self.0.lock();
         inner.tell("done")?;

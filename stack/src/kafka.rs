@@ -1,4 +1,4 @@
-//! Apache Kafka in KRaft mode, from its Maven artefacts, on this machine's Java.
+//! Apache Kafka in KRaft mode, from its Maven artifacts, on the Java of this machine.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -24,11 +24,12 @@ const LOGGING: &str = include_str!("../servers/log4j2.xml");
 /// The version that `pom.xml` names.
 pub(super) const VERSION: &str = "4.3.1";
 
-/// A laptop's heap. The serial collector starts quickest and needs least beside the heap.
+/// A heap for a laptop. The serial collector starts fastest and needs the least memory beside the heap.
 const JAVA: [&str; 5] =
     ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true"];
 
-/// Compiles quickly instead of well. Of what starts a server, and of all that a tool does, most runs once: it halves both.
+/// Makes Java compile quickly instead of well. Starting a server runs most code only once, so this halves the time,
+/// and also the time of Kafka's tools.
 const COMPILE_QUICKLY: &str = "-XX:TieredStopAtLevel=1";
 
 /// The bootstrap address.
@@ -36,7 +37,7 @@ pub(super) fn bootstrap(state: &State) -> String {
     format!("127.0.0.1:{}", state.ports.kafka)
 }
 
-/// Its ports, each of which needs a free one.
+/// The ports that Kafka needs.
 pub(super) fn ports<'a>(state: &'a mut State, options: &StackOptions) -> Vec<&'a mut u16> {
     let ports = &mut state.ports;
     let mut all = vec![&mut ports.kafka, &mut ports.kafka_controller];
@@ -49,8 +50,8 @@ pub(super) fn ports<'a>(state: &'a mut State, options: &StackOptions) -> Vec<&'a
     all
 }
 
-/// Gets the jars where they are missing, writes the settings, formats the storage where it is new, and says how to start
-/// the server.
+/// Fetches the jars if they are missing, writes the settings, formats a new storage folder, and returns the command
+/// that starts the server.
 pub(super) async fn prepare(
     stack: &Path,
     state: &State,
@@ -82,7 +83,7 @@ pub(super) async fn prepare(
 
     let mut arguments: Vec<std::ffi::OsString> = JAVA.map(Into::into).to_vec();
     if options.remove {
-        // A test's server ends before well compiled code has paid for itself.
+        // A test's server ends before well compiled code has paid off.
         arguments.push(COMPILE_QUICKLY.into());
     }
     arguments.push(format!("-Dlog4j2.configurationFile={}", logging.display()).into());
@@ -106,7 +107,8 @@ pub(super) async fn prepare(
     Ok(Launch { kind: ServerKind::Kafka, folder, program: java, arguments })
 }
 
-/// The settings of a listener whose clients are sent on to a proxy: a listener advertises one address to all of its own.
+/// The settings of a listener behind a proxy. A listener advertises one address to all its clients, so clients of the
+/// proxy need one of their own.
 fn behind_proxy(state: &State, proxy: SocketAddr, listeners: &str, advertised: &str) -> String {
     format!(
         "listeners={listeners},PROXIED://127.0.0.1:{}\nadvertised.listeners={advertised},PROXIED://{proxy}\n\
@@ -125,7 +127,7 @@ fn java() -> Result<PathBuf, StackError> {
     find_program(&["java"])
 }
 
-/// The folder with Kafka's jars; Maven fills it at the first start on this machine.
+/// The folder with Kafka's jars. Maven fills it at the first start on this machine.
 async fn jars(stack: &Path) -> Result<PathBuf, StackError> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -134,13 +136,13 @@ async fn jars(stack: &Path) -> Result<PathBuf, StackError> {
         .unwrap_or_else(|| stack.join("cache"))
         .join("hongyan");
     let folder = cache.join(format!("kafka-{VERSION}"));
-    // The pom is copied beside the jars, so that a changed one fetches anew.
+    // The pom is copied beside the jars, so that a changed pom makes Maven fetch again.
     let complete = || fs::read_to_string(folder.join("pom.xml")).is_ok_and(|pom| pom == POM);
     if complete() {
         return Ok(folder);
     }
     fs::create_dir_all(&cache).doing(|| format!("cannot make {}", cache.display()))?;
-    // Two stacks may start at once: one fetches, the other waits for it.
+    // Two stacks may start at once: one fetches, and the other waits for the lock.
     let lock = cache.join("lock");
     let lock = tokio::task::spawn_blocking(move || -> std::io::Result<File> {
         let file = File::create(lock)?;
@@ -181,9 +183,9 @@ async fn jars(stack: &Path) -> Result<PathBuf, StackError> {
     Ok(folder)
 }
 
-/// Makes the topics that are missing, waits until every partition has a leader, and refuses one that is too small.
+/// Creates missing topics, waits until every partition has a leader, and refuses a topic that is too small.
 ///
-/// `create` is false for a cluster that is not ours: there a missing topic is only reported.
+/// `create` is false for a Kafka that the caller has given: there a missing topic is an error.
 pub(super) async fn ensure_topics(
     bootstrap: &str,
     topics: &[TopicSpec],
@@ -201,8 +203,8 @@ pub(super) async fn ensure_topics(
     there.await?.map_err(|reason| StackError::Tool { what: "making Kafka's topics".into(), reason })
 }
 
-/// The first of the wanted topics that is not there or not ready yet; an error for one that is too small, or that nobody
-/// will make.
+/// Compares the wanted topics with those that exist. `Ok(Err(…))` names a topic that is not ready yet. A topic that
+/// is too small, or missing and not to be created, is an error.
 fn missing(
     wanted: &[TopicSpec],
     there: &[probe::Topic],
@@ -245,13 +247,13 @@ pub(super) async fn ensure_groups(bootstrap: &str, topics: &[TopicSpec]) -> Resu
     asked.await?.map_err(|reason| StackError::Tool { what: what(), reason })
 }
 
-/// How long Kafka may take for what an administrator asks.
+/// How long Kafka may take for a change of topics.
 const ADMIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long Kafka may take for one answer.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Deletes a topic, and waits until it is named no more.
+/// Deletes a topic, and waits until Kafka does not list it any more.
 pub(super) async fn delete_topic(bootstrap: &str, name: &str) -> Result<(), StackError> {
     let failed = |reason: String| StackError::Tool { what: format!("deleting Kafka's topic {name}"), reason };
     let client = administrator(bootstrap).map_err(failed)?;
@@ -269,7 +271,7 @@ pub(super) async fn delete_topic(bootstrap: &str, name: &str) -> Result<(), Stac
     gone.await?.map_err(failed)
 }
 
-/// Sets the size of the largest batch that a topic takes, or takes the topic's own limit away.
+/// Sets the largest batch that a topic takes, in bytes. `None` removes the topic's own limit.
 pub(super) async fn limit_topic(
     bootstrap: &str,
     name: &str,

@@ -1,12 +1,12 @@
-//! The three servers on one machine: started, waited for, handed out, killed and restarted.
+//! Redis, MySQL and Kafka on one machine, for development and tests: started, watched, killed and restarted.
 //!
-//! [`Stack::start`] gives Redis, MySQL and Kafka that answer, over one data folder that keeps their data, ports and
-//! passwords from one start to the next. They end with the calling process, also when that is killed, unless they were
-//! started [in the background](StackOptions::in_background).
+//! [`Stack::start`] starts the three servers over one data folder, which keeps their data, ports and passwords from
+//! one start to the next. The servers end with the calling process, even if it is killed, unless they were started
+//! [in the background](StackOptions::in_background).
 
 mod background;
 #[cfg(test)]
-mod compose_test;
+mod compose_tests;
 mod docker;
 pub mod emulator;
 mod error;

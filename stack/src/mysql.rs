@@ -1,4 +1,4 @@
-//! MySQL where it is installed, MariaDB otherwise.
+//! MySQL if it is installed, otherwise MariaDB.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,8 @@ use super::server_kind::ServerKind;
 /// The settings that the native server and compose.yaml share.
 pub(super) const SETTINGS: &str = include_str!("../servers/mysql.cnf");
 
-/// The application's user, and its database. It may also make databases whose name begins so: tests do.
+/// The name of the application's user and of its database. The user may also create databases whose name begins with
+/// it, for tests.
 pub(super) const NAME: &str = "hongyan";
 
 /// The application's URL.
@@ -25,13 +26,13 @@ pub(super) fn url(state: &State) -> String {
     format!("mysql://{NAME}:{}@127.0.0.1:{}/{NAME}", state.mysql_password, state.ports.mysql)
 }
 
-/// How an administrator comes in, by the socket: the application's user may not change what concerns the whole server.
+/// How an administrator connects, by the socket. The application's user may not change server-wide settings.
 pub(super) fn administrator(stack: &Path, state: &State) -> MySqlConnectOptions {
     let socket = socket(&stack.join("mysql"));
     MySqlConnectOptions::new().socket(socket).username("root").password(&state.mysql_root_password)
 }
 
-/// Makes the data folder where there is none, writes the settings, and says how to start the server.
+/// Makes a missing data folder, writes the settings, and returns the command that starts the server.
 pub(super) async fn prepare(
     stack: &Path,
     state: &State,
@@ -40,10 +41,10 @@ pub(super) async fn prepare(
     let folder = stack.join("mysql");
     make_folder(&folder)?;
     let program = find_program(&["mysqld", "mariadbd"])?;
-    // As root the server insists on being told whose files these are; they are its starter's.
+    // A server that runs as root must be told so. The files belong to the user who starts the server.
     let root = fs::metadata(&folder).doing(|| format!("cannot read {}", folder.display()))?.uid() == 0;
-    // A server that starts removes what looks like a left-over temporary table from its folder for them. In the machine's
-    // common one that may be another server's that is just being made.
+    // A starting server removes files that look like left-over temporary tables from its folder for temporary files.
+    // In the common folder of the machine, such a file may belong to another server that runs.
     let temporary = folder.join("tmp");
     make_folder(&temporary)?;
     let settings = folder.join("my.cnf");
@@ -83,7 +84,7 @@ fn option(name: &str, path: &Path) -> OsString {
     option
 }
 
-/// The system gives a socket's path 107 bytes; a deep checkout needs a shorter one elsewhere.
+/// The system limits the path of a socket to 107 bytes. A deep checkout gets a shorter path elsewhere.
 fn socket(folder: &Path) -> PathBuf {
     let near = folder.join("sock");
     if near.as_os_str().len() <= 100 {
@@ -92,9 +93,10 @@ fn socket(folder: &Path) -> PathBuf {
     std::env::temp_dir().join(short_name(folder)).with_extension("sock")
 }
 
-/// Runs at every start, before anybody can connect. One statement a line, as MySQL wants it.
+/// The statements that run at every start before clients can connect. One statement a line, as MySQL requires.
 ///
-/// A fresh server has a root without a password, and MariaDB's may have a nameless user that would win over ours.
+/// A new server has a root user without a password. MariaDB may also have an anonymous user, which would match before
+/// ours.
 fn accounts_sql(state: &State) -> String {
     let (user, root) = (&state.mysql_password, &state.mysql_root_password);
     format!(
@@ -107,7 +109,7 @@ fn accounts_sql(state: &State) -> String {
     )
 }
 
-/// Makes a new data folder; it gets its name only when it is complete.
+/// Makes a new data folder under another name and renames it when it is complete.
 async fn initialise(program: &Path, settings: &Path, data: &Path) -> Result<(), StackError> {
     let fresh = data.with_extension("new");
     if fresh.exists() {
@@ -131,7 +133,7 @@ async fn initialise(program: &Path, settings: &Path, data: &Path) -> Result<(), 
     fs::rename(&fresh, data).doing(|| format!("cannot rename {}", fresh.display()))
 }
 
-/// Debian's MariaDB is also called `mysqld`, so the name does not tell.
+/// Debian's MariaDB also has a program called `mysqld`, so the name of the program does not tell.
 async fn is_mariadb(program: &Path) -> Result<bool, StackError> {
     let mut command = Command::new(program);
     command.arg("--version");

@@ -15,18 +15,20 @@ use super::server_kind::ServerKind;
 use super::targets::{ensure_topics, given_targets, own_target};
 use super::{kafka, mysql, redis};
 
-/// Tries at a port: between the moment it is found free and the server's start somebody else may take it.
+/// How often a start is tried with new ports. Another program may take a port between the check and the start of the
+/// server.
 const PORT_TRIES: usize = 3;
 
-/// What to do with servers that already run over this folder, and with their ports.
+/// How servers that run already over this folder are treated.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// They are not to end with this process.
+    /// The servers must outlive this process.
     pub(super) stays: bool,
 }
 
 impl Plan {
-    /// Looks at what runs; stops what a killed process left behind; settles the ports of what is to be started.
+    /// Looks for running servers, stops those that a killed process left behind, and chooses ports for those that
+    /// will start.
     pub(super) async fn make(
         folder: &Path,
         options: &StackOptions,
@@ -58,9 +60,9 @@ impl Plan {
     }
 }
 
-/// The folder of each process that a server may have.
+/// The folder of every process that a server may have.
 fn folders(stack: &Path) -> Vec<PathBuf> {
-    // In the order in which they are stopped: what is filled by others goes last.
+    // In the order in which the processes are stopped: servers that others fill come last.
     let cluster = (1..=redis::CLUSTER_NODES).map(|node| format!("redis-cluster-{node}"));
     ["kafka", "mysql", redis::OLDER, "redis"]
         .map(str::to_owned)
@@ -70,7 +72,7 @@ fn folders(stack: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The servers that run over this folder, whoever started them.
+/// The running servers over this folder, no matter which process started them.
 pub(super) fn running(stack: &Path) -> Vec<(PathBuf, Process)> {
     folders(stack)
         .into_iter()
@@ -78,7 +80,7 @@ pub(super) fn running(stack: &Path) -> Vec<(PathBuf, Process)> {
         .collect()
 }
 
-/// Stops them, one after the other.
+/// Stops the processes one after the other.
 pub(super) async fn stop_all(found: Vec<(PathBuf, Process)>) -> Result<(), StackError> {
     for (_, mut process) in found {
         process.stop().await?;
@@ -86,7 +88,7 @@ pub(super) async fn stop_all(found: Vec<(PathBuf, Process)>) -> Result<(), Stack
     Ok(())
 }
 
-/// Gives a port to each server that is to be started and is not running.
+/// Chooses a port for each server that will start and does not run yet.
 fn settle_all(options: &StackOptions, state: &mut State, folder: &Path) {
     let runs = |name: &str| Process::find(&folder.join(name)).is_some();
     if !options.is_given(ServerKind::Redis)
@@ -108,7 +110,7 @@ fn settle_kafka(state: &mut State, options: &StackOptions) {
     }
 }
 
-/// Starts all three at the same time.
+/// Starts the three servers at the same time.
 pub(super) async fn start(
     folder: &Path,
     options: &StackOptions,
@@ -149,7 +151,7 @@ pub(super) async fn start(
     }
 }
 
-/// Starts one server and waits until it works. `state` is this server's own copy: of it only its ports change.
+/// Starts one server and waits until it works. `state` is a copy for this server, of which only its ports may change.
 async fn start_one(
     kind: ServerKind,
     folder: &Path,
@@ -204,7 +206,7 @@ async fn start_one(
     }
 }
 
-/// Everything up to the start: files, data folder, and a process that already runs.
+/// Makes the files and folders of a server, and finds its process if it runs already.
 async fn prepare(
     kind: ServerKind,
     folder: &Path,

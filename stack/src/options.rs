@@ -1,4 +1,4 @@
-//! What a stack is to be, read from the caller and the environment.
+//! The options of a stack, from the caller and the environment.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,21 +18,21 @@ pub enum Place {
     Docker,
 }
 
-/// A topic that must be there before the stack counts as started.
+/// A topic that a started stack must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
-    /// How many partitions it has, at least.
+    /// The least number of partitions.
     pub partitions: usize,
-    /// The setting to name when it has fewer.
+    /// The setting that an error names if the topic has fewer partitions.
     pub setting: &'static str,
-    /// The largest batch of records that it takes, in bytes; the broker's own limit by default.
+    /// The largest batch of records that the topic takes, in bytes; by default the broker's limit.
     pub max_message_bytes: Option<u32>,
 }
 
 impl TopicSpec {
-    /// A topic with the broker's own limit.
+    /// A topic with the broker's limit of a batch.
     pub fn new(name: impl Into<String>, partitions: usize, setting: &'static str) -> Self {
         Self { name: name.into(), partitions, setting, max_message_bytes: None }
     }
@@ -42,27 +42,27 @@ impl TopicSpec {
         Self::new(name, partitions, "KAFKA_PARTITIONS")
     }
 
-    /// The topic of the dead letters. A record that the other one just took comes with headers here, so twice the broker's
-    /// limit is always enough.
+    /// The topic of the dead letters. A dead letter is a record of the topic of messages with more headers, so twice
+    /// the broker's limit is always enough.
     fn dead_letters(name: &str) -> Self {
         let max_message_bytes = Some(2_097_152);
         Self { max_message_bytes, ..Self::new(name, 1, "KAFKA_DEAD_LETTER_TOPIC") }
     }
 }
 
-/// What a server needs to speak TLS.
+/// The files with which a server speaks TLS.
 #[derive(Clone)]
 pub struct ServerCertificate {
-    /// PEM: the server's certificate, for the address 127.0.0.1, and those that vouch for it.
+    /// PEM: the server's certificate, for the address 127.0.0.1, and the certificates above it.
     pub chain: String,
-    /// PEM: its private key, in PKCS#8.
+    /// PEM: the private key, in PKCS#8.
     pub key: String,
-    /// PEM: the authority that signed it. The nodes of a cluster check each other's.
+    /// PEM: the certificate of the authority. The nodes of a cluster check each other's certificates with it.
     pub authority: String,
 }
 
 impl ServerCertificate {
-    /// Writes the three into `folder`: the paths of the chain, the key and the authority.
+    /// Writes the three files into `folder`, and returns the paths of chain, key and authority.
     pub(super) fn write(&self, folder: &Path) -> Result<[PathBuf; 3], StackError> {
         let files =
             [("server.pem", &self.chain), ("server.key", &self.key), ("authority.pem", &self.authority)];
@@ -79,7 +79,7 @@ impl std::fmt::Debug for ServerCertificate {
     }
 }
 
-/// Where the servers keep their data, and which of them are to be started.
+/// The options of a stack: where the data is, and which servers to start.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
     pub(super) folder: PathBuf,
@@ -96,7 +96,7 @@ pub struct StackOptions {
 }
 
 impl StackOptions {
-    /// A stack that lives with the calling process and keeps its data in `folder`.
+    /// A stack that keeps its data in `folder` and ends with the calling process.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -116,14 +116,14 @@ impl StackOptions {
         }
     }
 
-    /// A stack for a test: its folder is new and goes with it, also when the process is killed.
+    /// A stack for a test, in a new folder. The folder is removed with the stack, even if the process is killed.
     pub fn temporary() -> Self {
         let folder = std::env::temp_dir().join(format!("hongyan-{}", random_text(8)));
         Self { remove: true, ..Self::new(folder) }
     }
 
-    /// Takes what the environment says: the servers that are given (`REDIS_URL`, `MYSQL_URL`,
-    /// `KAFKA_BOOTSTRAP_SERVERS`, with what belongs to them), the topics' names and partitions, and `HONGYAN_STACK`.
+    /// Applies the environment: given servers (`REDIS_URL`, `MYSQL_URL`, `KAFKA_BOOTSTRAP_SERVERS`, and the settings
+    /// that belong to them), the names and partitions of the topics, and `HONGYAN_STACK`.
     pub fn with_environment(
         mut self,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -158,66 +158,68 @@ impl StackOptions {
         Ok(self)
     }
 
-    /// Lets the servers stay when this process ends; [`super::down`] stops them.
+    /// The servers go on when this process ends. [`super::down`] stops them.
     #[must_use]
     pub fn in_background(mut self) -> Self {
         self.background = true;
         self
     }
 
-    /// Where they run; by default in Docker where an engine answers, else natively, and from then on there.
+    /// Chooses where the servers run. By default they run in Docker if an engine answers at the first start, and
+    /// otherwise natively; later starts keep the choice.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
         self.place = Some(place);
         self
     }
 
-    /// Redis as a cluster of three nodes, database 0.
+    /// Redis as a cluster of three nodes. A cluster has database 0 only.
     #[must_use]
     pub fn with_redis_cluster(mut self) -> Self {
         self.redis_cluster = true;
         self
     }
 
-    /// Redis, or each node of its cluster, with a TLS port beside the plaintext one, natively:
-    /// [`super::Stack::redis_over_tls`] says where. Clients of a cluster over TLS are sent on to the nodes' TLS ports.
+    /// Redis, or each node of its cluster, with a TLS port beside the plaintext port. Only natively.
+    /// [`super::Stack::redis_over_tls`] has the URL. Clients that come to a cluster over TLS are redirected to the
+    /// nodes' TLS ports.
     #[must_use]
     pub fn with_secure_redis(mut self, certificate: ServerCertificate) -> Self {
         self.secure_redis = Some(certificate);
         self
     }
 
-    /// MySQL that takes connections over TLS only, natively.
+    /// MySQL that accepts only connections over TLS. Only natively.
     #[must_use]
     pub fn with_secure_mysql(mut self, certificate: ServerCertificate) -> Self {
         self.secure_mysql = Some(certificate);
         self
     }
 
-    /// Kafka with a TLS and a SCRAM listener beside the plaintext one, natively: [`super::Stack::kafka_over_tls`] and
-    /// [`super::Stack::kafka_with_scram`] say where.
+    /// Kafka with a TLS and a SCRAM listener beside the plaintext listener. Only natively.
+    /// [`super::Stack::kafka_over_tls`] and [`super::Stack::kafka_with_scram`] have the addresses.
     #[must_use]
     pub fn with_secure_kafka(mut self, secure: SecureKafka) -> Self {
         self.secure_kafka = Some(secure);
         self
     }
 
-    /// Gives Kafka a second listener, for clients that come by way of a proxy: it sends them on to `proxy`, where the others
-    /// are sent on to Kafka itself. Only natively; see [`super::Stack::kafka_behind_proxy`].
+    /// Kafka with a second listener, whose clients are sent on to `proxy` instead of to Kafka itself. Only natively.
+    /// [`super::Stack::kafka_behind_proxy`] has the address that the proxy must lead to.
     #[must_use]
     pub fn with_kafka_proxy(mut self, proxy: SocketAddr) -> Self {
         self.kafka_proxy = Some(proxy);
         self
     }
 
-    /// The topics that must be there, in place of the two of the application.
+    /// The topics of the stack, in place of the application's two.
     #[must_use]
     pub fn with_topics(mut self, topics: Vec<TopicSpec>) -> Self {
         self.topics = topics;
         self
     }
 
-    /// Whether something was asked for that `compose.yaml` does not have.
+    /// True if an option was chosen that `compose.yaml` cannot provide.
     pub(super) fn natively_only(&self) -> bool {
         self.redis_cluster
             || self.secure_redis.is_some()
@@ -225,7 +227,7 @@ impl StackOptions {
             || self.secure_kafka.is_some()
     }
 
-    /// True if the caller named this server, so that none is started.
+    /// True if the caller has given this server, so that the stack starts none.
     pub(super) fn is_given(&self, kind: ServerKind) -> bool {
         self.given.contains_key(kind.variable())
     }

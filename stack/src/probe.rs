@@ -1,4 +1,4 @@
-//! Asks a server something only a working one can answer.
+//! Asks a server a question that only a working server can answer.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use sqlx::{Connection as _, MySqlConnection};
 
 use super::wait;
 
-/// One question, so that a server that hangs does not hang the asking.
+/// The limit of one question, so that a hanging server does not block the caller.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
-/// Whom to ask.
+/// The server to ask.
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     Redis { url: String, cluster: bool },
@@ -24,12 +24,12 @@ pub(super) enum Target {
     Kafka { bootstrap: String },
 }
 
-/// Why there was no good answer.
+/// The server has not given a good answer.
 #[derive(Debug)]
 pub(super) enum NotReady {
-    /// It may come.
+    /// A later question may get one.
     Yet(String),
-    /// It will not: a wrong password, an address that is none.
+    /// No later question will: the password is wrong, or the address is invalid.
     Ever(String),
 }
 
@@ -48,7 +48,7 @@ impl Target {
             .unwrap_or_else(|_| Err(NotReady::Yet(format!("no answer in {} s", ATTEMPT.as_secs()))))
     }
 
-    /// Asks until it answers. `ended` says how the server ended, if it did.
+    /// Asks until the server answers. `ended` returns how the server's process ended, if it has.
     pub(super) async fn wait(
         &self,
         limit: Duration,
@@ -79,20 +79,20 @@ impl Target {
         }
     }
 
-    /// The server's name and version, as it says them itself.
+    /// The name and version of the server, as it reports them.
     pub(super) async fn version(&self) -> Result<String, String> {
         match self {
             Self::Redis { url, cluster } => {
                 redis_version(url, *cluster).await.map_err(|error| error.to_string())
             }
             Self::MySql { url } => mysql_version(url).await.map_err(|error| error.to_string()),
-            // Kafka's protocol has no question for it.
+            // Kafka's protocol has no question for the version.
             Self::Kafka { .. } => Ok("Kafka".to_owned()),
         }
     }
 }
 
-/// Why waiting ended without an answer.
+/// The wait ended without a good answer.
 #[derive(Debug)]
 pub(super) enum WaitError {
     Refused(String),
@@ -153,7 +153,7 @@ async fn ask_mysql(url: &str) -> Result<(), NotReady> {
     ask.await.map_err(|error| match &error {
         sqlx::Error::Configuration(_) => NotReady::Ever(error.to_string()),
         sqlx::Error::Database(inner) => {
-            // 1044 and 1045: access denied to the database or the user; 1049: no such database.
+            // 1044 and 1045: access denied to the database or the user. 1049: no such database.
             let number = inner.try_downcast_ref().map_or(0, MySqlDatabaseError::number);
             let text = format!("MySQL refuses: {}", inner.message());
             if matches!(number, 1044 | 1045 | 1049) { NotReady::Ever(text) } else { NotReady::Yet(text) }
@@ -171,7 +171,8 @@ async fn mysql_version(url: &str) -> Result<String, sqlx::Error> {
 }
 
 async fn ask_kafka(bootstrap: &str) -> Result<(), NotReady> {
-    // A client that finds nobody waits longer and longer between its tries, so it is only made once somebody listens.
+    // A Kafka client that cannot connect waits longer before each further try. So make the client only once the port
+    // is open.
     let first = bootstrap.split(',').next().unwrap_or(bootstrap);
     tokio::net::TcpStream::connect(first).await.map_err(|error| NotReady::Yet(error.to_string()))?;
     let topics = topics(bootstrap, ATTEMPT).await.map_err(NotReady::Yet)?;
@@ -186,7 +187,7 @@ async fn ask_kafka(bootstrap: &str) -> Result<(), NotReady> {
 pub(super) struct Topic {
     pub(super) name: String,
     pub(super) partitions: usize,
-    /// Every partition has a leader.
+    /// True if every partition has a leader.
     pub(super) ready: bool,
 }
 
@@ -210,8 +211,8 @@ pub(super) async fn topics(bootstrap: &str, limit: Duration) -> Result<Vec<Topic
     ask_kafka_client(ask).await
 }
 
-/// Waits until a consumer group is told its offsets of `topic`: a new broker first makes the topic in which it keeps them,
-/// and whoever joins a group before that waits for seconds.
+/// Asks for the offsets of a consumer group. A new broker answers only after it has created the topic for such
+/// offsets; a member that joins earlier waits for seconds.
 pub(super) async fn group_offsets(bootstrap: &str, topic: &str, limit: Duration) -> Result<(), String> {
     let mut config = kafka_config(bootstrap);
     config.set("group.id", "hongyan-stack");
@@ -224,7 +225,7 @@ pub(super) async fn group_offsets(bootstrap: &str, topic: &str, limit: Duration)
     ask_kafka_client(ask).await
 }
 
-/// Asks one of Kafka's clients, which block, on a thread of its own.
+/// Asks with a blocking Kafka client, on a thread that may block.
 async fn ask_kafka_client<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, String> {
@@ -238,7 +239,7 @@ pub(super) fn kafka_config(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// A Kafka client whose every failure is seen by the one who asked, so that it need not also talk to the log.
+/// A Kafka client that does not log: the caller gets every failure.
 pub(super) struct Quiet;
 
 impl ClientContext for Quiet {

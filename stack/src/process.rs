@@ -1,7 +1,7 @@
-//! One server process: started with its pid on file, found again, signalled, waited for.
+//! One server process: its pid is kept in a file, so that a later start finds it again.
 //!
-//! `std::process` rather than tokio's: a tokio child is reaped by the runtime that started it, but a stack is shared by
-//! tests that each have a runtime of their own.
+//! Uses `std::process` instead of tokio's: the runtime that starts a tokio child must reap it, but one stack is
+//! shared by tests with a runtime each.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -20,11 +20,11 @@ use super::files::last_lines;
 use super::server_kind::ServerKind;
 use super::wait;
 
-/// What is run, and where its pid and log are kept.
+/// The command that starts a server, and the folder for its pid and log.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
     pub(super) kind: ServerKind,
-    /// The server's own folder; it stands on the command line, so a process can be told by it.
+    /// The folder of the server. It is part of the command line, by which the process is recognised.
     pub(super) folder: PathBuf,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
@@ -52,8 +52,8 @@ impl Launch {
         read().map_or_else(|error| format!("(cannot be read: {error})"), |text| last_lines(&text, 8))
     }
 
-    /// Starts the server in a process group of its own, so that Ctrl-C at the terminal does not reach it: the runtime
-    /// drains first.
+    /// Starts the server in a process group of its own. Ctrl-C at the terminal must not reach the server, because the
+    /// runtime finishes accepted requests first.
     pub(super) fn spawn(&self) -> Result<Process, StackError> {
         let doing = || format!("cannot start {}", self.kind);
         let log = self.log();
@@ -62,7 +62,7 @@ impl Launch {
         }
         let out = File::create(&log).doing(doing)?;
         let err = out.try_clone().doing(doing)?;
-        // The shell writes its pid and becomes the server: there is no moment at which it runs with no pid on file.
+        // The shell writes its own pid and then becomes the server. So the server never runs without a pid on file.
         let child = Command::new("/bin/sh")
             .args(["-c", r#"echo "$$" >"$0" && exec "$@""#])
             .arg(self.pid_file())
@@ -82,30 +82,29 @@ fn pid_of(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).unwrap_or(i32::MAX))
 }
 
-/// A running server.
+/// A running server process.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    /// Present if this process started it, and so must reap it.
+    /// The child to reap, if this process started the server.
     child: Option<Child>,
     folder: PathBuf,
 }
 
 impl Process {
-    /// The process that an earlier run left behind over this server's folder, if it still runs.
+    /// The process of an earlier run over this server's folder, if it still runs.
     pub(super) fn find(folder: &Path) -> Option<Self> {
         let pid = fs::read_to_string(folder.join("pid")).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
         let process = Self { pid: Pid::from_raw(pid), child: None, folder: folder.to_owned() };
         process.is_ours().then_some(process)
     }
 
-    /// True if this process started it, rather than found it.
+    /// True if this process started the server, false if it found the server running.
     pub(super) fn was_started(&self) -> bool {
         self.child.is_some()
     }
 
-    /// A pid may have been given to a stranger since it was written down; only a process with our folder on its command
-    /// line is ours.
+    /// True if the process has our folder on its command line. The pid may meanwhile belong to another program.
     fn is_ours(&self) -> bool {
         command_line(self.pid).is_some_and(|line| {
             let folder = self.folder.as_os_str().as_encoded_bytes();
@@ -113,7 +112,7 @@ impl Process {
         })
     }
 
-    /// How it ended, or `None` while it runs.
+    /// How the process ended; `None` while it runs.
     pub(super) fn ended(&mut self) -> Option<String> {
         match &mut self.child {
             Some(child) => match child.try_wait() {
@@ -132,7 +131,7 @@ impl Process {
         kill(self.pid, signal).doing(|| format!("cannot send {signal} to process {}", self.pid))
     }
 
-    /// Waits until it has ended; false if it has not within the limit.
+    /// Waits for the end of the process. False if it does not end within the limit.
     pub(super) async fn wait(&mut self, limit: Duration) -> bool {
         let ended = wait::until(limit, || {
             let ended = self.ended().map(drop).ok_or_else(|| "it runs".to_owned());
@@ -141,15 +140,15 @@ impl Process {
         matches!(ended.await, Ok(Ok(())))
     }
 
-    /// Asks it to end, waits, and insists where it does not.
+    /// Asks the process to end and waits. Kills it if it does not end in time.
     pub(super) async fn stop(&mut self) -> Result<(), StackError> {
         self.signal(Signal::SIGTERM)?;
-        // A stopped process does not see the request.
+        // A stopped process must continue to receive SIGTERM.
         self.signal(Signal::SIGCONT)?;
         if self.wait(Duration::from_secs(30)).await { Ok(()) } else { self.kill().await }
     }
 
-    /// Ends it at once, as a crash would.
+    /// Ends the process by SIGKILL, as a crash would.
     pub(super) async fn kill(&mut self) -> Result<(), StackError> {
         self.signal(Signal::SIGKILL)?;
         if self.wait(Duration::from_secs(30)).await {

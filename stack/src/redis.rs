@@ -1,4 +1,4 @@
-//! Redis: one node, or three that form a cluster.
+//! Redis: one node, or a cluster of three.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ pub(super) const SETTINGS: &str = include_str!("../servers/redis.conf");
 /// The folder of the server that hands an older state to the stack's Redis.
 pub(super) const OLDER: &str = "redis-older";
 
-/// Nodes of a cluster: the fewest that Redis takes.
+/// The number of nodes of a cluster: the fewest that Redis allows.
 pub(super) const CLUSTER_NODES: usize = 3;
 
-/// Slots of a Redis Cluster.
+/// The number of slots of a Redis Cluster.
 const SLOTS: usize = 16_384;
 
 /// The URL of one node.
@@ -25,12 +25,12 @@ pub(super) fn url(state: &State, node: usize) -> String {
     url_at(state, "redis", state.ports.redis.get(node))
 }
 
-/// The same for the first node over TLS.
+/// The URL of the first node over TLS.
 pub(super) fn url_over_tls(state: &State) -> String {
     url_at(state, "rediss", state.ports.redis_tls.first())
 }
 
-/// The URL of a server at this port that has the stack's password.
+/// The URL of another server that has the stack's password, on this port.
 pub(super) fn url_of(state: &State, port: u16) -> String {
     url_at(state, "redis", Some(&port))
 }
@@ -42,7 +42,8 @@ fn url_at(state: &State, scheme: &str, port: Option<&u16>) -> String {
     format!("{scheme}://:{}@127.0.0.1:{port}/{database}", state.redis_password)
 }
 
-/// Finds free ports: one a node, in a cluster one more each for the nodes' own talk, and where it is wanted one for TLS.
+/// Chooses free ports: one for each node, in a cluster one more for the cluster bus of each, and one for TLS if it is
+/// wanted.
 pub(super) fn settle_ports(state: &mut State, options: &StackOptions) {
     let nodes = if state.redis_cluster { CLUSTER_NODES } else { 1 };
     state.ports.redis.resize(if state.redis_cluster { 2 * nodes } else { 1 }, 0);
@@ -50,7 +51,7 @@ pub(super) fn settle_ports(state: &mut State, options: &StackOptions) {
     state.ports.redis.iter_mut().chain(&mut state.ports.redis_tls).for_each(settle_port);
 }
 
-/// Writes the node's settings and says how to start it.
+/// Writes the settings of a node, and returns the command that starts it.
 pub(super) fn prepare(
     stack: &Path,
     state: &State,
@@ -71,10 +72,11 @@ pub(super) fn prepare(
     launch(folder, &settings)
 }
 
-/// Says how to start a server beside the one that the application uses, over the data files that are in `folder`.
+/// Writes the settings of an additional server over the data files in `folder`, and returns the command that starts
+/// it.
 pub(super) fn prepare_beside(folder: PathBuf, port: u16, state: &State) -> Result<Launch, StackError> {
     let mut settings = settings(&folder, port, state);
-    // Redis waits 5 s by default for more replicas to come.
+    // By default Redis waits 5 s for further replicas.
     settings.push_str("repl-diskless-sync-delay 0\n");
     launch(folder, &settings)
 }
@@ -94,7 +96,7 @@ fn launch(folder: PathBuf, settings: &str) -> Result<Launch, StackError> {
     Ok(Launch { kind: ServerKind::Redis, program: program(&folder)?, folder, arguments: vec![file.into()] })
 }
 
-/// Writes key and certificates into `folder`, and says what `redis.conf` has beside the plaintext port's settings.
+/// Writes key and certificates into `folder`, and returns the lines of `redis.conf` for the TLS port.
 fn tls_settings(
     folder: &Path,
     state: &State,
@@ -103,7 +105,7 @@ fn tls_settings(
 ) -> Result<String, StackError> {
     let [chain, key, authority] = certificate.write(folder)?;
     let port = state.ports.redis_tls.get(node).copied().unwrap_or_default();
-    // Clients are known by their password, not by a certificate.
+    // Clients prove who they are by a password, not by a certificate.
     let mut settings = format!(
         "tls-port {port}\ntls-auth-clients no\ntls-cert-file \"{}\"\ntls-key-file \"{}\"\ntls-ca-cert-file \"{}\"\n",
         chain.display(),
@@ -111,7 +113,7 @@ fn tls_settings(
         authority.display()
     );
     if state.redis_cluster {
-        // Without it the nodes do not know each other's TLS ports, to send clients there.
+        // With this the nodes know each other's TLS ports, and redirect clients there.
         settings.push_str("tls-cluster yes\n");
     }
     Ok(settings)
@@ -125,8 +127,8 @@ fn cluster_settings(state: &State, node: usize) -> String {
     )
 }
 
-/// Debian's package `redis-tools` has the server as `redis-check-rdb`: one program that goes by the name it is called.
-/// Its package `redis-server` adds only the other name, and a service that starts at once and takes port 6379.
+/// Debian's package `redis-tools` has the server under the name `redis-check-rdb`: one program acts by the name it is
+/// called with. The package `redis-server` only adds the other name, and a service that takes port 6379 at once.
 fn program(folder: &Path) -> Result<PathBuf, StackError> {
     let found = find_program(&["redis-server", "redis-check-rdb"])?;
     if found.file_name().is_some_and(|name| name == "redis-server") {
@@ -144,7 +146,7 @@ fn program(folder: &Path) -> Result<PathBuf, StackError> {
     Ok(link)
 }
 
-/// Makes a cluster of nodes that do not know each other yet; does nothing where they do.
+/// Makes a cluster of new nodes. Does nothing if they form one already.
 pub(super) async fn form_cluster(state: &State) -> Result<(), StackError> {
     let form = async {
         for node in 0..CLUSTER_NODES {
@@ -160,7 +162,7 @@ pub(super) async fn form_cluster(state: &State) -> Result<(), StackError> {
                 .arg(SLOTS * (node + 1) / CLUSTER_NODES - 1)
                 .query_async::<()>(&mut connection)
                 .await?;
-            // Each needs an epoch of its own; a fresh node takes it only while it knows nobody.
+            // Each node needs a config epoch of its own. A new node takes one only before it has met another.
             redis::cmd("CLUSTER")
                 .arg("SET-CONFIG-EPOCH")
                 .arg(node + 1)

@@ -1,4 +1,4 @@
-//! Kafka's listeners as Amazon MSK has them: TLS, and TLS with SCRAM, beside the plaintext one.
+//! Kafka listeners like those of Amazon MSK, beside the plaintext one: TLS, and TLS with SCRAM.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::path::Path;
 use super::error::StackError;
 use super::files::{State, write_private};
 
-/// What a broker needs to be reached over TLS and to know a SCRAM user. Natively only: see
+/// The files and the user with which a broker serves TLS and SCRAM. Only natively: see
 /// [`super::StackOptions::with_secure_kafka`].
 #[derive(Clone)]
 pub struct SecureKafka {
-    /// PEM: the broker's certificate, for the address 127.0.0.1, and those that vouch for it.
+    /// PEM: the broker's certificate, for the address 127.0.0.1, and the certificates above it.
     pub certificates: String,
-    /// PEM: its private key, in PKCS#8.
+    /// PEM: the private key, in PKCS#8.
     pub key: String,
-    /// Who may come in by SCRAM-SHA-512. Without `]`, `,` and `"`.
+    /// The user of SCRAM-SHA-512. Must not contain `]`, `,` and `"`.
     pub username: String,
-    /// Their password, with the same limits.
+    /// The user's password, with the same limits.
     pub password: String,
 }
 
@@ -27,8 +27,8 @@ impl std::fmt::Debug for SecureKafka {
 }
 
 impl SecureKafka {
-    /// Writes key and certificates into `folder`, and says what `server.properties` has beside the plaintext listener's
-    /// settings: of a line that is there twice, Kafka takes the last.
+    /// Writes key and certificates into `folder`, and returns the lines of `server.properties` for these listeners.
+    /// Of a line that is there twice, Kafka takes the last.
     pub(super) fn settings(
         &self,
         folder: &Path,
@@ -56,7 +56,7 @@ impl SecureKafka {
         Ok(settings)
     }
 
-    /// What the storage tool is told, so that the user is there before the broker first starts.
+    /// The arguments of the storage tool that create the user before the broker first starts.
     pub(super) fn format_arguments(&self) -> [String; 2] {
         let user = format!("SCRAM-SHA-512=[name={},password={}]", self.username, self.password);
         ["--add-scram".to_owned(), user]

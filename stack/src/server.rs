@@ -16,10 +16,11 @@ use super::process::{Launch, Process};
 use super::redis;
 use super::server_kind::ServerKind;
 
-/// How long a server may take to answer after its start. MySQL may have to replay its log, Redis to load its file.
+/// How long a server may take to answer after its start. MySQL may have to replay its log, and Redis to load its
+/// file.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
-/// How long a server that somebody else runs may take to answer.
+/// How long a given server may take to answer.
 const EXTERNAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// One of the three servers.
@@ -27,16 +28,16 @@ const EXTERNAL_LIMIT: Duration = Duration::from_secs(10);
 pub struct Server {
     kind: ServerKind,
     runs: Runs,
-    /// What each node must answer to; one but for a Redis Cluster.
+    /// The targets that must answer: one, or one for each node of a Redis Cluster.
     targets: Vec<Target>,
 }
 
-/// Redis, MySQL and Kafka once they run, with what ends them.
+/// The three servers of a started stack, with the guard and the Docker project.
 pub(super) type Started = ([Server; 3], Option<Arc<Guard>>, Option<Arc<Compose>>);
 
 #[derive(Debug)]
 pub(super) enum Runs {
-    /// Somebody else's; the setting named it.
+    /// The caller has given the server by a setting.
     Elsewhere,
     Here(Vec<Node>),
     InDocker(Arc<Compose>),
@@ -71,7 +72,7 @@ impl Node {
         self.process.lock().await.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
-    /// Starts the process where it does not run; whether it answers is another question.
+    /// Starts the process if it does not run. Does not wait for an answer.
     pub(super) async fn spawn(&self) -> Result<(), StackError> {
         let mut slot = self.process.lock().await;
         if slot.as_mut().is_some_and(|process| process.ended().is_none()) {
@@ -113,7 +114,7 @@ impl Node {
         self.tell_guard(None)
     }
 
-    /// Ends it unless it was running before we came.
+    /// Ends the process if this stack started it.
     async fn end_if_started(&self) -> Result<(), StackError> {
         let started = self.process.lock().await.as_ref().is_some_and(Process::was_started);
         if started { self.end(Signal::SIGTERM).await } else { Ok(()) }
@@ -129,12 +130,12 @@ impl Server {
         Self { kind, runs, targets }
     }
 
-    /// Which of the three it is.
+    /// The kind of the server.
     pub fn kind(&self) -> ServerKind {
         self.kind
     }
 
-    /// Starts it, on the same port and data as before, and waits until it answers. Does nothing if it runs.
+    /// Starts the server with the same port and data, and waits until it answers. Does nothing if it runs.
     pub async fn start(&self) -> Result<(), StackError> {
         match &self.runs {
             Runs::Elsewhere => Err(self.not_ours()),
@@ -151,7 +152,7 @@ impl Server {
         }
     }
 
-    /// Starts its processes without waiting: a Redis Cluster is formed in between.
+    /// Starts the processes without waiting for answers. A Redis Cluster is formed before it can answer.
     pub(super) async fn spawn(&self) -> Result<(), StackError> {
         if let Runs::Here(nodes) = &self.runs {
             for node in nodes {
@@ -161,7 +162,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until each node of a Redis Cluster answers for itself, before there is a cluster.
+    /// Waits until each node of a Redis Cluster answers by itself, before the cluster is formed.
     pub(super) async fn wait_for_nodes(&self, state: &State) -> Result<(), StackError> {
         let Runs::Here(nodes) = &self.runs else {
             return Ok(());
@@ -172,7 +173,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until it answers.
+    /// Waits until the server answers.
     pub async fn wait(&self) -> Result<(), StackError> {
         match &self.runs {
             Runs::Here(nodes) => {
@@ -205,7 +206,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it at once by SIGKILL, as a crash would, and waits until it is gone.
+    /// Ends the server by SIGKILL, as a crash would, and waits for its end.
     pub async fn kill(&self) -> Result<(), StackError> {
         match &self.runs {
             Runs::Elsewhere => Err(self.not_ours()),
@@ -214,8 +215,8 @@ impl Server {
         }
     }
 
-    /// Ends one node of a Redis Cluster at once by SIGKILL, the first being 0, and waits until it is gone.
-    /// [`Self::start`] starts it again. Only where it runs as processes of this machine.
+    /// Ends one node of a Redis Cluster by SIGKILL and waits for its end. The first node is 0. [`Self::start`] starts
+    /// it again. Only for processes of this machine.
     pub async fn kill_node(&self, number: usize) -> Result<(), StackError> {
         match &self.runs {
             Runs::Here(nodes) if number < nodes.len() => nodes[number].end(Signal::SIGKILL).await,
@@ -223,7 +224,7 @@ impl Server {
         }
     }
 
-    /// Stops it in good order and waits until it is gone.
+    /// Stops the server in good order and waits for its end.
     pub async fn stop(&self) -> Result<(), StackError> {
         match &self.runs {
             Runs::Elsewhere => Err(self.not_ours()),
@@ -232,18 +233,18 @@ impl Server {
         }
     }
 
-    /// Stops it in good order and starts it again.
+    /// Stops the server in good order and starts it again.
     pub async fn restart(&self) -> Result<(), StackError> {
         self.stop().await?;
         self.start().await
     }
 
-    /// Freezes it: connections stay open and nothing is answered, as on a machine that hangs.
+    /// Freezes the server: connections stay open and nothing is answered, as on a hanging machine.
     pub async fn pause(&self) -> Result<(), StackError> {
         self.signal(Signal::SIGSTOP, "pause").await
     }
 
-    /// Lets it go on after [`Server::pause`].
+    /// Ends [`Server::pause`].
     pub async fn resume(&self) -> Result<(), StackError> {
         self.signal(Signal::SIGCONT, "unpause").await
     }
@@ -261,7 +262,7 @@ impl Server {
         }
     }
 
-    /// True if its process runs, answering or not; for a server that is not ours, if it answers.
+    /// True if the process runs, answering or not. For a given server: true if it answers.
     pub async fn is_running(&self) -> bool {
         if let Runs::Here(nodes) = &self.runs {
             for node in nodes {
@@ -274,7 +275,7 @@ impl Server {
         self.answers().await.is_ok()
     }
 
-    /// Asks once whether it works; the error says what was met.
+    /// Asks once whether the server works. The error has the reason.
     pub async fn answers(&self) -> Result<(), String> {
         for target in &self.targets {
             target.ask().await.map_err(|(NotReady::Yet(reason) | NotReady::Ever(reason))| reason)?;
@@ -282,7 +283,7 @@ impl Server {
         Ok(())
     }
 
-    /// Its name, version and place, e.g. `Redis 7.0.15 at 127.0.0.1:20517`.
+    /// The name, version and address of the server, for example `Redis 7.0.15 at 127.0.0.1:20517`.
     pub async fn version(&self) -> String {
         let Some(target) = self.targets.first() else {
             return format!("{} (not checked)", self.kind);
@@ -306,7 +307,7 @@ impl Server {
         matches!(self.runs, Runs::Elsewhere)
     }
 
-    /// Takes a failed start back.
+    /// Ends the processes of a failed start.
     pub(super) async fn undo(&self) -> Result<(), StackError> {
         if let Runs::Here(nodes) = &self.runs {
             for node in nodes {
@@ -322,7 +323,7 @@ impl Server {
 }
 
 async fn end_all(nodes: &[Node], by: Signal) -> Result<(), StackError> {
-    // The nodes of a cluster go one after the other; each is quick.
+    // The nodes of a cluster end quickly, so one after the other is fast enough.
     for node in nodes {
         node.end(by).await?;
     }

@@ -2,22 +2,23 @@
 
 use std::fmt;
 
-/// One of the three servers.
+/// One of the three servers. (`hongyan::error::Server` is the application's name for the same: this crate depends on
+/// no other.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerKind {
-    /// What is recent.
+    /// The cache.
     Redis,
-    /// What is kept for good.
+    /// The permanent store.
     MySql,
-    /// Every change, in order.
+    /// The queue of changes.
     Kafka,
 }
 
 impl ServerKind {
-    /// All three.
+    /// All three servers.
     pub const ALL: [Self; 3] = [Self::Redis, Self::MySql, Self::Kafka];
 
-    /// The setting that names a server of somebody else's.
+    /// The setting by which a caller gives a server of its own.
     pub const fn variable(self) -> &'static str {
         match self {
             Self::Redis => "REDIS_URL",
@@ -26,7 +27,7 @@ impl ServerKind {
         }
     }
 
-    /// Its name in `compose.yaml`.
+    /// The name of the service in `compose.yaml`.
     pub(super) const fn service(self) -> &'static str {
         match self {
             Self::Redis => "redis",

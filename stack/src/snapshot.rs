@@ -1,4 +1,4 @@
-//! An older state of Redis: kept aside while Redis runs, and put back under those who use it.
+//! Snapshots of Redis: kept aside while Redis runs, and put back later, as if Redis had lost its latest data.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,29 +14,29 @@ use super::server_kind::ServerKind;
 use super::stack::Stack;
 use super::{redis, wait};
 
-/// The folder with the append-only file, and the snapshot beside it.
+/// The folder with the append-only file.
 const APPEND_ONLY: &str = "appendonlydir";
 const DUMP: &str = "dump.rdb";
 
-/// How often a copy is tried: Redis may write its append-only file anew meanwhile.
+/// How often a copy is tried. Redis may rewrite its append-only file during a copy.
 const COPIES: usize = 3;
 
-/// How long Redis may take to load the older state from the other server.
+/// How long Redis may take to load the snapshot from the other server.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
 
-/// What Redis held at one moment, as files.
+/// The data of Redis at one moment, as files.
 #[derive(Debug)]
 pub struct RedisSnapshot {
     folder: PathBuf,
 }
 
 impl Stack {
-    /// True if an older state can be put back: Redis is one server, and a process of this machine.
+    /// True if snapshots are possible: Redis is one server, and a process of this machine.
     pub fn has_redis_snapshots(&self) -> bool {
         self.compose.is_none() && !self.options.is_given(ServerKind::Redis) && !self.state.redis_cluster
     }
 
-    /// Copies the files of the Redis that runs, as of now.
+    /// Copies the files of the running Redis.
     pub fn redis_snapshot(&self) -> Result<RedisSnapshot, StackError> {
         self.refuse_unless_snapshots()?;
         let folder = self.folder.join("redis-snapshot");
@@ -53,7 +53,7 @@ impl Stack {
         }
     }
 
-    /// Kills Redis and starts it with an older state, as after a restore from a backup.
+    /// Kills Redis and starts it with a snapshot, as after a restore from a backup.
     pub async fn restart_redis_with(&self, older: RedisSnapshot) -> Result<(), StackError> {
         let server = self.server(ServerKind::Redis);
         server.kill().await?;
@@ -63,8 +63,8 @@ impl Stack {
         server.start().await
     }
 
-    /// Gives the running Redis an older state while all connections to it stay: it becomes the replica of a server that
-    /// holds that state, and then a master again, as after a failover behind one address.
+    /// Loads a snapshot into the running Redis while all connections to it stay. Redis becomes the replica of a
+    /// server that holds the snapshot, and then a master again, as after a failover behind one address.
     pub async fn load_into_redis(&self, older: RedisSnapshot) -> Result<(), StackError> {
         self.refuse_unless_snapshots()?;
         let folder = self.folder.join(redis::OLDER);
@@ -98,7 +98,7 @@ impl Stack {
     }
 }
 
-/// The Redis at `url` takes over everything from the server at `port`, and is its own master then.
+/// The Redis at `url` replicates the server at `port` once, and is its own master again afterwards.
 async fn follow_once(url: &str, port: u16) -> Result<(), String> {
     let follow = async {
         let mut redis = ::redis::Client::open(url)?.get_multiplexed_async_connection().await?;
@@ -138,14 +138,14 @@ fn replace_data(from: &Path, to: &Path) -> std::io::Result<()> {
     copy_data(from, to)
 }
 
-/// Copies the append-only file's parts and the snapshot. Redis appends to its files and never changes what is in them, and
-/// a last command that was copied in part is left out when the copy is loaded.
+/// Copies the parts of the append-only file, and the snapshot file. Redis only appends to its files. If the last
+/// command was copied in part, Redis ignores it when it loads the copy.
 fn copy_data(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to.join(APPEND_ONLY))?;
     let mut parts: Vec<_> = fs::read_dir(from.join(APPEND_ONLY))?
         .map(|entry| Ok(entry?.file_name()))
         .collect::<std::io::Result<_>>()?;
-    // The manifest first: the parts that it names must all be there afterwards.
+    // Copy the manifest first: all parts that it names must exist in the copy.
     parts.sort_by_key(|name| !name.to_string_lossy().ends_with(".manifest"));
     for name in parts {
         fs::copy(from.join(APPEND_ONLY).join(&name), to.join(APPEND_ONLY).join(&name))?;

@@ -1,4 +1,4 @@
-//! Redis, MySQL and Kafka together: started, handed out and stopped.
+//! The stack: Redis, MySQL and Kafka started, handed out and stopped together.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,18 +25,18 @@ pub struct Stack {
     pub(super) options: StackOptions,
     pub(super) state: State,
     servers: [Server; 3],
-    /// Ends the servers if this process cannot; none where they are to stay.
+    /// Ends the servers if this process is killed; `None` if they run in the background.
     pub(super) guard: Option<Arc<Guard>>,
     pub(super) compose: Option<Arc<Compose>>,
-    /// Ours alone while it is open.
+    /// The lock of the data folder.
     lock: File,
 }
 
 impl Stack {
-    /// Starts the servers that are not given and waits until all three answer and the topics are there.
+    /// Starts the servers that are not given, and waits until all three answer and the topics exist.
     ///
-    /// Servers left in this folder by a process that was killed are stopped first; servers that stay in the background
-    /// are used as they are. When one fails, those that were started are stopped again.
+    /// Servers that a killed process left in this folder are stopped first. Servers that run in the background are
+    /// used as they are. If one server fails, those that were started are stopped again.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
         let (folder, remove) = (options.folder.clone(), options.remove);
         let started = Box::pin(Self::start_over(options)).await;
@@ -77,7 +77,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// One of the servers.
+    /// One of the three servers.
     pub fn server(&self, kind: ServerKind) -> &Server {
         let [redis, mysql, kafka] = &self.servers;
         match kind {
@@ -92,7 +92,7 @@ impl Stack {
         &self.folder
     }
 
-    /// The settings with which the application reaches these servers, in the form that the README gives them.
+    /// The settings with which the application reaches these servers, as the README describes them.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let given = |name: &str| self.options.given.get(name).cloned();
         let state = &self.state;
@@ -116,27 +116,29 @@ impl Stack {
         env
     }
 
-    /// `REDIS_URL` for Redis over TLS, or the first node of its cluster, with [`StackOptions::with_secure_redis`].
+    /// The `REDIS_URL` of Redis over TLS, or of the first node of its cluster. Needs
+    /// [`StackOptions::with_secure_redis`].
     pub fn redis_over_tls(&self) -> String {
         redis::url_over_tls(&self.state)
     }
 
-    /// How MySQL's administrator connects; only for one that runs as a process of this machine.
+    /// How an administrator connects to MySQL. Only for a MySQL that runs as a process of this machine.
     pub fn mysql_administrator(&self) -> MySqlConnectOptions {
         mysql::administrator(&self.folder, &self.state)
     }
 
-    /// Where Kafka is reached over TLS, with [`StackOptions::with_secure_kafka`].
+    /// The address of Kafka over TLS. Needs [`StackOptions::with_secure_kafka`].
     pub fn kafka_over_tls(&self) -> String {
         format!("127.0.0.1:{}", self.state.ports.kafka_tls)
     }
 
-    /// Where Kafka is reached over TLS by SCRAM's user, with [`StackOptions::with_secure_kafka`].
+    /// The address of Kafka over TLS for the SCRAM user. Needs [`StackOptions::with_secure_kafka`].
     pub fn kafka_with_scram(&self) -> String {
         format!("127.0.0.1:{}", self.state.ports.kafka_scram)
     }
 
-    /// Where the proxy of [`StackOptions::with_kafka_proxy`] must lead to; `None` in Docker and for a Kafka that is given.
+    /// The address that the proxy of [`StackOptions::with_kafka_proxy`] must lead to. `None` in Docker and for a
+    /// given Kafka.
     pub fn kafka_behind_proxy(&self) -> Option<SocketAddr> {
         let ours = self.options.kafka_proxy.is_some()
             && self.compose.is_none()
@@ -144,7 +146,7 @@ impl Stack {
         ours.then(|| (Ipv4Addr::LOCALHOST, self.state.ports.kafka_proxied).into())
     }
 
-    /// One line a server: its name, version and place.
+    /// The name, version and address of each server, one line for each.
     pub async fn versions(&self) -> Vec<String> {
         let mut lines = Vec::with_capacity(self.servers.len());
         for server in &self.servers {
@@ -153,8 +155,8 @@ impl Stack {
         lines
     }
 
-    /// Makes an empty database for a test and gives its URL. The application's user may make those whose name begins
-    /// with `hongyan`.
+    /// Creates an empty database for a test and returns its URL. The application's user may create databases whose
+    /// name begins with `hongyan`.
     pub async fn create_database(&self, name: &str) -> Result<String, StackError> {
         let bad = |reason: String| StackError::Tool { what: format!("making the database {name}"), reason };
         if !name.starts_with(mysql::NAME)
@@ -177,19 +179,19 @@ impl Stack {
         Ok(query.map_or_else(|| format!("{server}/{name}"), |query| format!("{server}/{name}?{query}")))
     }
 
-    /// Makes a topic for a test and waits until every partition has a leader.
+    /// Creates a topic for a test and waits until every partition has a leader.
     pub async fn create_topic(&self, name: &str, partitions: usize) -> Result<(), StackError> {
         let topic = TopicSpec::new(name, partitions, "KAFKA_PARTITIONS");
         kafka::ensure_topics(&self.bootstrap(), &[topic], true).await
     }
 
-    /// Deletes a topic with all that is in it, and waits until Kafka does not name it any more.
+    /// Deletes a topic with all records, and waits until Kafka does not list it any more.
     pub async fn delete_topic(&self, name: &str) -> Result<(), StackError> {
         kafka::delete_topic(&self.bootstrap(), name).await
     }
 
-    /// Lets a topic take batches of at most so many bytes; `None` gives it the broker's limit again. What else was
-    /// configured for this topic alone goes.
+    /// Sets the largest batch that a topic takes, in bytes. `None` restores the broker's limit. Other settings of
+    /// this topic alone are removed.
     pub async fn limit_topic(&self, name: &str, max_message_bytes: Option<u32>) -> Result<(), StackError> {
         kafka::limit_topic(&self.bootstrap(), name, max_message_bytes).await
     }
@@ -199,8 +201,8 @@ impl Stack {
         given.unwrap_or_else(|| kafka::bootstrap(&self.state))
     }
 
-    /// Stops what this process started, in good order, and waits until it is gone. Servers that stay in the background
-    /// are left as they are.
+    /// Stops the servers that this process started, in good order, and waits for their end. Servers in the background
+    /// go on.
     pub async fn stop(mut self) -> Result<(), StackError> {
         if self.state.background {
             return Ok(());
@@ -212,7 +214,8 @@ impl Stack {
             let stop = async |server: &Server| {
                 if server.is_elsewhere() { Ok(()) } else { server.stop().await }
             };
-            // They do not know each other, so they can go at the same time; each is tried, whatever the others do.
+            // The servers do not know each other, so they stop at the same time. Each is stopped, even if stopping
+            // another fails.
             let (redis, mysql, kafka) = tokio::join!(stop(redis), stop(mysql), stop(kafka));
             redis.and(mysql).and(kafka)?;
         }

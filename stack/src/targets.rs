@@ -1,4 +1,4 @@
-//! What each server must answer to, and the topics that Kafka must have.
+//! The targets that must answer, and the topics that Kafka must have.
 
 use super::error::StackError;
 use super::files::State;
@@ -7,7 +7,7 @@ use super::probe::Target;
 use super::server_kind::ServerKind;
 use super::{kafka, mysql, redis};
 
-/// What a server that we start must answer to; of a Redis Cluster, its first node.
+/// The target of a server that the stack starts. For a Redis Cluster, its first node.
 pub(super) fn own_target(kind: ServerKind, state: &State) -> Target {
     match kind {
         ServerKind::Redis => Target::Redis { url: redis::url(state, 0), cluster: state.redis_cluster },
@@ -16,7 +16,7 @@ pub(super) fn own_target(kind: ServerKind, state: &State) -> Target {
     }
 }
 
-/// What a server that the caller named must answer to.
+/// The targets of a server that the caller has given.
 pub(super) fn given_targets(kind: ServerKind, options: &StackOptions) -> Vec<Target> {
     let given = |name: &str| options.given.get(name).map(String::as_str);
     let address = given(kind.variable()).unwrap_or_default().to_owned();
@@ -25,7 +25,7 @@ pub(super) fn given_targets(kind: ServerKind, options: &StackOptions) -> Vec<Tar
             vec![Target::Redis { url: address, cluster: given("REDIS_CLUSTER") == Some("true") }]
         }
         ServerKind::MySql => vec![Target::MySql { url: address }],
-        // The stack speaks plaintext only; with TLS or SASL the application finds out by itself.
+        // The stack speaks plaintext only. With TLS or SASL the application itself finds out whether Kafka answers.
         ServerKind::Kafka if given("KAFKA_SECURITY").unwrap_or("plaintext") == "plaintext" => {
             vec![Target::Kafka { bootstrap: address }]
         }
@@ -33,7 +33,7 @@ pub(super) fn given_targets(kind: ServerKind, options: &StackOptions) -> Vec<Tar
     }
 }
 
-/// Makes or checks the topics; what is ours is ready for consumer groups then.
+/// Creates the topics, or for a given Kafka checks them. A Kafka of the stack is also ready for consumer groups then.
 pub(super) async fn ensure_topics(options: &StackOptions, state: &State) -> Result<(), StackError> {
     if !options.is_given(ServerKind::Kafka) {
         let bootstrap = kafka::bootstrap(state);

@@ -1,8 +1,8 @@
-//! Waits for what a server does in its own time.
+//! Waits until a server has done something.
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at again.
+/// The pause between two looks.
 pub(super) const POLL: Duration = Duration::from_millis(20);
 
 /// Repeats `ask` every [`POLL`] until it answers `Ok(Ok(value))`.

@@ -1,4 +1,4 @@
-//! The stack on real servers: it answers, it survives, it leaves nothing behind.
+//! Tests of the stack on real servers.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +16,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::AsyncCommands as _;
 use sqlx::Connection as _;
 
-/// The servers are heavy: two stacks at a time.
+/// Each stack takes much memory, so at most two run at a time.
 static STACKS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
 fn setting(stack: &Stack, name: &str) -> String {
@@ -34,7 +34,7 @@ async fn write_to_redis(stack: &Stack) {
     let policy: Vec<String> =
         redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query_async(&mut connection).await.unwrap();
     assert_eq!(policy[1], "volatile-lru");
-    // `everysec`: what was written more than a second ago is in the file; WAITAOF is not in every version.
+    // With `everysec`, writes older than a second are in the file. Not every version of Redis has WAITAOF.
     let mut synced = false;
     while !synced {
         let info: String = redis::cmd("INFO").arg("persistence").query_async(&mut connection).await.unwrap();
@@ -72,7 +72,7 @@ async fn first_record(stack: &Stack) -> String {
     tokio::task::spawn_blocking(read).await.unwrap()
 }
 
-/// Processes that name this folder on their command line, the guard's own shell included.
+/// The processes with this folder on their command line, the guard's shell included.
 fn pids(folder: &Path) -> Vec<(u32, String)> {
     let folder = folder.to_str().unwrap();
     std::fs::read_dir("/proc")
@@ -91,7 +91,7 @@ fn processes(folder: &Path) -> Vec<String> {
     pids(folder).into_iter().map(|(_, line)| line).collect()
 }
 
-/// The folders of temporary stacks that this process made.
+/// The folders of the temporary stacks that this process made.
 fn temporary_folders() -> Vec<std::path::PathBuf> {
     let own = format!("process {}", std::process::id());
     let mut folders: Vec<_> = std::fs::read_dir(std::env::temp_dir())
@@ -175,7 +175,8 @@ async fn all_three_answer_and_keep_their_data_through_crashes_and_a_restart() {
     let message = Stack::start(options()).await.unwrap_err().to_string();
     assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
 
-    // As when the process is killed: nothing is stopped in good order, the pipe to the guard closes.
+    // Dropping the stack closes the pipe to the guard, as the death of the process does. No server is stopped in good
+    // order.
     drop(stack);
     until("the guard has stopped all", || processes(folder.path()).is_empty()).await;
 
@@ -203,7 +204,7 @@ async fn a_stack_in_the_background_stays_is_used_as_it_is_and_goes_down() {
     assert_eq!(saved_env(folder.path()).unwrap(), env);
     assert!(matches!(down(folder.path()).await, Err(StackError::Busy { .. })));
 
-    // Others' servers are checked, and left alone.
+    // Given servers are checked and otherwise left alone.
     let wrong = guest.env().into_iter().map(|(name, value)| {
         let value = if name == "REDIS_URL" { value.replace("redis://:", "redis://:wrong") } else { value };
         (name.to_owned(), value)
@@ -232,7 +233,7 @@ async fn servers_left_behind_with_no_guard_are_replaced_at_the_next_start() {
     let _turn = STACKS.acquire().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = || StackOptions::new(folder.path()).at(Place::Native);
-    // Spawned: a caller may start a stack from any task.
+    // In a spawned task: a stack may be started from any task.
     let stack = tokio::spawn(Stack::start(options())).await.unwrap().unwrap();
     write_to_redis(&stack).await;
     let all = pids(folder.path());
@@ -254,7 +255,7 @@ async fn servers_left_behind_with_no_guard_are_replaced_at_the_next_start() {
 #[tokio::test]
 async fn a_redis_cluster_has_three_nodes_and_comes_back_as_one() {
     let _turn = STACKS.acquire().await.unwrap();
-    // The other two servers are not this test's matter.
+    // This test needs only Redis; the other two settings lead nowhere.
     let elsewhere =
         [("MYSQL_URL", "mysql://nobody@127.0.0.1:1/x"), ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
     let elsewhere = elsewhere.map(|(name, value)| (name.to_owned(), value.to_owned()));

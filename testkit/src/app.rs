@@ -1,5 +1,5 @@
-//! One application for one test: the whole local runtime, with a database, topics, a consumer group and a Redis database
-//! that no other test uses.
+//! One application for one test: the whole local runtime, with a database, topics, a consumer group and a Redis
+//! database that no other test uses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,16 +26,17 @@ use crate::lambda::{self, Environment, Lambda};
 use crate::redis::{RedisClient, RedisConnection};
 use crate::servers::{self, RedisCluster};
 
-/// Redis databases are numbered 0 to 15; 0 is left alone.
+/// Redis databases are numbered 0 to 15. Tests leave database 0 alone.
 const REDIS_DATABASES: u32 = 15;
 
-/// How many requests a process takes at a time where the functions are Lambda binaries, as on Managed Instances.
+/// How many requests at a time a process of a function takes, if the functions run as Lambda binaries as on Managed
+/// Instances.
 const CONCURRENCY: u32 = 8;
 
-/// Which databases are in use, one bit each.
+/// One bit for each Redis database: set while a test uses the database.
 static REDIS_DATABASES_IN_USE: Mutex<u32> = Mutex::new(0);
 
-/// A database that no other running test has.
+/// A Redis database that no other running test uses.
 struct RedisDatabase(u32);
 
 impl RedisDatabase {
@@ -54,7 +55,7 @@ impl Drop for RedisDatabase {
     }
 }
 
-/// What a test may change before the application starts.
+/// The options of an application, set by a test before the application starts.
 pub struct TestAppBuilder {
     settings: BTreeMap<&'static str, String>,
     trigger: bool,
@@ -74,59 +75,59 @@ impl TestAppBuilder {
         self
     }
 
-    /// Leaves the Kafka trigger out: nothing is consumed unless the test does it.
+    /// Starts no Kafka trigger: only the test itself consumes records.
     #[must_use]
     pub fn without_trigger(mut self) -> Self {
         self.trigger = false;
         self
     }
 
-    /// Reaches Redis through a proxy that leads to it.
+    /// The application reaches Redis through a proxy.
     #[must_use]
     pub fn redis_by_way_of(mut self, proxy: SocketAddr) -> Self {
         self.redis_proxy = Some(proxy);
         self
     }
 
-    /// Reaches MySQL through a proxy that leads to it, where the test itself looks at rows directly.
+    /// The application reaches MySQL through a proxy. The test itself reads rows without the proxy.
     #[must_use]
     pub fn mysql_by_way_of(mut self, proxy: SocketAddr) -> Self {
         self.mysql_proxy = Some(proxy);
         self
     }
 
-    /// Reaches Redis by this URL, where the test itself looks into it by the one of the servers it starts on.
+    /// The application reaches Redis by this URL. The test itself reads Redis by the URL of the servers it starts on.
     #[must_use]
     pub fn redis_at(mut self, url: String) -> Self {
         self.redis_url = Some(url);
         self
     }
 
-    /// Sets limits of the gateway.
+    /// Sets the limits of the gateway.
     #[must_use]
     pub fn gateway(mut self, gateway: GatewayOptions) -> Self {
         self.gateway = gateway;
         self
     }
 
-    /// Serves `GET /metrics`. There is one recorder in a process, so one test of a binary may have it.
+    /// Serves `GET /metrics`. A process can have only one recorder, so only one test of a binary may use this.
     #[must_use]
     pub fn with_metrics(mut self) -> Self {
         self.metrics = true;
         self
     }
 
-    /// Keeps the functions in this process, also where they are Lambda binaries otherwise. For a test that moves the
-    /// application's clock ([`TestApp::pass_ms`]) or reads the functions' metrics: neither leaves a process.
+    /// Keeps the functions in this process, even in a run with Lambda binaries. For a test that moves the
+    /// application's clock ([`TestApp::pass_ms`]) or reads the metrics of functions: neither works across processes.
     #[must_use]
     pub fn in_process(mut self) -> Self {
         self.lambda = false;
         self
     }
 
-    /// Starts on the servers that this test binary shares.
+    /// Starts on the servers that all tests of this binary share.
     pub async fn start(self) -> TestApp {
-        // A proxy leads to one server: a client of a cluster would be sent past it.
+        // A proxy leads to one server, but a cluster would redirect the client past the proxy.
         if servers::redis_is_cluster() && self.redis_proxy.is_none() {
             let cluster = Box::pin(RedisCluster::take()).await;
             let mut test = Box::pin(self.start_on(cluster.stack())).await;
@@ -137,7 +138,7 @@ impl TestAppBuilder {
         Box::pin(self.start_on(stack)).await
     }
 
-    /// Starts on servers that the test has for itself.
+    /// Starts on servers that belong to this test alone.
     pub async fn start_on(self, stack: &Stack) -> TestApp {
         let mut settings: BTreeMap<&'static str, String> = stack.env().into_iter().collect();
         let name = servers::unique_name();
@@ -177,19 +178,19 @@ impl TestAppBuilder {
     }
 }
 
-/// Where the test itself looks, past proxies and TLS.
+/// The addresses that the test itself uses, without proxies and TLS.
 struct Inside {
     redis: String,
     mysql: String,
 }
 
-/// A running application, and ways to look behind it.
+/// A running application, with ways to look behind its API.
 pub struct TestApp {
-    /// The settings it runs with.
+    /// The application's settings.
     pub config: Config,
-    /// The same as variables.
+    /// The settings as environment variables.
     pub settings: BTreeMap<&'static str, String>,
-    /// MySQL, for looking at rows.
+    /// MySQL, for reading rows.
     pub mysql: MySqlPool,
     clock_offset: Arc<AtomicI64>,
     redis: RedisClient,
@@ -203,12 +204,12 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// An application with the default settings.
+    /// Starts an application with the default settings.
     pub async fn start() -> Self {
         Self::builder().start().await
     }
 
-    /// An application with settings of the test's own.
+    /// Builds an application with other settings.
     pub fn builder() -> TestAppBuilder {
         TestAppBuilder {
             settings: BTreeMap::new(),
@@ -222,7 +223,8 @@ impl TestApp {
         }
     }
 
-    /// A second process on the servers and data of `first`, as a second Lambda environment is. It consumes nothing.
+    /// Starts a second process on the servers and data of `first`, like a second Lambda environment. The second
+    /// process consumes no records.
     pub async fn beside(first: &Self) -> Self {
         let second = Self {
             config: first.config.clone(),
@@ -291,13 +293,13 @@ impl TestApp {
         self
     }
 
-    /// Stops the application, as Ctrl-C does, and starts another one over the same servers and data.
+    /// Stops the application like Ctrl-C, and starts another one over the same servers and data.
     pub async fn restart(mut self) -> Self {
         self.end().await;
         self.boot(true).await
     }
 
-    /// Stops the application, as Ctrl-C does.
+    /// Stops the application like Ctrl-C.
     pub async fn stop(mut self) {
         self.end().await;
     }
@@ -312,17 +314,17 @@ impl TestApp {
         }
     }
 
-    /// The running application.
+    /// The runtime of the application.
     pub fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("the application runs")
     }
 
-    /// What the functions work with, for tests that call a handler or one stage of it.
+    /// The clients and settings of the functions, for tests that call a handler or a part of it.
     pub fn app(&self) -> &Arc<App> {
         self.runtime().app()
     }
 
-    /// Somebody who calls the API with their token.
+    /// A caller of the API with the token of this user.
     pub fn user(&self, id: i64) -> Caller {
         let user = UserId::new(id).expect("a user id");
         let now = self.clock().now_ms();
@@ -335,8 +337,8 @@ impl TestApp {
         Clock::shifted(self.clock_offset.clone())
     }
 
-    /// Lets time pass for the application; a negative number of ms sets its clock back. Its functions have to be in this
-    /// process: see [`TestAppBuilder::in_process`].
+    /// Puts the application's clock forward by so many ms, or back if negative. Needs the functions in this process:
+    /// see [`TestAppBuilder::in_process`].
     pub fn pass_ms(&self, ms: i64) {
         assert!(
             self.hosted.is_none(),
@@ -345,20 +347,20 @@ impl TestApp {
         self.clock_offset.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Holds the queue back: what is in the topic stays there until [`Self::release`].
+    /// Stops consuming: records stay in the topic until [`Self::release`].
     pub async fn hold(&self) {
         let trigger = self.runtime().trigger().expect("a trigger");
         trigger.pause();
         trigger.idle().await;
     }
 
-    /// Lets the queue go on.
+    /// Consumes again.
     pub fn release(&self) {
         self.runtime().trigger().expect("a trigger").resume();
     }
 
-    /// Waits until everything that was produced has been consumed and committed; a send may have been answered by Redis
-    /// alone before Kafka had it. A Kafka that has just come back may still be finding its coordinator: it is asked again.
+    /// Waits until every record that was produced is consumed and committed. That includes sends that were answered
+    /// before Kafka had them. Asks again if Kafka has just come back and still looks for its group coordinator.
     pub async fn drain(&self) {
         let trigger = self.runtime().trigger().expect("a trigger");
         self.app().queue.flush(Duration::from_secs(30)).await.expect("Kafka has it within 30 s");
@@ -375,7 +377,8 @@ impl TestApp {
         tokio::time::timeout(Duration::from_secs(30), drained).await.expect("drained within 30 s");
     }
 
-    /// The producer of a function in a process of its own cannot be flushed from here; but what it holds is pending.
+    /// True if no message is pending. The producer of a function in another process cannot be flushed from here, but
+    /// its messages are pending in Redis.
     async fn no_function_holds_a_record(&self) -> bool {
         self.hosted.is_none() || self.app().cache.pending_count().await.expect("Redis answers") == 0
     }
@@ -390,14 +393,14 @@ impl TestApp {
         self.redis.connect().await.expect("Redis answers")
     }
 
-    /// The detail of a message as Redis has it.
+    /// The detail of a message in Redis.
     pub async fn detail(&self, id: &str) -> Option<serde_json::Value> {
         let detail: Option<String> =
             self.redis().await.get(format!("msg:detail:{id}")).await.expect("a detail");
         detail.map(|json| serde_json::from_str(&json).expect("a detail is JSON"))
     }
 
-    /// A message's row in MySQL: `status`, `content`, `persist_status`, and how many rows have the id.
+    /// The row of a message in MySQL. Fails the test if there are several.
     pub async fn row(&self, id: &str) -> Option<Row> {
         let rows: Vec<(u8, String, String)> =
             sqlx::query_as("SELECT status, content, persist_status FROM message WHERE id = ?")
@@ -413,32 +416,32 @@ impl TestApp {
         })
     }
 
-    /// How many rows of `message` hold `condition`.
+    /// The number of rows of `message` that match `condition`.
     pub async fn count_rows(&self, condition: &str) -> i64 {
         let sql = format!("SELECT COUNT(*) FROM message WHERE {condition}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.mysql).await.expect("MySQL answers")
     }
 }
 
-/// What a test wants to know of a row.
+/// The columns of a row that tests look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// 1, or 0 once recalled.
+    /// 1, or 0 after a recall.
     pub status: u8,
-    /// The words.
+    /// The text of the message.
     pub content: String,
-    /// `PERSISTED`.
+    /// The persist status, `PERSISTED`.
     pub persist_status: String,
 }
 
-/// The same server's URL by another port.
+/// The same URL with another port.
 fn with_port(url: &str, port: u16) -> String {
     let mut url = Url::parse(url).expect("a server's URL");
     url.set_port(Some(port)).expect("a port");
     url.into()
 }
 
-/// Waits until `condition` holds, looking every 10 ms; fails the test after `limit`.
+/// Waits until `condition` holds and looks every 10 ms. Fails the test after `limit`.
 pub async fn eventually<F: Future<Output = bool>>(
     what: &str,
     limit: Duration,

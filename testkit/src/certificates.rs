@@ -1,21 +1,21 @@
-//! Certificates for servers that speak TLS, made anew for each run.
+//! Certificates for servers that speak TLS, new in each run.
 
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-/// An authority that a test trusts, or does not.
+/// A certificate authority for tests.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its own certificate in PEM: what a client needs to trust it.
+    /// The authority's own certificate in PEM. A client needs it to trust the authority.
     pub certificate: String,
 }
 
 impl Authority {
-    /// A new one, of which nobody knows.
+    /// Makes a new authority.
     ///
     /// # Panics
-    /// If the machine has no randomness.
+    /// If the system has no randomness.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -26,7 +26,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// Writes its own certificate into a file of that name, for a client that trusts it; where the file is.
+    /// Writes the authority's certificate into the file `name`, and returns the path.
     ///
     /// # Panics
     /// If the folder cannot be written.
@@ -36,10 +36,11 @@ impl Authority {
         path
     }
 
-    /// A server's certificate for `address`, a host name or an IP address, and its key, both in PEM.
+    /// Issues a server certificate for `address`, a host name or an IP address. Returns the certificate and its key
+    /// in PEM.
     ///
     /// # Panics
-    /// If it is neither.
+    /// If `address` is neither.
     pub fn issue(&self, address: &str) -> (String, String) {
         let params = CertificateParams::new([address.to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();

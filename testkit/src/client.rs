@@ -13,37 +13,37 @@ use serde_json::{Value, json};
 
 use crate::socket::Socket;
 
-/// Somebody with a token.
+/// A caller with a token.
 #[derive(Clone)]
 pub struct Caller {
-    /// Who.
+    /// The user.
     pub id: UserId,
-    /// Their token.
+    /// The user's token.
     pub token: String,
     address: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// What the API answered.
+/// An answer of the API.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as JSON; null if there is none, or if it is no JSON.
+    /// The body as JSON; null if there is no body or it is not JSON.
     pub body: Value,
-    /// The body as it came.
+    /// The body as text.
     pub text: String,
 }
 
 impl Answer {
-    /// Status and `code` of a problem.
+    /// The status and the `code` of a problem.
     pub fn problem(&self) -> (u16, &str) {
         (self.status, self.body["code"].as_str().unwrap_or_default())
     }
 
-    /// The id of a message that was sent.
+    /// The id in the answer to a send.
     pub fn id(&self) -> String {
         self.body["id"].as_str().expect("the answer has an id").to_owned()
     }
@@ -59,12 +59,12 @@ impl Answer {
 }
 
 impl Caller {
-    /// Somebody who calls the API at `address`.
+    /// A caller of the API at `address`.
     pub fn new(address: SocketAddr, id: UserId, token: String) -> Self {
         Self { id, token, address, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
-    /// The same address with another token, or none.
+    /// The same address and user with another token, or without one.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
@@ -75,54 +75,54 @@ impl Caller {
         self.post("/messages", &json!({"toId": to.to_string(), "content": content, "msgType": 1})).await
     }
 
-    /// Sends a text and expects it to be taken; its id.
+    /// Sends a text, expects it to be accepted, and returns the id.
     pub async fn sent(&self, to: i64, content: &str) -> String {
         let answer = self.send(to, content).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.id()
     }
 
-    /// Takes a message back.
+    /// Recalls a message.
     pub async fn recall(&self, id: &str) -> Answer {
         self.request(Method::POST, &format!("/messages/{id}/recall"), None).await
     }
 
-    /// Hides a message.
+    /// Deletes a message for this user.
     pub async fn delete(&self, id: &str) -> Answer {
         self.request(Method::DELETE, &format!("/messages/{id}"), None).await
     }
 
-    /// A page of history; `query` without the question mark.
+    /// Reads a page of history. `query` comes without the question mark.
     pub async fn history(&self, peer: i64, query: &str) -> Answer {
         self.get(&format!("/conversations/{peer}/messages?{query}")).await
     }
 
-    /// Marks a conversation as read.
+    /// Marks a conversation as read up to a message.
     pub async fn read(&self, peer: i64, up_to: &str) -> Answer {
         self.post(&format!("/conversations/{peer}/read"), &json!({"upTo": up_to})).await
     }
 
-    /// What is unread.
+    /// Reads the unread count and ids.
     pub async fn unread(&self) -> Answer {
         self.get("/unread").await
     }
 
-    /// GET.
+    /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path, None).await
     }
 
-    /// POST with a JSON body.
+    /// Sends a POST request with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.request(Method::POST, path, Some(body.to_string())).await
     }
 
-    /// Any request. Without a token no `Authorization` is sent.
+    /// Sends a request. Without a token the request has no `Authorization` header.
     pub async fn request(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         self.try_request(method, path, body).await.expect("the API answers")
     }
 
-    /// Any request; an error if the connection is cut before the answer.
+    /// Sends a request. An error if the connection is cut before the answer.
     pub async fn try_request(
         &self,
         method: Method,
@@ -149,17 +149,17 @@ impl Caller {
         Socket::open(self.address, &self.token).await.expect("the WebSocket opens")
     }
 
-    /// Opens a WebSocket unless nobody answers, or the server refuses.
+    /// Opens a WebSocket. `None` if nothing listens, or the server refuses.
     pub async fn connect_if_answered(&self) -> Option<Socket> {
         Socket::open_if_answered(self.address, &self.token).await
     }
 
-    /// Opens a WebSocket whose client has room for a few KB only, so that one who does not read is soon noticed.
+    /// Opens a WebSocket with a receive buffer of a few KB, so that a client that does not read is soon noticed.
     pub async fn connect_with_little_room(&self) -> Socket {
         Socket::open_with_little_room(self.address, &self.token).await
     }
 
-    /// Tries to open a WebSocket; the HTTP status of a refusal.
+    /// Tries to open a WebSocket. The error is the HTTP status of the refusal.
     pub async fn try_connect(&self) -> Result<Socket, u16> {
         Socket::open(self.address, &self.token).await
     }

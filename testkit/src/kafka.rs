@@ -1,4 +1,4 @@
-//! For tests of the queue: topics of their own on the Kafka that the binary's tests share.
+//! Helpers for tests of the queue: topics for each test, on the Kafka that all tests of a binary share.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -20,12 +20,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::app::eventually;
 use crate::servers::{address_of, stack, unique_name};
 
-/// The Kafka that all tests of this binary share, as `KAFKA_BOOTSTRAP_SERVERS` has it.
+/// The address of the shared Kafka, as in `KAFKA_BOOTSTRAP_SERVERS`.
 pub async fn servers() -> String {
     address_of(stack().await, ServerKind::Kafka)
 }
 
-/// Settings with a topic, a dead-letter topic and a group that nobody else has; both topics exist.
+/// Settings with a topic, a dead-letter topic and a group for this test alone. Creates both topics.
 pub async fn own_topics(bootstrap_servers: &str, partitions: u16) -> KafkaConfig {
     let config = own_config(bootstrap_servers, partitions);
     create_topic(&config, &config.topic, i32::from(partitions)).await;
@@ -33,12 +33,12 @@ pub async fn own_topics(bootstrap_servers: &str, partitions: u16) -> KafkaConfig
     config
 }
 
-/// The same without creating anything.
+/// The settings of [`own_topics`], without creating topics.
 pub fn own_config(bootstrap_servers: &str, partitions: u16) -> KafkaConfig {
     config_with(bootstrap_servers, partitions, &[])
 }
 
-/// The same with more settings.
+/// The settings of [`own_config`], with further variables.
 pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str)]) -> KafkaConfig {
     let name = unique_name();
     let settings = HashMap::from([
@@ -56,14 +56,14 @@ pub fn config_with(bootstrap_servers: &str, partitions: u16, more: &[(&str, &str
     Config::from_lookup(lookup).unwrap().kafka
 }
 
-/// A topic with one replica, which every client finds from now on.
+/// Creates a topic with one replica, and waits until every client can find it.
 pub async fn create_topic(config: &KafkaConfig, name: &str, partitions: i32) {
     let admin = admin(config);
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for result in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
-    // The controller has answered; the broker that is asked hears of it a little later.
+    // The controller has created the topic. The other brokers learn of it a little later.
     eventually("the topic is there", Duration::from_secs(30), async || {
         let metadata = admin.inner().fetch_metadata(Some(name), Duration::from_secs(10)).unwrap();
         let found = &metadata.topics()[0];
@@ -84,7 +84,7 @@ pub async fn delete_topic(config: &KafkaConfig) {
     }
 }
 
-/// Gives the topic of `config` more partitions, so that it has so many.
+/// Adds partitions to the topic of `config`, up to `partitions` in all.
 pub async fn grow_topic(config: &KafkaConfig, partitions: usize) {
     let grown = NewPartitions::new(&config.topic, partitions);
     for result in admin(config).create_partitions([&grown], &AdminOptions::new()).await.unwrap() {
@@ -92,7 +92,7 @@ pub async fn grow_topic(config: &KafkaConfig, partitions: usize) {
     }
 }
 
-/// Sets the largest record that the topic of `config` takes, in bytes.
+/// Sets the largest record that `topic` takes, in bytes.
 pub async fn set_max_message_bytes(config: &KafkaConfig, topic: &str, bytes: u32) {
     let bytes = bytes.to_string();
     let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
@@ -101,7 +101,7 @@ pub async fn set_max_message_bytes(config: &KafkaConfig, topic: &str, bytes: u32
     }
 }
 
-/// A text from `from` to `to` under the id `id`.
+/// A PERSIST event of a text from `from` to `to` with the id `id`.
 pub fn persist(id: i64, from: i64, to: i64) -> MessageEvent {
     MessageEvent::Persist {
         data: Message::new(
@@ -115,7 +115,7 @@ pub fn persist(id: i64, from: i64, to: i64) -> MessageEvent {
     }
 }
 
-/// A consumer that reads all of `topic` and belongs to no group's members.
+/// A consumer that reads all of `topic` without joining a group.
 pub fn reader(config: &KafkaConfig, topic: &str) -> BaseConsumer {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &config.bootstrap_servers)
@@ -132,7 +132,7 @@ pub fn reader(config: &KafkaConfig, topic: &str) -> BaseConsumer {
     consumer
 }
 
-/// Commits `offset` of `partition` for the group, as if it had come so far.
+/// Commits `offset` of `partition` for the group.
 pub fn commit(config: &KafkaConfig, partition: i32, offset: i64) {
     let consumer = reader(config, &config.topic);
     let mut place = TopicPartitionList::new();

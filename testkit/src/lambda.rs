@@ -1,7 +1,7 @@
 //! The functions as real Lambda binaries: Lambda's APIs for one application, and a process for each function.
 //!
-//! `cargo lambda watch` serves the APIs but starts nothing (`--only-lambda-apis`): the test starts the binaries itself,
-//! with settings of its own, and can freeze, end and look at their processes.
+//! `cargo lambda watch` serves the APIs and starts no function (`--only-lambda-apis`). The test starts the binaries
+//! itself with its own settings, and can freeze, end and inspect their processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
@@ -25,16 +25,17 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-/// How long a function that was told to end may take.
+/// How long a function may take to end after SIGTERM.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a test waits for an invocation.
 const INVOKE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Set to `lambda`, every [`crate::TestApp`] has its functions here, except where a test needs them in its own process.
+/// The variable that, set to `lambda`, makes every [`crate::TestApp`] run its functions here, except for tests that
+/// need them in their own process.
 const VARIABLE: &str = "HONGYAN_TEST_FUNCTIONS";
 
-/// Whether the functions are to be Lambda binaries, as `./dev test --lambda` has it.
+/// True if the functions run as Lambda binaries, as in `./dev test --lambda`.
 pub(crate) fn wanted() -> bool {
     match std::env::var(VARIABLE).as_deref() {
         Ok("lambda") => true,
@@ -45,13 +46,13 @@ pub(crate) fn wanted() -> bool {
 
 /// Lambda's APIs for the functions of one application.
 pub struct Lambda {
-    /// Taken at the stop.
+    /// Taken when stopped.
     emulator: Option<Emulator>,
     log: Log,
 }
 
 impl Lambda {
-    /// Starts the APIs; no function runs yet.
+    /// Starts the APIs. No function runs yet.
     pub async fn start() -> Self {
         let log = Log::default();
         let sink = log.clone();
@@ -70,17 +71,17 @@ impl Lambda {
         self.emulator.as_ref().expect("it was not stopped")
     }
 
-    /// Its Invoke API.
+    /// The Invoke API.
     pub fn api(&self) -> InvokeApi {
         InvokeApi::new(self.url())
     }
 
-    /// Posts `event` to the Invoke API as it is; status and answer, which is JSON.
+    /// Posts `event` to the Invoke API unchanged. Returns the status and the answer, which is JSON.
     pub async fn invoke(&self, function: &'static str, event: impl Into<Bytes>) -> (u16, Value) {
         self.call(function, event).await
     }
 
-    /// The same, for a task.
+    /// As [`Self::invoke`], for use in another task.
     pub fn call<E: Into<Bytes>>(
         &self,
         function: &'static str,
@@ -101,7 +102,7 @@ impl Lambda {
         }
     }
 
-    /// Posts the event of an HTTP request; status and body of the response in the function's answer.
+    /// Posts the event of an HTTP request. Returns the status and the body of the response in the function's answer.
     pub async fn request(&self, function: &'static str, event: &Value) -> (u16, Value) {
         let (invoked, answer) = self.invoke(function, event.to_string()).await;
         assert_eq!(invoked, 200, "{function}: {answer}");
@@ -110,7 +111,7 @@ impl Lambda {
         (status.expect("a status"), serde_json::from_str(body).expect("a body of JSON"))
     }
 
-    /// The address of its Invoke API.
+    /// The address of the Invoke API.
     pub fn url(&self) -> url::Url {
         self.emulator().url()
     }
@@ -152,12 +153,12 @@ impl Lambda {
         functions::FUNCTIONS.names().map(start).collect()
     }
 
-    /// How many lines that the functions printed contain `text`.
+    /// The number of lines with `text` in the output of the functions.
     pub fn lines_with(&self, text: &str) -> usize {
         self.log.lines().iter().filter(|line| line.contains(text)).count()
     }
 
-    /// Ends the APIs. The functions should have been ended before.
+    /// Ends the APIs. End the functions before.
     pub async fn stop(mut self) {
         if let Some(emulator) = self.emulator.take() {
             emulator.stop().await;
@@ -167,25 +168,25 @@ impl Lambda {
 
 /// An execution environment: a process of one function.
 pub struct Environment {
-    /// Which function.
+    /// The name of the function.
     pub function: &'static str,
     child: Child,
     readers: JoinSet<()>,
 }
 
 impl Environment {
-    /// The process.
+    /// The process id.
     pub fn pid(&self) -> Pid {
         let pid = self.child.id().expect("the process has not been waited for");
         Pid::from_raw(pid.try_into().expect("a pid"))
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).expect("the process runs");
     }
 
-    /// Its open connections to this port: the numbers of their sockets.
+    /// The process's open connections to this port, as the inode numbers of their sockets.
     pub fn connections(&self, port: u16) -> BTreeSet<u64> {
         let folder = PathBuf::from(format!("/proc/{}", self.pid()));
         let table = std::fs::read_to_string(folder.join("net/tcp")).expect("Linux");
@@ -201,12 +202,12 @@ impl Environment {
             .collect()
     }
 
-    /// Whether it still runs.
+    /// True if the process still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
 
-    /// Ends it as Lambda does, by SIGTERM, and waits until it has.
+    /// Ends the process by SIGTERM, as Lambda does, and waits for its end.
     pub async fn stop(mut self) -> ExitStatus {
         if self.runs() {
             self.signal(Signal::SIGTERM);
@@ -219,7 +220,7 @@ impl Environment {
     }
 }
 
-/// Ends all of them, at the same time.
+/// Ends all of them at the same time.
 pub async fn stop_all(environments: Vec<Environment>) {
     let mut ending: JoinSet<ExitStatus> = environments.into_iter().map(Environment::stop).collect();
     while let Some(ended) = ending.join_next().await {
@@ -228,16 +229,16 @@ pub async fn stop_all(environments: Vec<Environment>) {
     }
 }
 
-/// The socket of a line of `/proc/net/tcp`, if the line is of an open connection to this port of another.
+/// The inode number of the socket in a line of `/proc/net/tcp`, if the line is of an open connection to this port.
 fn established_to(port: u16, line: &str) -> Option<u64> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (remote, state, socket) = (fields.get(2)?, fields.get(3)?, fields.get(9)?);
     let remote_port = u16::from_str_radix(remote.split_once(':')?.1, 16).ok()?;
-    // 01: ESTABLISHED.
+    // The state 01 is ESTABLISHED.
     (remote_port == port && *state == "01").then(|| socket.parse().ok())?
 }
 
-/// The binary beside this test's own.
+/// The binary of a function, in the folder of this test's binary.
 fn binary(function: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this program's path");
     let folder = test.parent().and_then(Path::parent).expect("target/debug/deps/test");
@@ -253,7 +254,7 @@ async fn read(stream: impl AsyncRead + Unpin, log: Log) {
     }
 }
 
-/// What was printed; shown when a test fails.
+/// The output of the functions. Shown when a test fails.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 

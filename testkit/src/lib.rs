@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: three real servers for each test binary, and an application of its own for each test.
+//! The test kit that end-to-end tests, drills and benchmarks share: three real servers for each test binary, and an
+//! application for each test.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,7 +7,7 @@
     clippy::panic,
     clippy::missing_panics_doc,
     clippy::print_stderr,
-    reason = "a test harness: what it needs and does not get ends the test"
+    reason = "a test harness: a missing server or file ends the test"
 )]
 
 pub mod app;

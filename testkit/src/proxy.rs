@@ -1,5 +1,5 @@
-//! A TCP proxy in front of a server, which a test can close, open again, freeze, slow down, cut and turn: a network that fails,
-//! while the server behind it serves the others.
+//! A TCP proxy in front of a server. A test can close, reopen, freeze, slow down, cut and redirect it, to make one
+//! client's network fail while other clients still reach the server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use url::Url;
 
-/// How much may be on its way in one direction of one connection, in reads of at most 16 KB.
+/// The most reads, of at most 16 KB each, that may be on their way in one direction of one connection.
 const ON_ITS_WAY: usize = 64;
 
-/// A proxy on a port of its own.
+/// A proxy with its own port.
 pub struct Proxy {
     target: Url,
     address: SocketAddr,
@@ -24,31 +24,31 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// Where the network leads, and what is wrong with it.
+/// The state of the simulated network: the address it leads to, and its faults.
 #[derive(Clone)]
 struct Network {
     target: watch::Sender<(String, u16)>,
     frozen: watch::Sender<bool>,
     latency: watch::Sender<Duration>,
-    /// How often all connections were cut.
+    /// Counts how often all connections were cut.
     cuts: watch::Sender<u64>,
 }
 
 impl Proxy {
-    /// Listens in front of the server at `url`, which names host and port. On a port that the system gives to nobody who
-    /// connects somewhere: while the proxy is closed for a moment, it must not be taken.
+    /// Listens in front of the server at `url`, which names host and port. The port lies outside the range for
+    /// outgoing connections, so that it stays free while the proxy is closed for a moment.
     pub async fn to(url: &str) -> Self {
         loop {
             match TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).await {
                 Ok(listener) => return Self::on(listener, url),
-                // Somebody else found the same one.
+                // Another program has taken the port meanwhile.
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(error) => panic!("no port for a proxy: {error}"),
             }
         }
     }
 
-    /// The same, where `listener` listens already.
+    /// As [`Self::to`], with a listener that exists already.
     pub fn on(listener: TcpListener, url: &str) -> Self {
         let target = Url::parse(url).unwrap();
         let network = Network {
@@ -62,7 +62,7 @@ impl Proxy {
         Self { target, address, network, accepting }
     }
 
-    /// The server's URL by way of the proxy.
+    /// The server's URL with the address of the proxy.
     pub fn url(&self) -> String {
         let mut url = self.target.clone();
         url.set_host(Some("127.0.0.1")).unwrap();
@@ -70,40 +70,40 @@ impl Proxy {
         url.into()
     }
 
-    /// Where the proxy listens.
+    /// The address that the proxy listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Nothing passes any more, in either direction, until it is false again: connections stay open and are accepted.
+    /// While true, nothing passes in either direction; connections are accepted and stay open.
     pub fn freeze(&self, frozen: bool) {
         self.network.frozen.send_replace(frozen);
     }
 
-    /// What passes arrives this much later, in either direction.
+    /// Delays all data by `latency`, in either direction.
     pub fn slow_down(&self, latency: Duration) {
         self.network.latency.send_replace(latency);
     }
 
-    /// New connections lead to the server at `url`; those that are open stay where they are.
+    /// Leads new connections to the server at `url`. Open connections stay where they are.
     pub fn lead_to(&mut self, url: &str) {
         self.target = Url::parse(url).unwrap();
         self.network.target.send_replace(address_of(&self.target));
     }
 
-    /// Resets all connections; new ones are accepted.
+    /// Resets all connections. New ones are accepted.
     pub fn cut(&self) {
         self.network.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Cuts all connections and refuses new ones.
+    /// Resets all connections and refuses new ones.
     pub async fn close(&mut self) {
         self.accepting.abort();
-        // Its end, aborted, is what is waited for.
+        // The task was aborted; wait for its end.
         let _ = (&mut self.accepting).await;
     }
 
-    /// Listens again, on the same port.
+    /// Listens again on the same port.
     pub async fn open(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.accepting = tokio::spawn(accept(listener, self.network.clone()));
@@ -121,7 +121,7 @@ fn address_of(target: &Url) -> (String, u16) {
 }
 
 async fn accept(listener: TcpListener, network: Network) {
-    // Dropped with this task, and with it all connections.
+    // Dropping this task drops all connections.
     let mut connections = JoinSet::new();
     loop {
         let client = tokio::select! {
@@ -131,7 +131,7 @@ async fn accept(listener: TcpListener, network: Network) {
         let Ok((client, _)) = client else { return };
         let (target, network) = (network.target.borrow().clone(), network.clone());
         connections.spawn(async move {
-            // A connection that ends in an error has ended: the test sees it at its own side.
+            // An error of a connection ends it. The test sees that at its own end.
             if let Ok(server) = TcpStream::connect(target).await {
                 let _ = join(client, server, &network).await;
             }
@@ -154,14 +154,14 @@ async fn join(mut client: TcpStream, mut server: TcpStream, network: &Network) -
         }
     };
     if cut {
-        // Without lingering a close is a reset.
+        // Without lingering, closing sends a reset.
         client.set_zero_linger()?;
         server.set_zero_linger()?;
     }
     Ok(())
 }
 
-/// Hands on what comes, each piece after the latency of the moment it came.
+/// Passes data on, each piece after the latency at the time it arrived.
 async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, network: &Network) -> std::io::Result<()> {
     let (sender, mut on_its_way) = mpsc::channel::<(Instant, Vec<u8>)>(ON_ITS_WAY);
     let read = async move {
@@ -179,7 +179,7 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, network: &Network) 
         let mut frozen = network.frozen.subscribe();
         while let Some((due, piece)) = on_its_way.recv().await {
             tokio::time::sleep_until(due).await;
-            // The proxy is gone: nothing passes any more.
+            // The proxy was dropped: nothing passes any more.
             if frozen.wait_for(|frozen| !frozen).await.is_err() {
                 return Ok(());
             }

@@ -1,11 +1,11 @@
-//! A look into the application's Redis, be it one server or a cluster.
+//! Access to the application's Redis for tests, for one server or a cluster.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{Client, Cmd, Pipeline, RedisFuture, Value};
 
-/// Where an application's Redis is.
+/// The address of an application's Redis.
 #[derive(Clone)]
 pub enum RedisClient {
     /// One server.
@@ -15,10 +15,10 @@ pub enum RedisClient {
 }
 
 impl RedisClient {
-    /// For `REDIS_URL` and `REDIS_CLUSTER`.
+    /// The client for `REDIS_URL` and `REDIS_CLUSTER`.
     ///
     /// # Panics
-    /// On a URL that is none.
+    /// If the URL is invalid.
     pub fn new(url: &str, cluster: bool) -> Self {
         if cluster {
             Self::Cluster(Box::new(ClusterClient::new([url]).expect("a Redis URL")))
@@ -27,7 +27,7 @@ impl RedisClient {
         }
     }
 
-    /// A connection of its own.
+    /// Opens a connection.
     pub async fn connect(&self) -> redis::RedisResult<RedisConnection> {
         Ok(match self {
             Self::Single(client) => RedisConnection::Single(client.get_multiplexed_async_connection().await?),
@@ -36,7 +36,7 @@ impl RedisClient {
     }
 }
 
-/// A connection that takes the same commands whichever of the two it leads to.
+/// A connection that takes the same commands for one server and for a cluster.
 #[derive(Clone)]
 pub enum RedisConnection {
     /// To one server.

@@ -1,4 +1,5 @@
-//! Redis, MySQL and Kafka for one test binary, started at the first use. They end with the process, even if it is killed.
+//! Redis, MySQL and Kafka for one test binary, started at the first use. They end with the process, even if it is
+//! killed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +8,8 @@ use parking_lot::Mutex;
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::sync::OnceCell;
 
-/// `cluster`: every [`crate::TestApp`] on the shared servers has a Redis Cluster in place of a database of one server.
+/// The variable that, set to `cluster`, gives every [`crate::TestApp`] on the shared servers a Redis Cluster in place
+/// of a database of one server.
 const REDIS: &str = "HONGYAN_TEST_REDIS";
 
 /// See [`stack`].
@@ -17,13 +19,13 @@ static STACK: OnceCell<Stack> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(1);
 static FREE_CLUSTERS: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
 
-/// The servers that all tests of this binary share. A test that stops or kills one starts a [`Stack`] of its own.
+/// The servers that all tests of this binary share. A test that stops or kills a server must start its own [`Stack`].
 ///
-/// `HONGYAN_TEST_MYSQL_URL` names a MySQL to use instead of one of its own, to run the tests on another version; its user
-/// must be able to make databases.
+/// `HONGYAN_TEST_MYSQL_URL` names another MySQL to use, so that the tests can run on another version. Its user must
+/// be allowed to create databases.
 ///
 /// # Panics
-/// If they do not start: without them there is nothing to test.
+/// If the servers do not start.
 pub async fn stack() -> &'static Stack {
     let start = || async {
         let given = std::env::var(MYSQL).map(|url| ("MYSQL_URL".to_owned(), url));
@@ -36,19 +38,19 @@ pub async fn stack() -> &'static Stack {
     STACK.get_or_init(start).await
 }
 
-/// Where one server of a stack is: its URL, or Kafka's bootstrap servers.
+/// The address of one server of a stack: its URL, or Kafka's bootstrap servers.
 ///
 /// # Panics
-/// If the stack does not name it.
+/// If the stack has no such setting.
 pub fn address_of(stack: &Stack, kind: ServerKind) -> String {
     let found = stack.env().into_iter().find(|(name, _)| *name == kind.variable());
     found.expect("a stack names all three servers").1
 }
 
-/// Who may make accounts on the shared MySQL.
+/// The administrator of the shared MySQL, who may create accounts.
 ///
 /// # Panics
-/// If it does not start.
+/// If the servers do not start.
 pub async fn mysql_administrator() -> MySqlConnectOptions {
     match std::env::var(MYSQL) {
         Ok(given) => given.parse().expect("HONGYAN_TEST_MYSQL_URL is a URL"),
@@ -56,7 +58,7 @@ pub async fn mysql_administrator() -> MySqlConnectOptions {
     }
 }
 
-/// A stack of a test's own that shares two servers with the others and starts one.
+/// Options of a stack for one test, which starts the server `own` and shares the other two.
 ///
 /// # Panics
 /// If the shared servers do not start.
@@ -66,10 +68,10 @@ pub async fn beside_shared(own: ServerKind) -> StackOptions {
     StackOptions::temporary().with_environment(given).expect("settings of a stack")
 }
 
-/// Whether tests are to run on Redis Clusters.
+/// True if tests run on Redis Clusters.
 ///
 /// # Panics
-/// If the variable says something else.
+/// If the variable has an unknown value.
 pub fn redis_is_cluster() -> bool {
     match std::env::var(REDIS).as_deref() {
         Ok("cluster") => true,
@@ -78,15 +80,15 @@ pub fn redis_is_cluster() -> bool {
     }
 }
 
-/// A Redis Cluster of three nodes, with the shared MySQL and Kafka: a cluster has one database only, so each test that
-/// runs has one for itself. It is handed to the next test when it is dropped.
+/// A Redis Cluster of three nodes, with the shared MySQL and Kafka. A cluster has only one database, so each running
+/// test needs its own cluster. Dropping it hands the cluster to the next test.
 pub struct RedisCluster(Option<Stack>);
 
 impl RedisCluster {
-    /// One that no other running test has.
+    /// Takes a cluster that no other running test uses.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the cluster does not start.
     pub async fn take() -> Self {
         let free = FREE_CLUSTERS.lock().pop();
         if free.is_some() {
@@ -98,7 +100,7 @@ impl RedisCluster {
         Self(Some(stack))
     }
 
-    /// The three servers, of which only Redis is not shared.
+    /// The stack of the three servers.
     pub fn stack(&self) -> &Stack {
         self.0.as_ref().expect("only drop takes it")
     }
@@ -110,7 +112,7 @@ impl Drop for RedisCluster {
     }
 }
 
-/// A name that no other test has, also not one of an earlier run on the same server: for a database, a topic, a group.
+/// A name for a database, a topic or a group that no other test uses, also not in an earlier run on the same server.
 pub fn unique_name() -> String {
     format!("hongyan_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

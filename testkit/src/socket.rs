@@ -21,7 +21,7 @@ impl Socket {
         }
     }
 
-    /// Opens it unless nobody answers, or the server refuses.
+    /// Opens a WebSocket. `None` if nothing listens, or the server refuses.
     pub(crate) async fn open_if_answered(address: SocketAddr, token: &str) -> Option<Self> {
         let opened = tokio_tungstenite::connect_async(format!("ws://{address}/ws?token={token}")).await;
         opened.ok().map(|(socket, _)| Self(socket))
@@ -36,17 +36,17 @@ impl Socket {
         Self(opened.expect("the WebSocket opens").0)
     }
 
-    /// Sends a text.
+    /// Sends a text message.
     pub async fn say(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.expect("the connection is open");
     }
 
-    /// The next text as JSON; fails the test after 5 s.
+    /// The next text message as JSON. Fails the test after 5 s.
     pub async fn hear(&mut self) -> Value {
         self.hear_within(Duration::from_secs(5)).await.expect("a text within 5 s")
     }
 
-    /// The next text as JSON, if one comes in time.
+    /// The next text message as JSON, or `None` after `limit`.
     pub async fn hear_within(&mut self, limit: Duration) -> Option<Value> {
         let next = async {
             while let Some(message) = self.0.next().await {
@@ -59,13 +59,13 @@ impl Socket {
         tokio::time::timeout(limit, next).await.ok()
     }
 
-    /// The next text as JSON, or nothing once the connection has ended, in whatever way; fails the test after 10 s.
+    /// The next text message as JSON, or `None` once the connection has ended in any way. Fails the test after 10 s.
     pub async fn hear_until_closed(&mut self) -> Option<Value> {
         let next = self.next();
         tokio::time::timeout(Duration::from_secs(10), next).await.expect("a text or the end within 10 s")
     }
 
-    /// The next text as JSON, however long it takes, or nothing once the connection has ended, in whatever way.
+    /// The next text message as JSON, or `None` once the connection has ended in any way. Waits without a limit.
     pub async fn next(&mut self) -> Option<Value> {
         while let Some(Ok(message)) = self.0.next().await {
             if let Message::Text(text) = message {
@@ -75,7 +75,7 @@ impl Socket {
         None
     }
 
-    /// Waits until the server closes the connection; the close code, if it gave one.
+    /// Waits until the server closes the connection, and returns the close code if there is one.
     pub async fn closed(&mut self) -> Option<u16> {
         let closed = async {
             while let Some(message) = self.0.next().await {

@@ -1,9 +1,9 @@
-//! YAML as JSON, for tests that look into files.
+//! Reads YAML as JSON values, for tests of files.
 
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
-/// The first document; `!Ref x` becomes `{"Ref": "x"}`, and so on.
+/// The first document. `!Ref x` becomes `{"Ref": "x"}`; other tags are treated alike.
 pub fn read(source: &str) -> Value {
     value(&Yaml::load_from_str(source).expect("it is YAML")[0])
 }
@@ -23,6 +23,6 @@ fn value(node: &Yaml<'_>) -> Value {
         Yaml::Value(Scalar::Boolean(yes)) => json!(yes),
         Yaml::Value(Scalar::String(text)) => json!(text),
         Yaml::Value(Scalar::Null) => Value::Null,
-        other => panic!("not to be expected: {other:?}"),
+        other => panic!("unexpected YAML: {other:?}"),
     }
 }

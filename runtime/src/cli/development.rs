@@ -1,4 +1,5 @@
-//! The commands that need the three servers of this machine, or start them: `run`, `lambda`, `stack` and `env`.
+//! The commands that start the three servers of this machine or need them running: `run`, `lambda`, `stack` and
+//! `env`.
 
 mod lambda;
 mod run;
@@ -15,20 +16,20 @@ use clap::Subcommand;
 pub(super) enum Command {
     /// Start Redis, MySQL and Kafka, bring the tables up to date, and serve until Ctrl-C
     Run {
-        /// Where to listen
+        /// The address to listen on
         #[arg(long, env = "HONGYAN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
         listen: SocketAddr,
     },
-    /// The same as `run`, but with every function as a Lambda binary behind `cargo lambda watch`
+    /// Start the same as `run`, with every function as a Lambda binary behind `cargo lambda watch`
     Lambda {
-        /// Where to listen
+        /// The address to listen on
         #[arg(long, env = "HONGYAN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
         listen: SocketAddr,
-        /// The port of Lambda's Invoke API on the loopback address; 0 is any free one
+        /// The port of Lambda's Invoke API on the loopback address; 0 takes any free port
         #[arg(long, env = "HONGYAN_INVOKE_PORT", default_value_t = 9000, value_name = "PORT")]
         invoke_port: u16,
     },
-    /// Only the three servers, in the background
+    /// Start, stop and inspect the three servers in the background
     Stack {
         #[command(subcommand)]
         command: stack::Command,
@@ -36,7 +37,11 @@ pub(super) enum Command {
     /// Print the connection settings of the running stack as KEY=value lines
     ///
     /// For a shell and what it starts: set -a; eval "$(./dev env)"; set +a
-    Env,
+    Env {
+        /// Print one object instead
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) async fn work(command: Command, folder: PathBuf) -> anyhow::Result<ExitCode> {
@@ -46,6 +51,6 @@ pub(super) async fn work(command: Command, folder: PathBuf) -> anyhow::Result<Ex
             Box::pin(run::run(folder, listen, Some(lambda::Lambda { invoke_port }))).await
         }
         Command::Stack { command } => stack::work(command, folder).await,
-        Command::Env => settings::print(&folder),
+        Command::Env { json } => settings::print(&folder, json),
     }
 }

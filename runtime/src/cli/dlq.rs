@@ -1,10 +1,11 @@
-//! `dlq`: dead letters for people.
+//! `dlq`: list, show and send back dead letters.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hongyan::clock::{Clock, TimestampMs};
+use hongyan::config::{KafkaConfig, MySqlConfig, Reader};
 use hongyan::store::Store;
 
 use super::settings;
@@ -16,27 +17,34 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         which: Which,
+        /// Print an object for each, one a line
+        #[arg(long)]
+        json: bool,
     },
-    /// One dead letter as a whole
+    /// Show one dead letter in full
     Show {
-        /// As `list` shows it, e.g. 0/17
+        /// The place of the letter as `list` prints it, for example 0/17
         #[arg(value_name = "PARTITION/OFFSET", value_parser = place)]
         place: (i32, i64),
+        /// Print an object
+        #[arg(long)]
+        json: bool,
     },
-    /// Send dead letters back to where they came from, in order, with their headers
+    /// Send dead letters back to the partitions they came from, in order, with their headers
     Redrive {
         #[command(flatten)]
         which: Which,
-        /// Leave those that would break again: no event, or a message that MySQL would still refuse (it is asked)
+        /// Leave letters that would break again: no event, or a message that MySQL would still refuse (the command
+        /// asks MySQL)
         #[arg(long)]
         check: bool,
-        /// Only say what would be sent back, and what not
+        /// Send nothing; only say which letters would be sent back and which refused
         #[arg(long)]
         dry_run: bool,
     },
 }
 
-/// Which dead letters; what is given must all match
+/// Select dead letters. A letter must match every option that is given
 #[derive(Args)]
 pub(super) struct Which {
     /// Only this partition of the dead-letter topic
@@ -45,13 +53,13 @@ pub(super) struct Which {
     /// Only this offset of the dead-letter topic
     #[arg(long)]
     offset: Option<i64>,
-    /// Only those whose reason contains this text, in any case
+    /// Only letters whose reason contains this text, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// Only those put aside since then: 30m, 2h or 7d ago, or a time such as 2026-11-24T08:00:00Z
+    /// Only letters put aside since then: 30m, 2h or 7d ago, or a time such as 2026-11-24T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = Since::parse)]
     since: Option<Since>,
-    /// Also those that were sent back already
+    /// Include letters that were sent back already
     #[arg(long)]
     redriven: bool,
 }
@@ -68,7 +76,7 @@ impl Which {
     }
 }
 
-/// A time, or how long ago it was; in ms.
+/// A point in time, or how long ago it was; both in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Since {
     Ago(i64),
@@ -90,7 +98,7 @@ impl Since {
         let count = text.get(..text.len().saturating_sub(1)).and_then(|count| count.parse::<u32>().ok());
         match count {
             Some(count) if unit_ms > 0 => Ok(Self::Ago(i64::from(count).saturating_mul(unit_ms))),
-            _ => Err("must be such as 30m, 2h, 7d or 2026-11-24T08:00:00Z".to_owned()),
+            _ => Err("must look like 30m, 2h, 7d or 2026-11-24T08:00:00Z".to_owned()),
         }
     }
 
@@ -106,29 +114,46 @@ fn place(text: &str) -> Result<(i32, i64), String> {
     let parsed = text.split_once('/').and_then(|(partition, offset)| {
         Some((partition.parse().ok().filter(|partition| *partition >= 0)?, offset.parse().ok()?))
     });
-    parsed.ok_or_else(|| "must be such as 0/17".to_owned())
+    parsed.ok_or_else(|| "must look like 0/17".to_owned())
+}
+
+/// The settings that `command` uses: Kafka's, and MySQL's where MySQL is asked.
+fn read(command: &Command, folder: &Path) -> anyhow::Result<(KafkaConfig, Option<MySqlConfig>)> {
+    let asks_mysql = matches!(command, Command::Redrive { check: true, .. });
+    let needed: &[&str] =
+        if asks_mysql { &["KAFKA_BOOTSTRAP_SERVERS", "MYSQL_URL"] } else { &["KAFKA_BOOTSTRAP_SERVERS"] };
+    let mut reader = Reader::new(settings::lookup(folder, needed)?);
+    let kafka = KafkaConfig::read(&mut reader);
+    let mysql = asks_mysql.then(|| MySqlConfig::read(&mut reader));
+    Ok(reader.finish((kafka, mysql))?)
 }
 
 pub(super) async fn work(command: Command, folder: &Path) -> anyhow::Result<ExitCode> {
-    let config = settings::of_running_stack(folder)?;
-    let kafka = config.kafka;
+    let (kafka, mysql) = read(&command, folder)?;
     let now = Clock::system().now_ms();
     match command {
-        Command::List { which } => {
+        Command::List { which, json } => {
             let letters = dlq::list(&kafka, which.filter(now)).await?;
             if letters.is_empty() {
                 eprintln!("No dead letter in {} matches.", kafka.dead_letter_topic);
             }
             for letter in letters {
-                println!("{letter}");
+                if json {
+                    println!("{}", letter.to_json());
+                } else {
+                    println!("{letter}");
+                }
             }
         }
-        Command::Show { place: (partition, offset) } => match dlq::show(&kafka, partition, offset).await? {
-            Some(letter) => println!("{letter:#}"),
-            None => anyhow::bail!("{} has no record {partition}/{offset}", kafka.dead_letter_topic),
-        },
-        Command::Redrive { which, check, dry_run } => {
-            let check = if check { Some(Store::new(&config.mysql)?) } else { None };
+        Command::Show { place: (partition, offset), json } => {
+            match dlq::show(&kafka, partition, offset).await? {
+                Some(letter) if json => println!("{}", letter.to_json()),
+                Some(letter) => println!("{letter:#}"),
+                None => anyhow::bail!("{} has no record {partition}/{offset}", kafka.dead_letter_topic),
+            }
+        }
+        Command::Redrive { which, check: _, dry_run } => {
+            let check = mysql.map(|mysql| Store::new(&mysql)).transpose()?;
             let options = RedriveOptions { filter: which.filter(now), check, dry_run };
             let outcome = dlq::redrive(&kafka, options).await?;
             println!("{outcome}");

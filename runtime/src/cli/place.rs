@@ -1,4 +1,4 @@
-//! Where the data of this project lies.
+//! The folder with the data of the servers.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use hongyan::config::Config;
 
 use super::settings;
 
-/// Where things lie.
+/// The folder with the data of the servers.
 #[derive(Debug, Clone, Args)]
 pub struct Place {
     /// The folder with the servers' data, logs and passwords [default: .local at the root of the project]
@@ -16,12 +16,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// This folder.
+    /// The data is in `folder`.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self { data: Some(folder.into()) }
     }
 
-    /// The settings of the stack that runs there, where the environment does not say otherwise.
+    /// The settings of the stack that runs over this folder. Variables of the environment come first.
     pub fn settings(&self) -> anyhow::Result<Config> {
         settings::of_running_stack(&self.folder())
     }
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// The project that this binary was built from; elsewhere (it was moved) the folder one stands in.
+/// The root of the project that this binary was built from. If the project has moved, the current folder.
 pub(super) fn project() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap_or_default()
 }

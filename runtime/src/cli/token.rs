@@ -1,4 +1,4 @@
-//! `token`: a JWT for a user, signed with the secret of the running stack.
+//! `token`: prints a JWT for a user, signed with the secret of the running stack.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,33 +1,34 @@
-//! Which letters of a partition were sent back: all before an offset, and single ones beyond it.
+//! The letters of one partition that were sent back: all before an offset, and single letters beyond it.
 //!
-//! The single ones are kept as the metadata of the committed offset, as ranges: `17,20-35`.
+//! The single letters are kept in the metadata of the committed offset, as ranges: `17,20-35`.
 
 use std::collections::BTreeMap;
 
 use hongyan::config::KafkaConfig;
 
-/// The suffix of the group whose offsets say what was sent back: `im-message-dead-letter-redrive` by default.
+/// The suffix of the consumer group whose offsets say which letters were sent back. By default the group is
+/// `im-message-dead-letter-redrive`.
 pub const REDRIVE_GROUP: &str = "-redrive";
 
-/// Kafka refuses longer metadata by default (`offset.metadata.max.bytes`).
+/// The longest metadata of a committed offset that Kafka takes by default (`offset.metadata.max.bytes`).
 const MAX_METADATA_BYTES: usize = 4_096;
 
-/// The group that remembers what was sent back.
+/// The consumer group that remembers which letters were sent back.
 pub(super) fn redrive_group(config: &KafkaConfig) -> String {
     format!("{}{REDRIVE_GROUP}", config.dead_letter_topic)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Done {
-    /// Everything before it is done.
+    /// All letters before this offset were sent back.
     before: i64,
-    /// First and last of each range beyond, neither touching nor overlapping.
+    /// The first and last offset of each range beyond. Ranges neither touch nor overlap.
     beyond: BTreeMap<i64, i64>,
 }
 
 impl Done {
-    /// From a committed offset and its metadata; what is not understood of the latter is left out: sending a letter
-    /// back twice does no harm, leaving one out would.
+    /// Reads a committed offset and its metadata. A part of the metadata that cannot be parsed is ignored: a letter
+    /// sent back twice does no harm, a letter never sent back would.
     pub(super) fn new(before: i64, metadata: &str) -> Self {
         let mut done = Self { before, beyond: BTreeMap::new() };
         for range in metadata.split(',') {
@@ -47,7 +48,8 @@ impl Done {
             || self.beyond.range(..=offset).next_back().is_some_and(|(_, last)| offset <= *last)
     }
 
-    /// Notes that the letter at `offset` is done. False if that cannot be written down: too many single ones.
+    /// Notes that the letter at `offset` was sent back. False if Kafka cannot keep the note: there are too many
+    /// single letters.
     pub(super) fn add(&mut self, offset: i64) -> bool {
         if self.has(offset) {
             return true;

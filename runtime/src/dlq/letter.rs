@@ -1,25 +1,28 @@
-//! A dead letter as a person sees it.
+//! One dead letter, and how it is shown to an operator.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::encodings::MillisecondTimestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hongyan::clock::TimestampMs;
 use hongyan::queue::dead_letter::{ERROR, FAILED_AT, ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC};
 use rdkafka::message::{Headers as _, Message};
+use serde_json::{Value, json};
 
-/// Which letters are meant. Every part that is set must match.
+/// Selects dead letters. A letter must match every field that is set.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only this partition of the dead-letter topic.
     pub partition: Option<i32>,
     /// Only this offset of the dead-letter topic.
     pub offset: Option<i64>,
-    /// Only those whose reason contains this text, in any case.
+    /// Only letters whose reason contains this text, in upper or lower case.
     pub error: Option<String>,
-    /// Only those put aside at this time or later, ms since 1970 UTC.
+    /// Only letters put aside at this time or later, ms since 1970 UTC.
     pub since: Option<TimestampMs>,
-    /// Also those that were sent back already.
+    /// Include letters that were sent back already.
     pub redriven: bool,
 }
 
@@ -36,22 +39,22 @@ impl Filter {
     }
 }
 
-/// One record of the dead-letter topic. `{}` shows it in a line, `{:#}` as a whole.
+/// One record of the dead-letter topic. `{}` prints it in one line, `{:#}` in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// Its partition in the dead-letter topic.
+    /// The partition of the dead-letter topic.
     pub partition: i32,
-    /// Its offset there.
+    /// The offset in that partition.
     pub offset: i64,
-    /// The time that Kafka has for it, ms since 1970 UTC.
+    /// The timestamp of the record in Kafka, ms since 1970 UTC.
     pub timestamp: TimestampMs,
-    /// The key, as it was.
+    /// The key of the original record.
     pub key: Option<Vec<u8>>,
-    /// The value, as it was.
+    /// The value of the original record.
     pub value: Option<Vec<u8>>,
     /// All headers, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Whether it was sent back already.
+    /// True if the letter was sent back already.
     pub redriven: bool,
 }
 
@@ -76,27 +79,49 @@ impl Letter {
         }
     }
 
-    /// A header as text.
+    /// The value of a header, as text.
     pub fn text(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
         std::str::from_utf8(value.as_deref()?).ok()
     }
 
-    /// Why it was put aside.
+    /// The reason why the consumer put the record aside.
     pub fn error(&self) -> &str {
         self.text(ERROR).unwrap_or("no reason given")
     }
 
-    /// When it was put aside, ms since 1970 UTC.
+    /// The time when the consumer put the record aside, ms since 1970 UTC.
     pub fn time(&self) -> TimestampMs {
         self.text(FAILED_AT).and_then(|text| text.parse().ok()).unwrap_or(self.timestamp)
     }
 
-    /// Where it came from: topic, partition, offset. `None` if its headers do not say so.
+    /// The place of the original record: topic, partition, offset. `None` if the headers do not say it.
     pub fn origin(&self) -> Option<(&str, i32, i64)> {
         let topic = self.text(ORIGINAL_TOPIC).filter(|topic| !topic.is_empty())?;
         let partition = self.text(ORIGINAL_PARTITION)?.parse().ok().filter(|partition| *partition >= 0)?;
         Some((topic, partition, self.text(ORIGINAL_OFFSET)?.parse().ok()?))
+    }
+
+    /// All of it as an object, for a program. Bytes that are no UTF-8 are `{"base64":"…"}` instead of text.
+    pub fn to_json(&self) -> Value {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": bytes(value.as_deref()) }));
+        let origin = self.origin().map(
+            |(topic, partition, offset)| json!({ "topic": topic, "partition": partition, "offset": offset }),
+        );
+        json!({
+            "partition": self.partition,
+            "offset": self.offset,
+            "failedAt": self.time(),
+            "origin": origin,
+            "error": self.error(),
+            "redriven": self.redriven,
+            "key": bytes(self.key.as_deref()),
+            "value": bytes(self.value.as_deref()),
+            "headers": headers.collect::<Value>(),
+        })
     }
 
     fn whole(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +157,15 @@ impl fmt::Display for Letter {
             f.write_str("  sent back")?;
         }
         write!(f, "  {}", self.error().escape_debug())
+    }
+}
+
+/// Bytes for a program.
+fn bytes(bytes: Option<&[u8]>) -> Value {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => Value::Null,
+        Some((_, Ok(text))) => text.into(),
+        Some((bytes, Err(_))) => json!({ "base64": STANDARD.encode(bytes) }),
     }
 }
 
@@ -188,6 +222,19 @@ mod tests {
         let page = format!("{letter:#}");
         assert!(page.ends_with("value\n{\n  \"a\": [\n    1\n  ]\n}"), "{page}");
         assert!(page.contains("header     original-offset: 41\n"), "{page}");
+    }
+
+    #[test]
+    fn a_program_gets_all_of_a_letter() {
+        let mut letter = letter();
+        letter.key = Some(vec![0xff]);
+        let shown = letter.to_json();
+        assert_eq!(shown["origin"], json!({ "topic": "im-message-private", "partition": 4, "offset": 41 }));
+        assert_eq!((&shown["value"], &shown["key"]), (&json!("{\"a\":[1]}"), &json!({ "base64": "/w==" })));
+        assert_eq!((&shown["failedAt"], &shown["redriven"]), (&json!(1_732_723_200_000_i64), &json!(false)));
+        assert_eq!(shown["headers"][3], json!({ "name": "original-offset", "value": "41" }));
+        letter.value = None;
+        assert_eq!(letter.to_json()["value"], Value::Null);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads the dead-letter topic from its start to its end, as it is at that time.
+//! Reads the dead-letter topic from its start to the end that it has when the reading begins.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub(super) struct Reader {
     consumer: BaseConsumer<ClientEvents>,
     topic: String,
     done: BTreeMap<i32, Done>,
-    /// Where each partition ends.
+    /// The end offset of each partition that is not read to its end yet.
     ends: BTreeMap<i32, i64>,
 }
 
@@ -52,7 +52,8 @@ impl Reader {
             let partition = place.partition();
             let remembered = match place.offset() {
                 Offset::Offset(offset) if offset <= end => Done::new(offset.max(start), place.metadata()),
-                // Nothing yet, or of a topic that is gone: the one of this name was made anew.
+                // No offset was committed yet, or it lies beyond the end: then it belongs to a deleted topic of the
+                // same name.
                 _ => Done::new(start, ""),
             };
             done.insert(partition, remembered);
@@ -65,7 +66,7 @@ impl Reader {
         Ok(Self { consumer, topic, done, ends })
     }
 
-    /// Hands every letter that `filter` lets through to `visit`.
+    /// Calls `visit` with every letter that matches `filter`.
     pub(super) fn each(
         &mut self,
         filter: &Filter,
@@ -88,7 +89,7 @@ impl Reader {
                     since = Instant::now();
                     let partition = record.partition();
                     let Some(end) = self.ends.get(&partition).copied() else {
-                        // It came after the reading had begun.
+                        // The record was produced after the reading had begun.
                         continue;
                     };
                     if record.offset() + 1 >= end {
@@ -113,12 +114,12 @@ impl Reader {
         Ok(None)
     }
 
-    /// Whether [`Reader::remember`] will have room for this letter.
+    /// True if [`Reader::remember`] will have room for this letter.
     pub(super) fn can_remember(&self, letter: &Letter) -> bool {
         self.done.get(&letter.partition).is_some_and(|done| done.clone().add(letter.offset))
     }
 
-    /// Writes down, in Kafka, that this letter was sent back.
+    /// Commits to Kafka that this letter was sent back.
     pub(super) fn remember(&mut self, letter: &Letter) -> KafkaResult<()> {
         let Some(done) = self.done.get_mut(&letter.partition) else {
             return Ok(());

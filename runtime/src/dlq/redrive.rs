@@ -1,5 +1,6 @@
-//! Sends dead letters back to where they came from: in order, each written down before the next, so that a redrive cut
-//! off half-way loses nothing. Only the letter that was under way may then come twice, which the consumer does not mind.
+//! Sends dead letters back to the partitions they came from, in order. Each letter is committed as sent before the
+//! next is sent, so an interrupted redrive loses none. At most the letter under way is sent twice, and the consumer
+//! ignores the second copy.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,45 +18,46 @@ use tokio::runtime::Handle;
 use super::letter::{Filter, Letter};
 use super::read::Reader;
 
-/// The header that says where a record lay while it was dead: topic, partition and offset joined by slashes.
+/// The header with the place of the record in the dead-letter topic: topic, partition and offset joined by slashes.
 pub const REDRIVEN_FROM: &str = "redriven-from";
 
 /// How long Kafka may take to acknowledge one record.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What to send back.
+/// The options of a redrive.
 #[derive(Clone, Default)]
 pub struct RedriveOptions {
-    /// Which letters. Those sent back before are sent again only if it says `redriven`.
+    /// Selects the letters. Letters that were sent back before are sent again only with `redriven`.
     pub filter: Filter,
-    /// Leave those that would break again: whose value is still no event, or a message that this MySQL would still refuse
-    /// or that another one has the id of.
+    /// With a store: leave a letter that would break again. Its value is still no event, or MySQL would still refuse
+    /// its message, or another message has its id.
     pub check: Option<Store>,
-    /// Only say what would be sent back and what refused.
+    /// Send nothing; only report which letters would be sent back and which refused.
     pub dry_run: bool,
 }
 
-/// A letter that was not sent back, and stays.
+/// A letter that was not sent back and stays in the dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Its partition in the dead-letter topic.
+    /// The partition of the dead-letter topic.
     pub partition: i32,
-    /// Its offset there.
+    /// The offset in that partition.
     pub offset: i64,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What a redrive did. `{}` shows it to a person.
+/// The result of a redrive. `{}` prints it for an operator.
 #[derive(Debug, Default)]
 pub struct Redriven {
-    /// How many were sent back; in a dry run, how many would be.
+    /// How many letters were sent back; in a dry run, how many would be.
     pub sent: u64,
-    /// Nothing was really sent.
+    /// True for a dry run: nothing was sent.
     pub dry_run: bool,
-    /// Those that were not.
+    /// The letters that were not sent back.
     pub refused: Vec<Refused>,
-    /// What ended it early: what was sent is written down, so the same command goes on from there.
+    /// The error that ended the redrive early. Every letter sent before is committed, so the same command goes on
+    /// from there.
     pub interrupted: Option<ServerError>,
 }
 
@@ -73,8 +75,9 @@ impl fmt::Display for Redriven {
     }
 }
 
-/// Sends back what `options` says, to the original topic and partition, with the same key, value and headers, and the
-/// header `redriven-from` on top. An error before the first letter is an error; a later one is part of the answer.
+/// Sends back the selected letters to the original topic and partition, with the original key, value and headers and
+/// the additional header `redriven-from`. An error before the first letter is returned as `Err`; a later one as
+/// [`Redriven::interrupted`].
 pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Redriven, ServerError> {
     const ACTION: &str = "dlq.redrive";
     let mut client = client_config(config);
@@ -127,10 +130,11 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
             }
             match runtime.block_on(send(&producer, &config.dead_letter_topic, &letter)) {
                 Ok(()) => redriven.sent += 1,
-                // Too large for its topic: it would be each time again, and others are not.
+                // The letter is too large for its topic, so every further try would fail too. The other letters can
+                // still be sent.
                 Err(error) if is_permanent(&error) => {
                     let Letter { partition, offset, .. } = letter;
-                    let reason = format!("Kafka refuses it where it came from: {error}");
+                    let reason = format!("the original topic refuses it: {error}");
                     redriven.refused.push(Refused { partition, offset, reason });
                     continue;
                 }
@@ -149,21 +153,21 @@ pub async fn redrive(config: &KafkaConfig, options: RedriveOptions) -> Result<Re
     .await
 }
 
-/// Why the letter must stay, if it must.
+/// The reason why the letter must not be sent back, if there is one.
 fn judge(letter: &Letter, can_remember: bool) -> Result<(), String> {
     if letter.origin().is_none() {
-        return Err("its headers do not say where it came from".to_owned());
+        return Err("its headers do not name the original topic, partition and offset".to_owned());
     }
     if !can_remember {
         return Err(
-            "too many single letters were sent back out of order to remember one more: send back those before it first"
+            "too many single letters were sent back out of order to remember one more; first send back the letters before it"
                 .to_owned(),
         );
     }
     Ok(())
 }
 
-/// Why the letter would break again, if it would.
+/// The reason why the letter would break again, if there is one.
 async fn examine(letter: &Letter, store: &Store) -> Result<Option<String>, ServerError> {
     let again = |reason: String| Ok(Some(format!("would break again: {reason}")));
     let message = match letter.value.as_deref().map(Content::parse) {

@@ -1,4 +1,5 @@
-//! The body of a request: read in bounded time, into bounded memory, its own and that of all together.
+//! Reads the body of a request in bounded time and into bounded memory. Each body has a limit, and all bodies
+//! together have one.
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -8,16 +9,16 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::options::{GatewayOptions, REFUSALS_EVERY};
+use super::options::{GatewayOptions, LOG_REFUSALS_EVERY};
 
-/// What all bodies that are being worked on may take.
+/// The memory for the bodies of all requests under way.
 pub(super) struct Room {
-    /// A permit a byte.
+    /// One permit for each byte.
     bytes: Semaphore,
-    refusals: Limiter,
+    log: Limiter,
 }
 
-/// A body, and its part of the room, which is given back when this is dropped.
+/// A body and its share of the memory, which is freed when the body is dropped.
 pub(super) struct Held<'a> {
     pub(super) bytes: Bytes,
     _part: SemaphorePermit<'a>,
@@ -26,10 +27,11 @@ pub(super) struct Held<'a> {
 impl Room {
     pub(super) fn new(options: &GatewayOptions) -> Self {
         let bytes = Semaphore::new(options.max_bodies_bytes.min(Semaphore::MAX_PERMITS));
-        Self { bytes, refusals: Limiter::new(REFUSALS_EVERY) }
+        Self { bytes, log: Limiter::new(LOG_REFUSALS_EVERY) }
     }
 
-    /// Reads a body: 413 above its limit, 400 if it breaks off or takes too long, 503 if there is no room for it now.
+    /// Reads a body. Answers 413 above the limit of one body, 400 if the body breaks off or takes too long, and 503
+    /// if there is no memory for it now.
     pub(super) async fn read(
         &self,
         options: &GatewayOptions,
@@ -67,7 +69,7 @@ impl Room {
     fn part(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ApiError> {
         let part = u32::try_from(bytes).ok().and_then(|bytes| self.bytes.try_acquire_many(bytes).ok());
         part.ok_or_else(|| {
-            if let Some(left_out) = self.refusals.admit("refused") {
+            if let Some(left_out) = self.log.admit("bodies") {
                 tracing::warn!(
                     refused = left_out + 1,
                     "gateway.body: the bodies of all requests take up all the room; some were refused"

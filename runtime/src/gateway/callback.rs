@@ -1,4 +1,5 @@
-//! `/@connections/{id}`: how functions reach a client, as API Gateway serves it. Only this machine may call.
+//! `/@connections/{id}`: the interface by which functions reach a client, as API Gateway serves it. Only this machine
+//! may call it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use serde_json::json;
 
 use super::shared::Shared;
 
-/// Lets loopback peers through only: the real interface asks for a signature, this one for being on this machine.
+/// Lets only loopback peers through. API Gateway checks a signature here; this gateway checks that the caller is on
+/// this machine.
 pub(super) async fn loopback_only(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: axum::extract::Request,
@@ -29,7 +31,7 @@ pub(super) async fn loopback_only(
     }
 }
 
-/// 200 and it is queued; 410 and the connection is gone; 413 above 128 KiB.
+/// Answers 200 once the message is queued, 410 if the connection is gone, 413 above 128 KiB.
 pub(super) async fn post(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Body) -> Response {
     let Some(connection) = shared.connections.get(&id) else {
         return gone();
@@ -47,7 +49,7 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
     }
 }
 
-/// 200 with what is known of the connection, or 410.
+/// Answers 200 and the data of the connection, or 410.
 pub(super) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let Some(connection) = shared.connections.get(&id) else {
         return gone();
@@ -60,7 +62,7 @@ pub(super) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String
     .into_response()
 }
 
-/// 204 and it is being closed, or 410.
+/// Answers 204 and closes the connection, or 410.
 pub(super) async fn delete(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     if shared.connections.delete(&id, shared.behind.clock.now_ms()) {
         StatusCode::NO_CONTENT.into_response()
@@ -79,7 +81,7 @@ fn message(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({ "message": text }))).into_response()
 }
 
-/// `2024-11-27T16:00:00.000Z`.
+/// For example `2024-11-27T16:00:00.000Z`.
 fn iso(time: TimestampMs) -> String {
     let time = chrono::DateTime::from_timestamp_millis(time).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()

@@ -1,4 +1,4 @@
-//! The WebSockets that are open, and the bounded queue of each.
+//! The open WebSockets, each with a bounded queue of outgoing messages.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -16,23 +16,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::GatewayOptions;
 
-/// Why a WebSocket ends: a code of RFC 6455, 7.4.1, and a few words.
+/// The reason why a WebSocket ends: a code of RFC 6455, 7.4.1, and a short text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closing {
     pub(super) code: u16,
     pub(super) reason: &'static str,
 }
 
-/// The client does not read as fast as it is written to.
+/// The client reads more slowly than messages come for it.
 pub(super) const TOO_SLOW: Closing =
     Closing { code: 1013, reason: "cannot keep up; connect again and catch up" };
-/// The token that the connection was opened with is no longer accepted.
+/// The token of the handshake is no longer accepted.
 pub(super) const TOKEN_ENDED: Closing =
     Closing { code: 4401, reason: "the token has ended; connect again with a new one" };
-/// Closed by `DELETE /@connections/{id}`.
+/// A function closed the connection by `DELETE /@connections/{id}`.
 const DELETED: Closing = Closing { code: 1000, reason: "closed by the server" };
 
-/// One of [`GatewayOptions::max_connections`]. A connection's place is given back when its last part ends, a WebSocket's too.
+/// One of the [`GatewayOptions::max_connections`] places. A connection gives its place back when its last part ends;
+/// for a WebSocket, that is the end of the WebSocket.
 #[derive(Clone)]
 pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
@@ -49,7 +50,7 @@ pub(super) struct Connection {
     pub(super) client: Client,
     last_active_at: AtomicI64,
     outgoing: mpsc::Sender<Utf8Bytes>,
-    /// Bytes of the messages in `outgoing`, and the most there may be.
+    /// The bytes of all messages in `outgoing`. At most `max_waiting_bytes`.
     waiting_bytes: AtomicUsize,
     max_waiting_bytes: usize,
     closing: OnceLock<Closing>,
@@ -57,12 +58,12 @@ pub(super) struct Connection {
     pub(super) closed: CancellationToken,
 }
 
-/// What is known of a client from its handshake.
+/// The data of a client, from its handshake.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
     pub(super) source_ip: String,
     pub(super) user_agent: String,
-    /// The moment from which its token is no longer accepted, if it has one that is in order.
+    /// The time from which the client's token is no longer accepted. `None` if the handshake has no valid token.
     pub(super) token_ends_at: Option<TimestampMs>,
 }
 
@@ -71,7 +72,8 @@ pub(super) struct Client {
 pub(super) struct Gone;
 
 impl Connection {
-    /// Queues a message. A client that cannot keep up is closed, never skipped; one whose token has ended is closed too.
+    /// Queues a message. Closes the connection of a client that cannot keep up, instead of skipping a message, and of
+    /// a client whose token has ended.
     pub(super) fn send(&self, text: Utf8Bytes, now: TimestampMs) -> Result<(), Gone> {
         self.close_if_ended(now);
         if self.closed.is_cancelled() {
@@ -87,19 +89,19 @@ impl Connection {
         Ok(())
     }
 
-    /// A message of so many bytes has left the queue.
+    /// Notes that a message of `bytes` bytes has left the queue.
     pub(super) fn taken(&self, bytes: usize) {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Closes the connection if its token has ended at `now`.
+    /// Closes the connection if the client's token has ended at `now`.
     pub(super) fn close_if_ended(&self, now: TimestampMs) {
         if self.client.token_ends_at.is_some_and(|end| now >= end) {
             self.close(TOKEN_ENDED);
         }
     }
 
-    /// A message went either way at `now`.
+    /// Notes that a message was sent or received at `now`.
     pub(super) fn active(&self, now: TimestampMs) {
         self.last_active_at.fetch_max(now, Ordering::Relaxed);
     }
@@ -108,7 +110,7 @@ impl Connection {
         self.last_active_at.load(Ordering::Relaxed)
     }
 
-    /// Asks the connection to end; the first reason counts.
+    /// Closes the connection. If it is closed twice, the first reason counts.
     pub(super) fn close(&self, closing: Closing) {
         if self.closing.set(closing).is_ok() {
             tracing::debug!(connection = %self.id, code = closing.code, reason = closing.reason, "gateway.close");
@@ -116,18 +118,18 @@ impl Connection {
         self.closed.cancel();
     }
 
-    /// Why it ends, if this side decided it.
+    /// The reason why this side closed the connection; `None` if it did not.
     pub(super) fn closing(&self) -> Option<Closing> {
         self.closing.get().copied()
     }
 }
 
-/// All that are open, by id.
+/// All open connections, by id.
 #[derive(Default)]
 pub(super) struct Connections(RwLock<HashMap<String, Arc<Connection>>>);
 
 impl Connections {
-    /// Adds one under an id that nobody can guess. The receiver is its queue.
+    /// Adds a connection under a random id that nobody can guess. The receiver is the queue of outgoing messages.
     pub(super) fn open(
         &self,
         client: Client,
@@ -164,7 +166,7 @@ impl Connections {
         }
     }
 
-    /// Asks `id` to end; whether it was open.
+    /// Closes the connection `id`. False if there is no such connection.
     pub(super) fn delete(&self, id: &str, now: TimestampMs) -> bool {
         let found = self.get(id);
         if let Some(connection) = &found {
@@ -174,7 +176,7 @@ impl Connections {
         found.is_some()
     }
 
-    /// Asks each to end.
+    /// Closes every connection.
     pub(super) fn close_all(&self, closing: Closing) {
         for connection in self.0.read().values() {
             connection.close(closing);

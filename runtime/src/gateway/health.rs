@@ -9,28 +9,28 @@ use hongyan::error::{Server, ServerError};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-/// One server, asked whether it answers.
+/// The result of asking one server.
 #[derive(Debug)]
 pub struct ServerHealth {
-    /// Which.
+    /// The server.
     pub server: Server,
-    /// Whether it did.
+    /// `Ok` if the server answered.
     pub answer: Result<(), ServerError>,
 }
 
-/// Asks all three servers, bounded in time.
+/// Asks all three servers, in bounded time.
 pub type HealthCheck = Arc<dyn Fn() -> BoxFuture<'static, Vec<ServerHealth>> + Send + Sync>;
 
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Report {
     /// `ok` or `unavailable`.
     pub(super) status: &'static str,
-    /// Each server by name: `ok` or `unavailable`.
+    /// The status of each server by name: `ok` or `unavailable`.
     servers: BTreeMap<&'static str, &'static str>,
 }
 
-/// The check under way, if there is one. Anybody may ask for it as often as they like, so all who ask at the same time
-/// share one: more of them cost the servers no more.
+/// The check under way, if there is one. Callers who ask at the same time share one check, so that many callers cost
+/// the servers no more than one.
 #[derive(Default)]
 pub(super) struct Checks(Mutex<Option<WeakShared<BoxFuture<'static, Report>>>>);
 
@@ -38,7 +38,7 @@ impl Checks {
     pub(super) async fn ask(&self, check: &HealthCheck) -> Report {
         let report = {
             let mut running = self.0.lock();
-            // One that nobody waits for any more, or that has ended, tells nothing of now.
+            // Do not join a check that has ended, or that was given up by all its callers: its answer would be old.
             let joined =
                 running.as_ref().and_then(WeakShared::upgrade).filter(|report| report.peek().is_none());
             let report = joined.unwrap_or_else(|| check().map(report).boxed().shared());
@@ -94,12 +94,12 @@ mod tests {
             assert_eq!((report.status, report.servers["redis"]), ("ok", "ok"));
         }
         checks.ask(&check).await;
-        assert_eq!(begun.load(Ordering::SeqCst), 2, "who asks later gets a newer answer");
+        assert_eq!(begun.load(Ordering::SeqCst), 2, "a later caller gets a newer answer");
 
         held.send_replace(true);
         assert!(checks.ask(&check).now_or_never().is_none());
         held.send_replace(false);
         checks.ask(&check).await;
-        assert_eq!(begun.load(Ordering::SeqCst), 4, "nobody waited for the one before any more");
+        assert_eq!(begun.load(Ordering::SeqCst), 4, "a check that nobody waits for is not joined");
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /health` and `GET /metrics`.
+//! `GET /health`, `GET /ready` and `GET /metrics`.
 
 use std::sync::Arc;
 
@@ -7,15 +7,26 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hongyan::error::ApiError;
 use http::{StatusCode, header};
+use serde_json::json;
 
 use super::response;
 use super::shared::Shared;
 
-/// 200 when all answer, 503 naming which does not.
+/// Answers 200 if all servers answer, else 503. The body names the status of each.
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     let report = shared.checks.ask(&shared.behind.health).await;
     let code = if report.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(report)).into_response()
+}
+
+/// 200 while new requests may be sent here, 503 from the beginning of a stop. A server that is away does not matter, since
+/// it is away for the other nodes too, and most requests are answered without it.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.leaving.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "stopping" }))).into_response()
+    } else {
+        Json(json!({ "status": "ready" })).into_response()
+    }
 }
 
 /// Prometheus' text format.

@@ -1,49 +1,79 @@
-//! The limits of the gateway. Where API Gateway has one, its value is the default.
+//! The limits of the gateway. A limit that API Gateway also has is the same by default.
 
 use std::time::Duration;
 
-/// The shortest time between two log lines about refused connections, or about refused bodies: anybody can cause a thousand
-/// refusals a second.
-pub(super) const REFUSALS_EVERY: Duration = Duration::from_secs(10);
+use hongyan::config::Reader;
 
-/// See each field for its default.
+/// The shortest time between two lines of the log about the same kind of refusal: any client can cause a thousand a second.
+pub(super) const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
+
+/// See each field for its variable and its default.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
-    /// The most bytes of a request's body (1 MiB); above is 413.
+    /// The most bytes of a request's body: `GATEWAY_MAX_BODY_BYTES` (1 MiB); above is 413.
     pub max_body_bytes: usize,
-    /// The most bytes of all bodies that are being worked on (64 MiB); above is 503.
+    /// The most bytes of all bodies that are being worked on: `GATEWAY_MAX_BODIES_BYTES` (64 MiB); above is 503.
     pub max_bodies_bytes: usize,
-    /// The most bytes of a request's head (16 KiB, and not less than 8 KiB); above is 431.
+    /// The most bytes of a request's head: `GATEWAY_MAX_HEADER_BYTES` (16 KiB, and not less than 8 KiB); above is 431.
     pub max_header_bytes: usize,
-    /// How long a request's head may take to arrive, and a connection may wait for its next request (20 s).
+    /// How long a request's head may take to arrive, and a connection may wait for its next request:
+    /// `GATEWAY_HEADER_TIMEOUT_MS` (20 s).
     pub header_timeout: Duration,
-    /// How long a request's body may take to arrive (20 s).
+    /// How long a request's body may take to arrive: `GATEWAY_BODY_TIMEOUT_MS` (20 s).
     pub body_timeout: Duration,
-    /// How long a request may take in all (29 s, as API Gateway); above is 503.
+    /// How long a request may take in all: `GATEWAY_REQUEST_TIMEOUT_MS` (29 s, as API Gateway); above is 503.
     pub request_timeout: Duration,
-    /// The most connections at a time, WebSockets among them (4,096); one more is answered 503.
+    /// The most connections at a time, WebSockets among them: `GATEWAY_MAX_CONNECTIONS` (4,096); one more is answered 503.
     pub max_connections: usize,
-    /// The most bytes of a WebSocket frame (32 KiB, as API Gateway).
+    /// The most bytes of a WebSocket frame: `GATEWAY_MAX_FRAME_BYTES` (32 KiB, as API Gateway).
     pub max_frame_bytes: usize,
-    /// The most bytes of a WebSocket message, either way (128 KiB, as API Gateway).
+    /// The most bytes of a WebSocket message, either way: `GATEWAY_MAX_MESSAGE_BYTES` (128 KiB, as API Gateway).
     pub max_message_bytes: usize,
-    /// The most messages that a client may send in a second (50); above it is closed with 1008.
+    /// The most messages that a client may send in a second: `GATEWAY_MESSAGES_PER_SECOND` (50); above it is closed with 1008.
     pub messages_per_second: u32,
-    /// How many messages wait for a client that reads slowly (256); one more and it is closed with 1013.
+    /// How many messages wait for a client that reads slowly: `GATEWAY_OUTGOING_QUEUE` (256); one more and it is closed with 1013.
     pub outgoing_queue: usize,
-    /// How many bytes of messages wait for such a client (2 MiB); above it is closed with 1013.
+    /// How many bytes of messages wait for such a client: `GATEWAY_OUTGOING_BYTES` (2 MiB); above it is closed with 1013.
     pub outgoing_bytes: usize,
-    /// How long a client may take to make room for what is written to it (10 s), an answer or a message; then it is cut
-    /// off.
+    /// How long a client may take to make room for what is written to it, an answer or a message: `GATEWAY_SEND_TIMEOUT_MS`
+    /// (10 s). Then it is cut off.
     pub send_timeout: Duration,
-    /// How often a WebSocket is pinged (30 s). One that is silent for three times as long is taken for dead.
+    /// How often a WebSocket is pinged: `GATEWAY_PING_SECONDS` (30 s). One that is silent for three times as long is taken for dead.
     pub ping_every: Duration,
-    /// After how long without a message either way a WebSocket is closed with 1001 (10 min, as API Gateway).
+    /// After how long without a message either way a WebSocket is closed with 1001: `GATEWAY_IDLE_SECONDS` (10 min, as
+    /// API Gateway).
     pub idle_timeout: Duration,
-    /// How often the gateway renews the registration of a WebSocket (2 min, a quarter more or less at random).
+    /// How often the gateway renews the registration of a WebSocket: `GATEWAY_RENEW_SECONDS` (2 min, a quarter
+    /// more or less at random).
     pub renew_every: Duration,
-    /// How long a stop waits for what is under way (30 s).
+    /// How long a stop waits for requests under way (30 s).
     pub drain: Duration,
+}
+
+impl GatewayOptions {
+    /// Reads the limits that are settings; `reader` keeps the faults.
+    pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            max_body_bytes: reader.number("GATEWAY_MAX_BODY_BYTES", MIB, 1_024, 64 * MIB),
+            max_bodies_bytes: reader.number("GATEWAY_MAX_BODIES_BYTES", 64 * MIB, MIB, 4_096 * MIB),
+            max_header_bytes: reader.number("GATEWAY_MAX_HEADER_BYTES", 16 * 1_024, 8 * 1_024, MIB),
+            header_timeout: reader.millis("GATEWAY_HEADER_TIMEOUT_MS", 20_000, 100, 600_000),
+            body_timeout: reader.millis("GATEWAY_BODY_TIMEOUT_MS", 20_000, 100, 600_000),
+            request_timeout: reader.millis("GATEWAY_REQUEST_TIMEOUT_MS", 29_000, 100, 600_000),
+            max_connections: reader.number("GATEWAY_MAX_CONNECTIONS", 4_096, 1, 1_000_000),
+            max_frame_bytes: reader.number("GATEWAY_MAX_FRAME_BYTES", 32 * 1_024, 1_024, 64 * MIB),
+            max_message_bytes: reader.number("GATEWAY_MAX_MESSAGE_BYTES", 128 * 1_024, 1_024, 64 * MIB),
+            messages_per_second: reader.number("GATEWAY_MESSAGES_PER_SECOND", 50, 1, 100_000),
+            outgoing_queue: reader.number("GATEWAY_OUTGOING_QUEUE", 256, 1, 100_000),
+            outgoing_bytes: reader.number("GATEWAY_OUTGOING_BYTES", 2 * MIB, 1_024, 1_024 * MIB),
+            send_timeout: reader.millis("GATEWAY_SEND_TIMEOUT_MS", 10_000, 100, 600_000),
+            ping_every: reader.seconds("GATEWAY_PING_SECONDS", 30, 1, 3_600),
+            idle_timeout: reader.seconds("GATEWAY_IDLE_SECONDS", 600, 1, 24 * 3_600),
+            renew_every: reader.seconds("GATEWAY_RENEW_SECONDS", 120, 1, 300),
+            drain: Self::default().drain,
+        }
+    }
 }
 
 impl Default for GatewayOptions {
@@ -67,5 +97,28 @@ impl Default for GatewayOptions {
             renew_every: Duration::from_mins(2),
             drain: Duration::from_secs(30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_settings_are_those_of_the_options() {
+        let mut reader = Reader::new(|_: &str| None);
+        let read = GatewayOptions::read(&mut reader);
+        assert_eq!(format!("{read:?}"), format!("{:?}", GatewayOptions::default()));
+        assert!(reader.settings().iter().all(|setting| setting.name.starts_with("GATEWAY_")));
+        assert_eq!(reader.settings().len(), 16);
+    }
+
+    #[test]
+    fn a_limit_out_of_bounds_is_a_fault() {
+        let mut reader =
+            Reader::new(|name: &str| (name == "GATEWAY_MAX_HEADER_BYTES").then(|| "4096".to_owned()));
+        let read = GatewayOptions::read(&mut reader);
+        let faults = reader.finish(read).unwrap_err().faults;
+        assert_eq!(faults, ["GATEWAY_MAX_HEADER_BYTES must be a whole number from 8192 to 1048576"]);
     }
 }

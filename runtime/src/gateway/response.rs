@@ -1,4 +1,4 @@
-//! From a function's answer to the one that goes out.
+//! Turns the answer of a function into the HTTP response.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::encodings::Body as EventBody;
@@ -9,20 +9,20 @@ use base64::engine::general_purpose::STANDARD;
 use hongyan::error::ApiError;
 use http::{HeaderValue, StatusCode, header};
 
-/// What is wrong with a function's answer.
+/// A fault of a function's answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadAnswer {
-    #[error("its status {0} is none")]
+    #[error("{0} is no HTTP status")]
     Status(i64),
-    #[error("its body is not base64, though it says so: {0}")]
+    #[error("the body is marked as base64 and is not: {0}")]
     Base64(#[from] base64::DecodeError),
-    #[error("its body is of a kind that is not known")]
+    #[error("the body is of an unknown kind")]
     Body,
-    #[error("a cookie is not text of a header")]
+    #[error("a cookie is not valid in a header")]
     Cookie,
 }
 
-/// Maps the answer of an HTTP function.
+/// The HTTP response for the answer of an HTTP function.
 pub(super) fn from_function(answer: ApiGatewayV2httpResponse) -> Result<Response, BadAnswer> {
     let status = u16::try_from(answer.status_code).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let status = status.ok_or(BadAnswer::Status(answer.status_code))?;
@@ -49,7 +49,7 @@ pub(super) fn from_function(answer: ApiGatewayV2httpResponse) -> Result<Response
     Ok(response)
 }
 
-/// The gateway's own refusal, in the form in which the functions refuse.
+/// The response for a refusal by the gateway itself. It has the same form as refusals by functions.
 pub(super) fn problem(error: &ApiError) -> Response {
     from_function(hongyan::http::problem(error)).unwrap_or_else(|_| {
         let mut response = Response::new(Body::empty());

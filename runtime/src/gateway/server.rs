@@ -1,4 +1,4 @@
-//! The listening end: connections with their limits, each served until it ends or the gateway stops.
+//! The listening end: takes connections up to the limit, and serves each until it ends or the gateway stops.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
 use axum::routing::get;
 use hongyan::error::ApiError;
 use hongyan::telemetry::limiter::Limiter;
@@ -19,42 +20,82 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connections::Place;
-use super::options::REFUSALS_EVERY;
+use super::options::LOG_REFUSALS_EVERY;
 use super::shared::Shared;
 use super::{api, callback, monitoring, response, socket};
 
-/// After an error of the machine's (no file descriptor left, say) the next try waits a little.
+/// The pause after the system failed to give a connection, for example because no file descriptor was left.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
-/// How long a connection that is one too many may take to be told so.
+/// How long the answer to a connection above the limit may take.
 const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// All paths; what none of them has is a matter of the HTTP API.
-fn router(shared: Arc<Shared>) -> Router {
+/// The paths for functions and operators.
+fn internal() -> Router<Arc<Shared>> {
     let connections = get(callback::get).post(callback::post).delete(callback::delete);
     Router::new()
         .route("/@connections/{id}", connections)
         .route_layer(axum::middleware::from_fn(callback::loopback_only))
-        .route("/ws", get(socket::upgrade))
         .route("/health", get(monitoring::health))
+        .route("/ready", get(monitoring::ready))
         .route("/metrics", get(monitoring::metrics))
-        .method_not_allowed_fallback(|| async { response::problem(&ApiError::MethodNotAllowed) })
-        .fallback(api::handle)
-        .with_state(shared)
+        .method_not_allowed_fallback(method_not_allowed)
 }
 
-/// Takes connections until the gateway stops.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let router = router(shared.clone());
-    let refusals = Limiter::new(REFUSALS_EVERY);
+async fn method_not_allowed() -> Response {
+    response::problem(&ApiError::MethodNotAllowed)
+}
+
+/// One of the gateway's listeners, and how it ends.
+pub(super) struct Door {
+    router: Router,
+    /// Takes no new connection from now on, and ends each that is idle.
+    stop: CancellationToken,
+    /// Its connections.
+    tasks: TaskTracker,
+}
+
+impl Door {
+    /// For clients: all paths that the internal listener, where there is one, does not have. A path that no route has is a
+    /// matter of the HTTP API.
+    pub(super) fn public(shared: &Arc<Shared>, has_internal: bool) -> Self {
+        let others = if has_internal { Router::new() } else { internal() };
+        let router = others
+            .route("/ws", get(socket::upgrade))
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(api::handle);
+        Self {
+            router: router.with_state(shared.clone()),
+            stop: shared.stop.clone(),
+            tasks: shared.tasks.clone(),
+        }
+    }
+
+    /// For functions and operators. It is there until everything else has ended, and no stop waits for its connections.
+    pub(super) fn internal(shared: &Arc<Shared>) -> Self {
+        let nothing = || async { response::problem(&ApiError::NotFound("there is no such path")) };
+        Self {
+            router: internal().fallback(nothing).with_state(shared.clone()),
+            stop: shared.stop_internal.clone(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
+/// Takes connections until the listener is told to stop.
+pub(super) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared>) {
+    let Door { router, stop, tasks } = door;
+    let log = Limiter::new(LOG_REFUSALS_EVERY);
     let places = Arc::new(Semaphore::new(shared.options.max_connections));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.stop.cancelled() => return,
+            () = stop.cancelled() => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -65,21 +106,30 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            if let Some(left_out) = refusals.admit("refused") {
+            if let Some(left_out) = log.admit("connections") {
                 tracing::warn!(%peer, refused = left_out + 1, "gateway.accept: too many connections; some were refused");
             }
-            shared.tasks.spawn(refuse(stream));
+            tasks.spawn(refuse(stream));
             continue;
         };
         let _ = stream.set_nodelay(true);
-        shared.tasks.spawn(serve(stream, peer, Place::new(place), router.clone(), shared.clone()));
+        let service = Service { router: router.clone(), peer, place: Place::new(place) };
+        tasks.spawn(serve(stream, service, stop.clone(), shared.clone()));
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router, shared: Arc<Shared>) {
+/// Answers the requests of one connection.
+struct Service {
+    router: Router,
+    peer: SocketAddr,
+    place: Place,
+}
+
+async fn serve(stream: TcpStream, service: Service, stop: CancellationToken, shared: Arc<Shared>) {
+    let Service { router, peer, place } = service;
     let options = &shared.options;
     let router = TowerToHyperService::new(router);
-    // Hyper bounds how slowly a request may be written to us, but not how slowly an answer may be read.
+    // Hyper limits how slowly a client may send a request, but not how slowly it may read the answer.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(options.send_timeout));
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -96,7 +146,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, router: Router
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shared.stop.cancelled() => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
@@ -114,6 +164,6 @@ async fn refuse(mut stream: TcpStream) {
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await
     };
-    // Whether it hears us is its own matter.
+    // The answer is a courtesy: a client that does not read it is refused all the same.
     let _ = tokio::time::timeout(REFUSE_TIMEOUT, told).await;
 }

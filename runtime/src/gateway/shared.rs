@@ -1,4 +1,4 @@
-//! What all requests and connections of one gateway share.
+//! The state that all requests and connections of one gateway share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::connections::Connections;
 use super::health::{Checks, HealthCheck};
 use crate::host::FunctionHost;
 
-/// What the gateway works with.
+/// The parts that the gateway works with.
 pub struct Behind {
     /// The host of the functions that answer.
     pub functions: Arc<dyn FunctionHost>,
     /// The authorizer.
     pub auth: Auth,
-    /// Where the times in the events come from.
+    /// The source of the times in the events.
     pub clock: Clock,
-    /// What `GET /health` asks.
+    /// The check behind `GET /health`.
     pub health: HealthCheck,
-    /// What `GET /metrics` shows; without it the path does not exist.
+    /// The metrics behind `GET /metrics`. Without metrics the path does not exist.
     pub metrics: Option<PrometheusHandle>,
 }
 
-/// All that a request needs.
+/// The state of one gateway.
 pub(super) struct Shared {
     pub(super) options: GatewayOptions,
     pub(super) behind: Behind,
@@ -37,10 +37,14 @@ pub(super) struct Shared {
     pub(super) checks: Checks,
     pub(super) room: Room,
     pub(super) address: SocketAddr,
-    /// Connections, WebSockets and invocations under way.
+    /// Public connections, WebSockets and invocations under way.
     pub(super) tasks: TaskTracker,
+    /// `GET /ready` says no from now on.
+    pub(super) leaving: CancellationToken,
     /// No new work from now on.
     pub(super) stop: CancellationToken,
+    /// Nor on the internal listener.
+    pub(super) stop_internal: CancellationToken,
     /// The time to finish is over.
     pub(super) abort: CancellationToken,
 }

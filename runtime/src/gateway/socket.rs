@@ -27,7 +27,7 @@ use super::{event, response, socket_event};
 use crate::functions::FUNCTIONS;
 use crate::host::InvokeError;
 
-/// This side is stopping.
+/// The gateway is stopping.
 pub(super) const GOING_AWAY: Closing =
     Closing { code: 1001, reason: "the server is stopping; connect again" };
 const IDLE: Closing = Closing { code: 1001, reason: "no message for too long" };
@@ -39,14 +39,14 @@ const TOO_MANY: Closing = Closing { code: 1008, reason: "too many messages a sec
 const TOO_BIG: Closing = Closing { code: 1009, reason: "a message or frame that is too big" };
 const STALLED: Closing = super::connections::TOO_SLOW;
 
-/// What a client says to keep its connection registered.
+/// The message by which a client keeps its connection registered.
 const PING: &str = r#"{"action":"ping"}"#;
 
-/// What a WebSocket has for reading while nothing comes.
+/// The size of the read buffer of an idle WebSocket.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// How long the other side may take to answer a close.
+/// How long the client may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// There was no close frame (RFC 6455, 7.1.5).
+/// The code for an end without a close frame (RFC 6455, 7.1.5).
 const ABNORMAL: u16 = 1006;
 
 /// `GET /ws`.
@@ -72,7 +72,7 @@ pub(super) async fn upgrade(
         user_agent: socket_event::user_agent(&parts.headers),
         token_ends_at: token_ends_at(&shared, &parts).await,
     };
-    // Open before `$connect` has answered: a push that comes meanwhile waits in the queue.
+    // Register the connection before `$connect` has answered: a push that comes meanwhile waits in the queue.
     let now = shared.behind.clock.now_ms();
     let (connection, queue) = shared.connections.open(client, now, &shared.options);
     let place = parts.extensions.remove();
@@ -86,8 +86,8 @@ pub(super) async fn upgrade(
     }
 }
 
-/// When the token of the handshake ends. Only `$connect` decides whether it is good: with one that is not in order,
-/// there is nothing to wait for.
+/// The time when the token of the handshake ends. `None` if the token is not valid: then `$connect` refuses the
+/// handshake.
 async fn token_ends_at(shared: &Shared, parts: &Parts) -> Option<TimestampMs> {
     let query = parts.uri.query().unwrap_or_default();
     let tokens = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
@@ -99,14 +99,15 @@ struct Session {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     domain: String,
-    /// It is no longer among the open connections, and `$disconnect` is asked, unless `$connect` refused it.
+    /// Set once the connection is no longer among the open ones and `$disconnect` was invoked. `$disconnect` is not
+    /// invoked if `$connect` refused the handshake.
     over: AtomicBool,
-    /// Its place among the connections, kept as long as it lasts.
+    /// The place among the connections, given back when the session ends.
     _place: Option<Place>,
 }
 
-/// A client may go away at any moment, during `$connect` as well. Should that `$connect` register the connection after its
-/// `$disconnect`, the registration goes at the next push or with its TTL.
+/// A client may go away at any moment, also during `$connect`. If that `$connect` registers the connection after its
+/// `$disconnect`, the registration is removed by the next push or by its TTL.
 impl Drop for Session {
     fn drop(&mut self) {
         if self.leave() && Handle::try_current().is_ok() {
@@ -116,14 +117,14 @@ impl Drop for Session {
     }
 }
 
-/// How the client ended it.
+/// The close code and reason of the client.
 struct Ended {
     code: u16,
     reason: String,
 }
 
 impl Session {
-    /// Asks `$connect`; anything but 2xx refuses the handshake.
+    /// Invokes `$connect`. Any answer but 2xx refuses the handshake.
     async fn connect(&self, parts: &Parts) -> Result<(), Response> {
         let now = self.shared.behind.clock.now_ms();
         let event = socket_event::connect(&self.connection, parts, &self.domain, now);
@@ -156,11 +157,11 @@ impl Session {
         let upgrade = upgrade
             .max_frame_size(options.max_frame_bytes)
             .max_message_size(options.max_message_bytes)
-            // Allocated for each connection at once; what is larger grows it.
+            // This much is allocated for every connection at once; a larger message grows the buffer.
             .read_buffer_size(READ_BUFFER_BYTES)
-            // Written through at once: what waits, waits in our own bounded queue.
+            // Messages are written through at once. They wait only in the connection's bounded queue.
             .write_buffer_size(0);
-        // A stop waits for this token, from the handshake to the end of `$disconnect`.
+        // A stop of the gateway waits for this token, from the handshake to the end of `$disconnect`.
         let running = self.shared.tasks.token();
         let session = Arc::new(self);
         let failed = session.clone();
@@ -188,7 +189,7 @@ impl Session {
         let (sink, stream) = socket.split();
         let reading = async {
             let ended = self.read(stream).await;
-            // Wakes the writer, if the client ended it.
+            // Wakes the writer if the client has closed the connection.
             self.connection.closed.cancel();
             ended
         };
@@ -197,14 +198,14 @@ impl Session {
         ours.map_or(ended, |closing| Ended { code: closing.code, reason: closing.reason.to_owned() })
     }
 
-    /// Takes it off the open connections; whether it was one.
+    /// Takes the session off the open connections. False if that was done before.
     fn leave(&self) -> bool {
         self.connection.closed.cancel();
         self.shared.connections.remove(&self.connection.id);
         !self.over.swap(true, Ordering::SeqCst)
     }
 
-    /// The event `$disconnect`.
+    /// The event of `$disconnect`.
     fn ended(&self, ended: Ended) -> ApiGatewayWebsocketProxyRequest {
         let now = self.shared.behind.clock.now_ms();
         socket_event::disconnect(&self.connection, ended.code, ended.reason, &self.domain, now)
@@ -218,7 +219,7 @@ impl Session {
         }
     }
 
-    /// Reads until the client closes, or this side asks for the end and the client has answered it.
+    /// Reads until the client closes the connection, or until this side closes it and the client has answered.
     async fn read(&self, mut stream: SplitStream<WebSocket>) -> Ended {
         let options = &self.shared.options;
         let silence = options.ping_every * 3;
@@ -255,21 +256,21 @@ impl Session {
                     break;
                 }
                 Message::Close(frame) => return ended_by(frame),
-                // A ping is answered by the library; a pong is a sign of life, and nothing more.
+                // The library answers a ping. A pong only shows that the client is alive.
                 Message::Ping(_) | Message::Pong(_) => {}
             }
         }
-        // The close frame is on its way; wait for the client's.
+        // The writer sends the close frame. Wait for the client's.
         let answered = async { while let Some(Ok(_)) = stream.next().await {} };
         let _ = timeout(CLOSE_TIMEOUT, answered).await;
         abnormal(String::new())
     }
 
-    /// Keeps the connection registered, by a ping in the client's name whose answer nobody hears. A registration that is
-    /// missing makes the function close the connection. On AWS only the client's own pings do this.
+    /// Keeps the connection registered: sends a ping in the client's name and ignores the answer. If the registration
+    /// is missing, the function closes the connection. On AWS only the client's own pings renew a registration.
     async fn renew(&self) {
         loop {
-            // At random, so that connections which began together do not renew together.
+            // At random, so that connections that began together do not renew together.
             let pause = self.shared.options.renew_every.mul_f64(rand::random_range(0.75..1.25));
             tokio::select! {
                 () = self.connection.closed.cancelled() => return,
@@ -283,7 +284,7 @@ impl Session {
         }
     }
 
-    /// Returns when the client's token has ended; never, if nothing is known of its end.
+    /// Returns when the client's token has ended. Never returns if the end of the token is not known.
     async fn token_ended(&self) {
         let Some(end) = self.connection.client.token_ends_at else {
             return std::future::pending().await;
@@ -294,12 +295,12 @@ impl Session {
             if left.is_zero() {
                 return;
             }
-            // The wall clock may be set, or go on while the machine sleeps: look again from time to time.
+            // The wall clock may be set, or go on while the machine sleeps, so look again from time to time.
             tokio::time::sleep(left.min(self.shared.options.ping_every)).await;
         }
     }
 
-    /// Hands one message to `$default`; what it answers goes to the client.
+    /// Hands one message to `$default` and sends the answer to the client.
     async fn message(&self, text: &str) {
         let now = self.shared.behind.clock.now_ms();
         self.connection.active(now);
@@ -311,7 +312,7 @@ impl Session {
             },
             Err(error) => {
                 tracing::warn!(connection = %self.connection.id, %error, "gateway.message: $default failed");
-                // What API Gateway sends when an integration fails.
+                // The text that API Gateway sends when an integration fails.
                 format!(
                     r#"{{"message":"Internal server error","connectionId":"{}","requestId":"{}"}}"#,
                     self.connection.id,
@@ -319,11 +320,11 @@ impl Session {
                 )
             }
         };
-        // If it does not fit, the connection is closing already.
+        // If the queue has no room, the connection is closing already.
         let _ = self.connection.send(body.into(), self.shared.behind.clock.now_ms());
     }
 
-    /// Writes what is queued, pings, and says why it ends.
+    /// Writes queued messages and pings, and in the end the close frame.
     async fn write(&self, mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receiver<Utf8Bytes>) {
         let options = &self.shared.options;
         let mut ping = tokio::time::interval_at(Instant::now() + options.ping_every, options.ping_every);
@@ -353,7 +354,7 @@ impl Session {
             };
             match timeout(options.send_timeout, sink.send(message)).await {
                 Ok(Ok(())) => {}
-                // The reader meets the same broken connection.
+                // The reader meets the same broken connection and reports it.
                 Ok(Err(_)) => break,
                 Err(_) => {
                     self.connection.close(STALLED);
@@ -365,18 +366,18 @@ impl Session {
             let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
             let _ = timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
         } else {
-            // The client's close is answered by flushing.
+            // Flushing sends the answer to the client's close frame.
             let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
         }
     }
 }
 
-/// What the client did wrong; `None` if the connection itself is broken.
+/// The fault of the client by which it broke the protocol; `None` if the connection itself broke.
 fn fault_of(error: axum::Error) -> Option<Closing> {
     match *error.into_inner().downcast::<tungstenite::Error>().ok()? {
         tungstenite::Error::Capacity(_) => Some(TOO_BIG),
         tungstenite::Error::Utf8(_) => Some(NOT_TEXT),
-        // It went away without a word, which is no fault of the protocol's.
+        // The client went away without a close frame, which breaks no rule of the protocol.
         tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         tungstenite::Error::Protocol(_) => Some(NOT_THE_PROTOCOL),
         _ => None,
@@ -390,7 +391,7 @@ fn ended_by(frame: Option<CloseFrame>) -> Ended {
     }
 }
 
-/// So many messages a second, and as many at once.
+/// A limit on messages a second. A client may send that many at once.
 struct Allowance {
     per_second: f64,
     left: f64,

@@ -1,4 +1,4 @@
-//! The events of a WebSocket API, as AWS sends them.
+//! Builds the events of a WebSocket API as AWS sends them.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use super::event::{query_parameters, request_id, request_time, text};
 const API: &str = "local-websocket";
 const STAGE: &str = "local";
 
-/// `$connect`: the handshake, with its headers and its query.
+/// `$connect`: the handshake with its headers and query.
 pub(super) fn connect(
     connection: &Connection,
     parts: &Parts,
@@ -29,7 +29,7 @@ pub(super) fn connect(
         for &value in &values {
             event.multi_value_headers.append(name, value.clone());
         }
-        // With several of one name API Gateway shows the last.
+        // Of several headers with one name, API Gateway shows the last one here.
         if let Some(&last) = values.last() {
             event.headers.insert(name, last.clone());
         }
@@ -41,7 +41,7 @@ pub(super) fn connect(
     event
 }
 
-/// `$default`: a message of the client.
+/// `$default`: a message from the client.
 pub(super) fn message(
     connection: &Connection,
     body: String,
@@ -54,7 +54,7 @@ pub(super) fn message(
     event
 }
 
-/// `$disconnect`: it has ended, with this code and reason.
+/// `$disconnect`: the connection has ended, with this code and reason.
 pub(super) fn disconnect(
     connection: &Connection,
     code: u16,
@@ -100,7 +100,7 @@ fn event(
     event
 }
 
-/// The client's name for itself.
+/// The `User-Agent` header of the handshake.
 pub(super) fn user_agent(headers: &HeaderMap) -> String {
     text(headers, &http::header::USER_AGENT).unwrap_or_default()
 }

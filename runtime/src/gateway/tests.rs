@@ -1,4 +1,4 @@
-//! The gateway on a real socket, with functions that remember what they were asked.
+//! Tests of the gateway on a real socket. The functions behind it only record their events.
 
 mod http_api;
 mod websocket;
@@ -32,20 +32,20 @@ use tokio::sync::watch;
 use super::*;
 use crate::host::{FunctionHost, HttpFunction, Invocation};
 
-/// Answers every HTTP event with 201 and a small body, pings with PONG; remembers all events.
+/// Records all events. Answers every HTTP event with 201 and a small body, and a ping with PONG.
 #[derive(Default)]
 struct Recorder {
     http: Mutex<Vec<(&'static str, ApiGatewayV2httpRequest)>>,
     websocket: Mutex<Vec<ApiGatewayWebsocketProxyRequest>>,
-    /// What the next HTTP event is answered with, instead.
+    /// The answer to the next HTTP event, in place of the usual one.
     answer: Mutex<Option<ApiGatewayV2httpResponse>>,
-    /// While it says so, HTTP events wait.
+    /// While true, HTTP events wait for their answer.
     held: watch::Sender<bool>,
     /// How many HTTP events have arrived.
     arrived: watch::Sender<usize>,
-    /// While it says so, `$connect` waits.
+    /// While true, `$connect` waits for its answer.
     connect_held: watch::Sender<bool>,
-    /// How many `$disconnect` have arrived.
+    /// How many `$disconnect` events have arrived.
     disconnected: watch::Sender<usize>,
 }
 
@@ -81,7 +81,7 @@ impl FunctionHost for Recorded {
             match event.request_context.route_key.as_deref() {
                 Some("$connect") => {
                     let token = event.query_string_parameters.first("token").unwrap_or_default();
-                    // Two dots: one that the test issued.
+                    // A token with two dots was issued by the test.
                     if token != "good" && token.split('.').count() != 3 {
                         answer.status_code = 401;
                     }
@@ -112,7 +112,7 @@ impl FunctionHost for Recorded {
     }
 }
 
-/// A gateway at a free port.
+/// A gateway on a free port.
 struct Running {
     gateway: Gateway,
     recorder: Arc<Recorder>,
@@ -152,7 +152,7 @@ async fn start_with(options: GatewayOptions, away: Vec<Server>) -> Running {
         metrics: None,
     };
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let gateway = Gateway::start(listener, options, behind).unwrap();
+    let gateway = Gateway::start(listener, None, options, behind).unwrap();
     Running { gateway, recorder, auth, clock, ahead_ms }
 }
 
@@ -166,7 +166,7 @@ impl Running {
         self.auth.issue(UserId::new(9_007_199_254_740_993).unwrap(), now, Duration::from_mins(1)).unwrap()
     }
 
-    /// Sends a request with a good token.
+    /// Sends a request with a valid token.
     async fn request(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Response<Bytes> {
         let request = Request::builder()
             .method(method)
@@ -188,7 +188,7 @@ fn json(response: &Response<Bytes>) -> Value {
     serde_json::from_slice(response.body()).unwrap()
 }
 
-/// Whatever goes wrong, no test waits for ever.
+/// Limits the wait, so that a failing test ends.
 async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future)
         .await

@@ -1,4 +1,4 @@
-//! Commits what the lanes have done: one commit at a time, for all lanes together, and again when it failed.
+//! Commits the offsets of finished records: one commit at a time for all lanes together. A failed commit is repeated.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::consumer::Consumer;
 use super::lane::Lane;
 use super::shared::Shared;
 
-/// After how long a commit that failed is repeated.
+/// The pause before a failed commit is repeated.
 const REPEAT: Duration = Duration::from_secs(1);
 
-/// The longest wait for the answer to a commit: more than librdkafka waits for a coordinator (the session's time-out) and
-/// for a broker (10 s) together. When Kafka dies under a commit while the group is being rebalanced, librdkafka may not
+/// The longest wait for the answer to a commit. Longer than librdkafka's waits for a coordinator (the session
+/// time-out) and for a broker (10 s) together. If Kafka dies during a commit in a rebalance, librdkafka may not
 /// answer at all.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Until the trigger stops; the poller makes the last commit.
+/// Commits whenever a lane asks, until the trigger stops. The poller makes the last commit.
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
@@ -29,7 +29,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         let for_thread = Arc::clone(&shared);
         let round = tokio::task::spawn_blocking(move || {
-            // Held while committing, so that a partition is not given up in between.
+            // The lock is held during the commit, so that no partition is given up before its offset is committed.
             let _turn = for_thread.committing.lock();
             commit(&for_thread, &for_thread.all_lanes())
         });
@@ -44,7 +44,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Commits what is due of these lanes and waits for the answer, at most [`LIMIT`]. The caller holds `committing`.
+/// Commits the finished offsets of these lanes and waits for the answer, at most [`LIMIT`]. The caller holds
+/// `committing`.
 pub(super) fn commit(shared: &Shared, lanes: &[Arc<Lane>]) -> KafkaResult<()> {
     let Some(consumer) = shared.consumer() else { return Ok(()) };
     let mut places = TopicPartitionList::new();
@@ -67,15 +68,16 @@ pub(super) fn commit(shared: &Shared, lanes: &[Arc<Lane>]) -> KafkaResult<()> {
     Ok(())
 }
 
-/// Commits on a thread of its own, which nobody has to wait for. (A commit without waiting would never be answered:
-/// librdkafka reports only those that it makes by itself.)
+/// Commits on a separate thread, so that a commit without an answer blocks no other thread. An asynchronous commit is
+/// no way out: librdkafka reports only the results of its own automatic commits.
 fn commit_in_time(consumer: Arc<Consumer>, places: TopicPartitionList) -> KafkaResult<()> {
     let (answered, answer) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("kafka-commit".to_owned()).spawn(move || {
         let outcome = consumer.commit(&places, CommitMode::Sync);
-        // Before the answer, so that the poller alone decides when the consumer leaves its group.
+        // Drop the consumer before answering: the poller must be the one to drop the last reference, by which the
+        // consumer leaves its group.
         drop(consumer);
-        // Nobody listens any more if it came too late.
+        // The receiver is gone if the answer comes after the limit.
         let _ = answered.send(outcome);
     });
     let none = |code| Err(KafkaError::ConsumerCommit(code));

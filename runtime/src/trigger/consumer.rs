@@ -1,4 +1,4 @@
-//! What librdkafka calls while the poller polls: partitions come and go.
+//! The Kafka consumer, and the callbacks by which librdkafka tells of partitions that come and go.
 
 use std::sync::Arc;
 
@@ -14,18 +14,21 @@ use super::TriggerOptions;
 
 pub(super) type Consumer = BaseConsumer<Context>;
 
-/// Who is told of what happens to a consumer.
+/// Learns of the partitions that the group assigns to a consumer and takes away from it. librdkafka calls it while
+/// the poller polls.
 pub(super) trait Assignments: Send + Sync + 'static {
-    /// Whether another consumer has taken this one's place: then its partitions are nobody's matter any more.
+    /// True if another consumer of this trigger has taken this one's place. Callbacks of the old one are then
+    /// ignored.
     fn is_replaced(&self) -> bool;
 
-    /// Whether a partition that is about to be assigned must be read from its start.
+    /// True if this partition, which is about to be assigned, must be read from its start.
     fn must_rewind(&self, partition: i32) -> bool;
 
-    /// These partitions are read from now on.
+    /// These partitions are assigned to this consumer now.
     fn assigned(&self, partitions: &[i32]);
 
-    /// These partitions are about to be taken away. `lost`: others have them already. Blocks until they may go.
+    /// These partitions are about to be taken away. If `lost`, other members have them already. Blocks until they can
+    /// go.
     fn revoked(&self, partitions: &[i32], lost: bool);
 
     /// The topic was deleted and made again.
@@ -37,14 +40,15 @@ pub(super) struct Context {
     assignments: Box<dyn Assignments>,
 }
 
-/// Whether librdkafka says that the topic of this name is not the one that it was: it was deleted and made again, however
-/// quickly. (It has no other word for that, and reads on at its old offset.) The first id that it hears of is no change.
+/// True if a log line of librdkafka says that the topic was deleted and made again under the same name: the id of the
+/// topic changed. librdkafka reports this in no other way, and reads on at its old offset. The first id that
+/// librdkafka learns is no change.
 fn is_another_topic(text: &str) -> bool {
     const NONE_YET: &str = "changed id from AAAAAAAAAAAAAAAAAAAAAA";
     text.contains(" changed id from ") && !text.contains(NONE_YET)
 }
 
-/// Makes a consumer of the group, which tells `assignments` of its partitions.
+/// Makes a consumer of the group that reports its partitions to `assignments`.
 pub(super) fn make(
     options: &TriggerOptions,
     events: &ClientEvents,
@@ -52,8 +56,9 @@ pub(super) fn make(
 ) -> KafkaResult<Arc<Consumer>> {
     let mut client = client_config(&options.kafka);
     options.configure(&mut client);
-    // For one line, see `is_another_topic`. The debug context `topic` has that line too, and must not be used: librdkafka
-    // logs in it while it holds the lock of the consumer's queue, waits for that lock to queue the log line, and hangs.
+    // The debug context `metadata` is needed for the log line that `is_another_topic` looks for. The context `topic`
+    // has that line too, and must not be used: librdkafka logs in it while it holds the lock of the consumer's queue,
+    // waits for that lock to queue the log line, and hangs.
     client.set("debug", "metadata").set_log_level(RDKafkaLogLevel::Debug);
     let context = Context { events: events.clone(), assignments: Box::new(assignments) };
     Ok(Arc::new(client.create_with_context(context)?))
@@ -64,7 +69,7 @@ impl ClientContext for Context {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         if matches!(level, RDKafkaLogLevel::Debug) {
-            // Asked for because of this one line.
+            // Debug lines are on only for this one line.
             if is_another_topic(text) && !self.assignments.is_replaced() {
                 self.assignments.topic_was_remade();
             }
@@ -94,7 +99,7 @@ impl ConsumerContext for Context {
                 tracing::info!(?partitions, lost, "partitions taken away");
                 self.assignments.revoked(&partitions, lost);
             }
-            // Set in the list that is about to be assigned.
+            // Change the offsets in the list that librdkafka is about to assign.
             Rebalance::Assign(places) => {
                 for mut place in places.elements() {
                     if self.assignments.must_rewind(place.partition())

@@ -1,13 +1,13 @@
-//! The event that Lambda makes of Kafka's records.
+//! Builds the event that Lambda makes of Kafka records.
 
 use hongyan::queue::envelope::Metadata;
 use hongyan::queue::{KafkaEvent, KafkaRecord};
 use rdkafka::message::{Headers as _, Message, Timestamp};
 
-/// What the events say they come from.
+/// The source that events name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventSource {
-    /// `SelfManagedKafka`: a Kafka of one's own.
+    /// `SelfManagedKafka`: any Kafka but Amazon MSK.
     SelfManaged {
         /// `host:port`, several joined by commas.
         bootstrap_servers: String,
@@ -26,7 +26,7 @@ pub(super) fn partition_key(topic: &str, partition: i32) -> String {
     format!("{topic}-{partition}")
 }
 
-/// The event of one batch; `records` are in order and of one partition.
+/// The event of one batch. `records` are of one partition, in order.
 pub(super) fn event<M: Message>(source: &EventSource, key: &str, records: &[M]) -> KafkaEvent {
     let (name, arn, servers) = match source {
         EventSource::SelfManaged { bootstrap_servers } => ("SelfManagedKafka", None, bootstrap_servers),

@@ -1,4 +1,4 @@
-//! Counts the batches in flight, and can keep new ones from starting.
+//! Counts the batches in flight, and holds back new ones while it is closed.
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -15,7 +15,7 @@ struct State {
     in_flight: usize,
 }
 
-/// Held while a batch is in flight.
+/// Held for as long as a batch is in flight.
 pub(super) struct Pass<'a>(&'a Gate);
 
 impl Gate {
@@ -28,7 +28,7 @@ impl Gate {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the gate is open.
+    /// Waits until the gate is open, and enters.
     pub(super) async fn enter(&self) -> Pass<'_> {
         loop {
             let changed = self.changed.notified();
@@ -43,7 +43,7 @@ impl Gate {
         }
     }
 
-    /// Waits until nothing is in flight.
+    /// Waits until no batch is in flight.
     pub(super) async fn idle(&self) {
         loop {
             let changed = self.changed.notified();

@@ -1,4 +1,4 @@
-//! One partition: its records that wait, and how far it is done.
+//! One partition: the records that wait in memory, and the progress of the partition.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::TriggerOptions;
 use super::consumer::Consumer;
 
-/// What one lane keeps in memory at most before its partition is paused.
+/// The most bytes of records that one lane keeps in memory before it pauses its partition.
 const MAX_QUEUED_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) struct Lane {
@@ -25,7 +25,7 @@ pub(super) struct Lane {
     ended: (Mutex<bool>, Condvar),
 }
 
-/// What waits in memory.
+/// The records that wait in memory.
 #[derive(Default)]
 struct Flow {
     records: usize,
@@ -33,17 +33,17 @@ struct Flow {
     paused: bool,
 }
 
-/// How far the partition is done: all offsets are those of the next record.
+/// The progress of the partition. Each offset is that of the next record.
 #[derive(Default)]
 struct Offsets {
     finished: Option<i64>,
     committed: Option<i64>,
-    /// Nothing may be committed any more: the partition belongs to somebody else.
+    /// The partition belongs to another member, so nothing may be committed.
     closed: bool,
 }
 
 impl Lane {
-    /// A lane without its task, and the records that it will hand to the task.
+    /// A lane without its task, and the receiving end of its records, for the task.
     pub(super) fn new(partition: i32) -> (Arc<Self>, mpsc::UnboundedReceiver<OwnedMessage>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let lane = Arc::new(Self {
@@ -57,15 +57,15 @@ impl Lane {
         (lane, receiver)
     }
 
-    /// Takes a record; pauses the partition when enough of it waits.
+    /// Adds a record. Pauses the partition once enough records wait.
     pub(super) fn push(&self, consumer: &Consumer, options: &TriggerOptions, record: OwnedMessage) {
         let bytes = size(&record);
         let mut flow = self.flow.lock();
-        // Counted before it is sent, as the worker may take it at once.
+        // Count the record before sending it, since the worker may take it at once.
         flow.records += 1;
         flow.bytes += bytes;
         if self.records.send(record).is_err() {
-            // The lane has just ended; whoever reads the partition next gets the record.
+            // The lane has just ended. The next reader of the partition gets the record.
             return;
         }
         if !flow.paused && (flow.records >= most_records(options) || flow.bytes >= MAX_QUEUED_BYTES) {
@@ -73,7 +73,7 @@ impl Lane {
         }
     }
 
-    /// Notes that a record was taken out; lets the partition go on when little waits.
+    /// Notes that the task took a record. Resumes the partition once few records wait.
     pub(super) fn taken(
         &self,
         consumer: impl FnOnce() -> Option<Arc<Consumer>>,
@@ -103,34 +103,34 @@ impl Lane {
         result.is_ok()
     }
 
-    /// All records before `next` are done.
+    /// Notes that all records before `next` are done.
     pub(super) fn finish(&self, next: i64) {
         self.offsets.lock().finished = Some(next);
     }
 
-    /// What is done and not committed.
+    /// The offset to commit, if any progress is not committed yet.
     pub(super) fn due(&self) -> Option<i64> {
         self.offsets.lock().due()
     }
 
-    /// The first offset that is not done, if any before it was.
+    /// The offset of the first record that is not done; `None` before the first record is done.
     pub(super) fn place(&self) -> Option<i64> {
         let offsets = self.offsets.lock();
         offsets.finished.max(offsets.committed)
     }
 
-    /// Everything before `offset` is committed.
+    /// Notes that the group has committed `offset`.
     pub(super) fn committed(&self, offset: i64) {
         let mut offsets = self.offsets.lock();
         offsets.committed = offsets.committed.max(Some(offset));
     }
 
-    /// From now on nothing of the lane is due.
+    /// From now on the lane has nothing to commit.
     pub(super) fn close(&self) {
         self.offsets.lock().closed = true;
     }
 
-    /// Whether the lane's task has ended, at the latest at `deadline`. Blocks.
+    /// Waits for the end of the lane's task, at most until `deadline`. True if the task has ended. Blocks.
     pub(super) fn wait_until_ended(&self, deadline: Instant) -> bool {
         let (ended, changed) = &self.ended;
         let mut ended = ended.lock();
@@ -145,7 +145,7 @@ impl Offsets {
     }
 }
 
-/// Says that the task is over, however it ended.
+/// Reports the end of the task when dropped, so also after a panic.
 pub(super) struct Ended(pub(super) Arc<Lane>);
 
 impl Drop for Ended {
@@ -156,7 +156,7 @@ impl Drop for Ended {
     }
 }
 
-/// How many records of a partition wait in memory at most.
+/// How many records of a partition may wait in memory.
 fn most_records(options: &TriggerOptions) -> usize {
     (options.kafka.batch_size * 4).max(1_000)
 }

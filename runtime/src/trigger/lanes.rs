@@ -1,4 +1,4 @@
-//! Opens a lane for each partition that the group assigns, and closes those of the partitions that it takes away.
+//! Opens a lane for each partition that the group assigns, and closes the lanes of partitions that are taken away.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +13,11 @@ use super::{commit, worker};
 /// The lanes of one of the trigger's consumers.
 pub(super) struct Lanes {
     shared: Arc<Shared>,
-    /// Which of the trigger's consumers this is.
+    /// The number of the consumer. The trigger numbers its consumers in order.
     number: u64,
 }
 
-/// Makes a consumer of the group and remembers it as the trigger's.
+/// Makes a consumer of the group and sets it as the trigger's current one.
 pub(super) fn consumer(shared: &Arc<Shared>, events: &ClientEvents) -> KafkaResult<Arc<Consumer>> {
     let number = shared.watched.next_consumer();
     let lanes = Lanes { shared: Arc::clone(shared), number };
@@ -52,15 +52,15 @@ impl Assignments for Lanes {
     }
 }
 
-/// Closes every lane, as [`Lanes::revoked`] does.
+/// Closes every lane.
 pub(super) fn close_all(shared: &Shared, lost: bool) {
     let partitions: Vec<i32> = shared.all_lanes().iter().map(|lane| lane.partition).collect();
     close(shared, &partitions, lost);
 }
 
-/// Ends the lanes of these partitions: what is in flight may finish within the time-out, what is done is committed,
-/// the rest is left to whoever reads the partition next. Of partitions that are lost to others nothing is committed,
-/// and nothing waited for.
+/// Closes the lanes of these partitions. Batches in flight may finish within the time-out, then finished offsets are
+/// committed. The next reader of the partition gets all other records. For partitions that are `lost` to other
+/// members, commits nothing and waits for nothing.
 pub(super) fn close(shared: &Shared, partitions: &[i32], lost: bool) {
     let lanes: Vec<_> = {
         let mut all = shared.lanes.lock();

@@ -1,4 +1,5 @@
-//! The thread that polls: it hands records to their lanes, and in the end leaves the group.
+//! The thread that polls: it hands records to their lanes, replaces the consumer when the topic has changed, and
+//! leaves the group in the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +13,14 @@ use super::consumer::Consumer;
 use super::lanes;
 use super::shared::Shared;
 
-/// How long one poll waits; a stop is noticed within it.
+/// How long one poll waits. A stop is noticed within this time.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long to wait before a new consumer is tried again.
+/// The pause before the next try to make a new consumer.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) fn run(shared: &Arc<Shared>, mut consumer: Arc<Consumer>) {
-    // Told to whoever asks for the trigger's health, also after a panic.
+    // Reports to the trigger's health that the topic is read, until the thread ends, even by a panic.
     let _reading = shared.watched.reading();
     while poll(shared, &consumer) == Next::Renew {
         let events = consumer.context().events.clone();
@@ -27,15 +28,15 @@ pub(super) fn run(shared: &Arc<Shared>, mut consumer: Arc<Consumer>) {
             topic = shared.options.kafka.topic,
             "trigger: the topic is not as it was; a new consumer reads it"
         );
-        // Nothing that is done of the old topic may be committed in the new one.
+        // Commit nothing: finished records of the old topic must not count as finished in the new one.
         lanes::close_all(shared, true);
-        // Leaves the group, at once or when the last question to it is answered.
+        // The consumer leaves the group now, or when the last question to Kafka under way is answered.
         drop(consumer);
         let Some(fresh) = renew(shared, &events) else { return };
         consumer = fresh;
     }
     lanes::close_all(shared, consumer.assignment_lost());
-    // Leaves the group, unless a question is just being asked; then right after it.
+    // The consumer leaves the group now, or right after the question to Kafka under way.
     drop(consumer);
 }
 
@@ -45,7 +46,7 @@ enum Next {
     Renew,
 }
 
-/// Hands records to their lanes until the trigger stops or needs another consumer.
+/// Hands records to their lanes until the trigger stops or needs a new consumer.
 fn poll(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Next {
     while !shared.stopping.is_cancelled() {
         if shared.watched.take_renewal() {
@@ -68,7 +69,7 @@ fn poll(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Next {
     Next::Stop
 }
 
-/// A new consumer that has subscribed; `None` if the trigger is stopped before.
+/// Makes a new consumer and subscribes. `None` if the trigger is stopped before.
 fn renew(shared: &Arc<Shared>, events: &ClientEvents) -> Option<Arc<Consumer>> {
     while !shared.stopping.is_cancelled() {
         let made = lanes::consumer(shared, events).and_then(|consumer| {

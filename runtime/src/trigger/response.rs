@@ -1,27 +1,28 @@
-//! What Lambda makes of the consumer's answer.
+//! Reads the consumer function's answer to a batch.
 
 use hongyan::queue::KafkaBatchResponse;
 
 use crate::host::InvokeError;
 
-/// What becomes of a batch.
+/// The outcome of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All of it is done.
+    /// All records are done.
     Done,
-    /// The records before this place of the batch are done; from it on they come again.
+    /// The records before this index are done. The record at the index and all after it must be delivered again.
     FailedFrom {
         /// Index into the batch.
         index: usize,
-        /// Why, for the log.
+        /// The reason, for the log.
         reason: String,
     },
 }
 
-/// Reads the answer to a batch of one partition. `key` is that of the event's `records`, `offsets` those of the batch.
+/// Reads the answer to a batch of one partition. `key` is the key of the partition in the event's `records`, and
+/// `offsets` are the offsets of the batch.
 ///
-/// As AWS has it: no failures mean that all is done; else the lowest failed offset is the checkpoint; an error, or an
-/// identifier that was not in the event, fails the whole batch.
+/// The rules are those of AWS. No failures: all is done. Failures: the lowest failed offset is the checkpoint. An
+/// error, or an identifier that was not in the event: the whole batch failed.
 pub(super) fn outcome(
     key: &str,
     offsets: &[i64],

@@ -1,4 +1,4 @@
-//! What the poller, the lanes and the handle of one trigger share.
+//! The state that the poller, the lanes and the handle of one trigger share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -15,21 +15,22 @@ use super::lane::Lane;
 use super::topic::Watched;
 use crate::host::Invocation;
 
-/// What the poller, the lanes and the handle share.
+/// The state of one trigger.
 pub(super) struct Shared {
     pub(super) options: TriggerOptions,
     pub(super) invoke: Box<dyn Fn(KafkaEvent) -> Invocation<KafkaBatchResponse> + Send + Sync>,
     pub(super) gate: Gate,
     pub(super) lanes: Mutex<HashMap<i32, Arc<Lane>>>,
     pub(super) stopping: CancellationToken,
-    /// Woken when a lane has something to commit.
+    /// Notified when a lane has an offset to commit.
     pub(super) due: Notify,
-    /// Held by whoever commits.
+    /// Locked during a commit.
     pub(super) committing: Mutex<()>,
-    /// Woken whenever an offset was committed.
+    /// Notified after each commit.
     pub(super) committed: Notify,
     pub(super) runtime: tokio::runtime::Handle,
-    /// Weak, so that the poller alone decides when the consumer leaves its group.
+    /// A weak reference: the poller must be the one to drop the last strong one, by which the consumer leaves its
+    /// group.
     pub(super) consumer: Mutex<Weak<Consumer>>,
     pub(super) watched: Watched,
 }

@@ -1,4 +1,4 @@
-//! What is known of the topic and of who reads it.
+//! The last known state of the topic and of its reader.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,30 +6,31 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Longer than the group takes to share out the partitions anew.
+/// After a topic was made again, partitions assigned within this time are read from their start. Longer than a
+/// rebalance takes.
 const REWIND_WITHIN: Duration = Duration::from_mins(2);
 
-/// What is known of the topic and of who reads it.
+/// The last known state of the topic and of its reader.
 #[derive(Default)]
 pub(super) struct Watched {
     topic: Mutex<Topic>,
     consumer: AtomicU64,
     renew: AtomicBool,
     reads: AtomicBool,
-    /// When a topic was found to be made anew, and the partitions that were begun at their start since. What the group
-    /// committed meanwhile may be of the old log.
+    /// The time when the topic was found to be made again, and the partitions that were begun at their start since
+    /// then. Offsets that the group has committed for other partitions may belong to the old log.
     rewound: Mutex<Option<(Instant, HashSet<i32>)>>,
 }
 
-/// The topic as it was seen last.
+/// The topic at the last look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Topic {
-    /// Not looked at yet.
+    /// No look was taken yet.
     #[default]
     Unseen,
-    /// It does not exist.
+    /// The topic does not exist.
     Missing,
-    /// It has so many partitions.
+    /// The number of partitions of the topic.
     Partitions(usize),
 }
 
@@ -38,29 +39,30 @@ impl Watched {
         self.consumer.load(Ordering::SeqCst)
     }
 
-    /// The number of the next consumer, which takes the place of the one before.
+    /// The number of the next consumer, which replaces the current one.
     pub(super) fn next_consumer(&self) -> u64 {
         self.consumer.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Whether a new consumer is wanted; asked once, it is not wanted any more.
+    /// True if a new consumer was asked for since the last call.
     pub(super) fn take_renewal(&self) -> bool {
         self.renew.swap(false, Ordering::SeqCst)
     }
 
-    /// A new consumer is wanted.
+    /// Asks the poller for a new consumer.
     pub(super) fn ask_for_renewal(&self) {
         self.renew.store(true, Ordering::SeqCst);
     }
 
-    /// The topic is another one under the same name: a new consumer is to read it from its start.
+    /// Notes that the topic was deleted and made again under the same name: a new consumer must read it from its
+    /// start.
     pub(super) fn topic_was_remade(&self) {
         *self.rewound.lock() = Some((Instant::now(), HashSet::new()));
         self.ask_for_renewal();
     }
 
-    /// Whether this partition, which is about to be assigned, must be read from its start: once each, and not when another
-    /// member, who has read it since, gives it away much later.
+    /// True if this partition, which is about to be assigned, must be read from its start. This holds once for each
+    /// partition, and only for a limited time: later, another member that has read the partition may give it away.
     pub(super) fn must_rewind(&self, partition: i32) -> bool {
         let mut rewound = self.rewound.lock();
         rewound
@@ -68,29 +70,29 @@ impl Watched {
             .is_some_and(|(when, rewound)| when.elapsed() < REWIND_WITHIN && rewound.insert(partition))
     }
 
-    /// Says that the topic is read, until the returned guard is dropped.
+    /// Notes that a thread reads the topic, until the returned guard is dropped.
     pub(super) fn reading(&self) -> Reading<'_> {
         self.reads.store(true, Ordering::SeqCst);
         Reading(&self.reads)
     }
 
-    /// Whether a thread reads the topic.
+    /// True while a thread reads the topic.
     pub(super) fn is_read(&self) -> bool {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// The topic as it was seen last.
+    /// The topic at the last look.
     pub(super) fn topic(&self) -> Topic {
         *self.topic.lock()
     }
 
-    /// Notes the topic as it is seen now, and returns how it was seen before.
+    /// Notes the topic as seen now, and returns the topic at the look before.
     pub(super) fn replace_topic(&self, seen: Topic) -> Topic {
         std::mem::replace(&mut *self.topic.lock(), seen)
     }
 }
 
-/// Held by the thread that polls.
+/// Held by the polling thread for as long as it reads.
 pub(super) struct Reading<'a>(&'a AtomicBool);
 
 impl Drop for Reading<'_> {

@@ -1,5 +1,5 @@
-//! Watches the topic itself: librdkafka goes on at its old offsets when a topic is deleted and made again, and says
-//! nothing; the old place may be anywhere in the new log (`docs/decisions/0039-lost-by-offsets.md`).
+//! Watches whether the topic was deleted and made again. librdkafka does not report that and reads on at its old
+//! offsets, which may lie anywhere in the new log (`docs/decisions/0039-lost-by-offsets.md`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use super::consumer::Consumer;
 use super::shared::Shared;
 use super::topic::Topic;
 
-/// How often it looks. What happens in between is told by librdkafka's own log, see [`super::consumer`].
+/// The pause between two looks. A change in between is noticed by librdkafka's log, see [`super::consumer`].
 const EVERY: Duration = Duration::from_millis(500);
-/// In which of its looks it compares the lanes' places with the ends of their partitions.
+/// One look in so many also compares the lanes' positions with the ends of their partitions.
 const ENDS_EVERY: u32 = 10;
-/// The longest wait for one answer.
+/// The longest wait for one answer of Kafka.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Until the trigger stops.
+/// Looks at the topic until the trigger stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     for look in 0_u32.. {
         if shared.stopping.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
@@ -36,7 +36,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 fn look_at(shared: &Shared, ends_too: bool) {
     let Some(consumer) = shared.consumer() else { return };
-    // A Kafka that does not answer is told of by those who need it.
+    // No log line: the parts that need Kafka report that it does not answer.
     let Ok(seen) = topic_of(&consumer, &shared.options.kafka.topic) else { return };
     match changed(shared, seen) {
         Change::Remade => shared.watched.topic_was_remade(),
@@ -54,7 +54,7 @@ fn topic_of(consumer: &Consumer, topic: &str) -> KafkaResult<Topic> {
         (Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition), _) => {
             Topic::Missing
         }
-        // As while its leaders are being chosen.
+        // Kafka answers so while the leaders of the partitions are being elected.
         (Some(code), _) => return Err(rdkafka::error::KafkaError::MetadataFetch(code)),
         (None, found) => match found.map_or(0, |topic| topic.partitions().len()) {
             0 => Topic::Missing,
@@ -63,16 +63,16 @@ fn topic_of(consumer: &Consumer, topic: &str) -> KafkaResult<Topic> {
     })
 }
 
-/// How the topic changed since it was seen before.
+/// The difference between two looks at the topic.
 enum Change {
     None,
-    /// It has more partitions.
+    /// The topic has more partitions than before.
     Grown,
-    /// It was away, or has lost partitions.
+    /// The topic was away, or has fewer partitions than before.
     Remade,
 }
 
-/// Notes what is seen, tells what is wrong with it, and answers what changed.
+/// Notes the topic as seen now, logs what is wrong with it, and returns the change since the look before.
 fn changed(shared: &Shared, seen: Topic) -> Change {
     let before = shared.watched.replace_topic(seen);
     if before == seen {
@@ -105,7 +105,7 @@ fn changed(shared: &Shared, seen: Topic) -> Change {
     }
 }
 
-/// Whether a lane stands behind the last record of its partition's log: then the log is another one.
+/// True if the position of a lane lies beyond the end of its partition's log: then the log is another one.
 fn is_beyond_an_end(shared: &Shared, consumer: &Consumer) -> bool {
     let topic = &shared.options.kafka.topic;
     shared.all_lanes().iter().any(|lane| {
@@ -125,7 +125,7 @@ fn is_beyond_an_end(shared: &Shared, consumer: &Consumer) -> bool {
     })
 }
 
-/// An error if nothing can be read, or the topic is not as it should be.
+/// An error if no thread reads the topic, or the topic is missing or has the wrong number of partitions.
 pub(super) fn health(shared: &Shared) -> Result<(), ServerError> {
     let (topic, wanted) = (&shared.options.kafka.topic, shared.options.kafka.partitions.get());
     let wrong = match shared.watched.topic() {

@@ -1,4 +1,4 @@
-//! The task of a lane: gathers records into batches, one in flight at a time, and repeats what failed.
+//! The task of a lane: gathers records into batches, one in flight at a time, and retries failed ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use super::shared::Shared;
 use crate::functions::FUNCTIONS;
 use crate::host::InvokeError;
 
-/// Lambda's payload ends at 6 MB; base64 makes three bytes four.
+/// The largest batch, in bytes of keys and values. Lambda's payload limit is 6 MB, and base64 makes four bytes of
+/// three.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// The task of a lane.
@@ -25,7 +26,7 @@ struct Worker {
     lane: Arc<Lane>,
     shared: Arc<Shared>,
     records: mpsc::UnboundedReceiver<OwnedMessage>,
-    /// What lies before it was taken already.
+    /// Records before this offset were taken already and are skipped.
     next_offset: i64,
 }
 
@@ -50,12 +51,12 @@ pub(super) fn start(shared: &Arc<Shared>, partition: i32) -> Arc<Lane> {
 impl Worker {
     async fn run(mut self) {
         let lane = Arc::clone(&self.lane);
-        // Cancelling never interrupts a running invocation: `one_batch` looks at `cancel` only while it waits for records,
-        // for its turn or for the next try.
+        // Cancelling never interrupts a running invocation: `one_batch` checks `cancel` only while it waits for
+        // records, for its turn or for the next try.
         while self.one_batch(&lane.cancel).await.is_some() {}
     }
 
-    /// Gathers a batch and carries it to its end. `None` when cancelled.
+    /// Gathers a batch and retries it until all of it is done. `None` once cancelled.
     async fn one_batch(&mut self, cancel: &CancellationToken) -> Option<()> {
         let shared = Arc::clone(&self.shared);
         let mut batch = cancel.run_until_cancelled(self.gather()).await?;
@@ -100,12 +101,12 @@ impl Worker {
         (!cancel.is_cancelled()).then_some(())
     }
 
-    /// Waits for a record, then until the batch is full or its window has passed.
+    /// Waits for a first record, then until the batch is full or its window has passed.
     async fn gather(&mut self) -> Vec<OwnedMessage> {
         let (size, window) = (self.shared.options.kafka.batch_size, self.shared.options.kafka.batch_window);
         let mut batch = Vec::new();
         let Some(first) = self.records.recv().await else {
-            // The lane holds a sender, so this cannot be; were it so, waiting is all there is to do.
+            // Cannot happen, since the lane holds a sender. If it did, waiting would be right.
             return std::future::pending().await;
         };
         self.take(&mut batch, first);
@@ -120,7 +121,7 @@ impl Worker {
         batch
     }
 
-    /// Adds what is there without waiting.
+    /// Adds records that are there already, without waiting.
     fn top_up(&mut self, batch: &mut Vec<OwnedMessage>) {
         while batch.len() < self.shared.options.kafka.batch_size && bytes(batch) < MAX_BATCH_BYTES {
             let Ok(record) = self.records.try_recv() else {
@@ -138,7 +139,7 @@ impl Worker {
         }
     }
 
-    /// All records before `next` are done, and can be committed.
+    /// Notes that all records before `next` are done, and has them committed.
     fn finish(&self, next: i64) {
         self.lane.finish(next);
         self.shared.due.notify_one();
@@ -147,7 +148,7 @@ impl Worker {
     async fn invoke(&self, batch: &[OwnedMessage]) -> Outcome {
         let offsets: Vec<i64> = batch.iter().map(OwnedMessage::offset).collect();
         let event = event(&self.shared.options.source, &self.key, batch);
-        // A task of its own, so that a panic in the handler fails a batch and not the lane.
+        // In a task of its own: a panic in the handler then fails the batch and not the lane.
         let answer = match tokio::spawn((self.shared.invoke)(event)).await {
             Ok(answer) => answer,
             Err(panic) => Err(InvokeError::new(FUNCTIONS.kafka.name, panic)),
@@ -156,7 +157,7 @@ impl Worker {
     }
 }
 
-/// The pause after so many failed tries: growing, and never the same for two lanes.
+/// The pause after so many failed tries. It grows, with jitter, so that lanes do not retry in step.
 fn pause(options: &TriggerOptions, tries: u32) -> Duration {
     let full = options.first_pause.saturating_mul(2_u32.saturating_pow(tries)).min(options.longest_pause);
     full.mul_f64(rand::rng().random_range(0.5..=1.0))

@@ -1,5 +1,6 @@
-//! Clients that want the process's memory: heads and bodies that never end, heads that are too long, sockets that say
-//! nothing. The process keeps within bounds, and serves the others again as soon as they are gone.
+//! Clients that try to use up the memory of the process: heads and bodies that never end, heads that are too long,
+//! sockets without a request. The memory of the process stays bounded, and other callers are served again as soon as
+//! these clients are gone.
 
 use std::time::{Duration, Instant};
 
@@ -10,21 +11,22 @@ use tokio::net::TcpStream;
 use crate::caller::{Caller, Outcome};
 use crate::program::until;
 
-/// How many of each kind there are.
+/// The number of clients of each kind.
 const CLIENTS: usize = 300;
 
-/// Of a mebibyte that each body announces, this much comes: all together more than all bodies may take (64 MiB).
+/// Each body announces a mebibyte and sends this much of it. All bodies together exceed the limit of all bodies (64
+/// MiB).
 const PART_OF_A_BODY: usize = 400 * 1024;
 
-/// How long a refusal is waited for; a body that has room gets no answer. All send at the same time, so it takes as long
-/// as the process needs to read what it reads of them all.
+/// How long a client waits for a refusal. A body that finds room gets no answer. All clients send at the same time,
+/// so the wait covers the time in which the process reads all of them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the process may take beyond what it took before, MiB: the bodies, as much again for what is being read, and the
-/// connections.
+/// The memory that the process may use beyond its use before the attack, in MiB: the bodies, as much again for
+/// buffers, and the connections.
 const MORE_MB: u64 = 192;
 
-/// What a process takes.
+/// The memory and the open files of a process.
 #[derive(Debug)]
 struct Footprint {
     memory_mb: u64,
@@ -32,7 +34,7 @@ struct Footprint {
 }
 
 impl Footprint {
-    /// `None` where there is no `/proc`.
+    /// `None` on a system without `/proc`.
     fn of(pid: Pid) -> Option<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -48,17 +50,17 @@ async fn open(caller: &Caller, words: &str) -> TcpStream {
     socket
 }
 
-/// Sends as much of a body as the server takes, and gives the status where it is refused.
+/// Sends a body until the server takes no more. Returns the status if the body is refused.
 async fn fill(mut socket: TcpStream) -> (TcpStream, Option<String>) {
     let mut answer = [0; 12];
     let sent = socket.write_all(&vec![b' '; PART_OF_A_BODY]).await;
     let answered = tokio::time::timeout(PATIENCE, socket.read_exact(&mut answer)).await;
     let refused = matches!(answered, Ok(Ok(_))).then(|| String::from_utf8_lossy(&answer).into_owned());
-    assert!(sent.is_ok() || refused.is_some() || answered.is_ok(), "cut off without a word: {sent:?}");
+    assert!(sent.is_ok() || refused.is_some() || answered.is_ok(), "cut off without an answer: {sent:?}");
     (socket, refused)
 }
 
-/// All of them at once against the process `pid`.
+/// Sends all kinds of attack at once against the process `pid`.
 pub(crate) async fn takes_bounded_memory(pid: Pid, alice: &Caller) {
     let Some(before) = Footprint::of(pid) else { return };
     let mut held = Vec::new();
@@ -92,14 +94,12 @@ pub(crate) async fn takes_bounded_memory(pid: Pid, alice: &Caller) {
 
     drop(held);
     let gone = Instant::now();
-    until("the others are served again", || async {
+    until("other callers are served again", || async {
         matches!(alice.send("after the attack").await, Outcome::Answer(200 | 201, _))
     })
     .await;
     assert!(gone.elapsed() < Duration::from_secs(5), "served again only after {:?}", gone.elapsed());
-    until("all its connections are closed", || async {
-        Footprint::of(pid).unwrap().files < before.files + 32
-    })
-    .await;
+    until("all connections are closed", || async { Footprint::of(pid).unwrap().files < before.files + 32 })
+        .await;
     println!("{before:?}, at most {most} MB, then {:?}", Footprint::of(pid));
 }

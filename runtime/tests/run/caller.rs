@@ -1,4 +1,4 @@
-//! A caller of the API that tells apart what became of a request.
+//! A caller of the API that reports how each request ended.
 
 use std::net::SocketAddr;
 
@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// What became of a request.
+/// How a request ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// An answer: its status and its body.
+    /// An answer: status and body.
     Answer(u16, Value),
-    /// Nobody listens any more.
+    /// The server does not listen any more.
     Refused,
-    /// The connection ended before the answer.
+    /// The connection ended before the answer came.
     Cut,
 }
 
-/// Somebody with a token.
+/// A caller with a token.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) address: SocketAddr,
@@ -57,19 +57,19 @@ impl Caller {
         }
     }
 
-    /// Sends a text to user 2 under a name of the caller's own.
+    /// Sends a text to user 2, with the text as `clientMsgId`.
     pub(crate) async fn send(&self, content: &str) -> Outcome {
         self.request(Method::POST, "/messages", body(content)).await
     }
 
-    /// Sends a text and expects it to be taken; its id.
+    /// Sends a text, expects it to be accepted, and returns the id.
     pub(crate) async fn sent(&self, content: &str) -> i64 {
         let outcome = self.send(content).await;
         let Outcome::Answer(201, message) = outcome else { panic!("{outcome:?}") };
         id_of(&message)
     }
 
-    /// The message of this id in the conversation with user 2, if the history shows it.
+    /// The message with this id from the history with user 2, if it is there.
     pub(crate) async fn finds(&self, id: i64) -> Option<Value> {
         let path = format!("/conversations/2/messages?limit=1&before={}", id + 1);
         let outcome = self.request(Method::GET, &path, String::new()).await;
@@ -82,19 +82,19 @@ fn body(content: &str) -> String {
     json!({"toId": "2", "content": content, "msgType": 1, "clientMsgId": content}).to_string()
 }
 
-/// The id of a message as the API shows it.
+/// The id of a message as the API has it.
 pub(crate) fn id_of(message: &Value) -> i64 {
     message["id"].as_str().and_then(|id| id.parse().ok()).expect("a message has an id")
 }
 
-/// A send that the server has accepted and that waits for the second half of its body.
+/// A send whose head the server has accepted, and whose body is only half sent.
 pub(crate) struct HalfSent {
     stream: TcpStream,
     rest: String,
 }
 
 impl HalfSent {
-    /// Returns once the server has said that it has read the head and wants the body.
+    /// Returns once the server has read the head and asks for the body.
     pub(crate) async fn start(caller: &Caller, content: &str) -> Self {
         let body = body(content);
         let (first, rest) = body.split_at(body.len() / 2);
@@ -113,7 +113,7 @@ impl HalfSent {
         Self { stream, rest: rest.to_owned() }
     }
 
-    /// Sends the rest and reads until the server closes; the id of the message.
+    /// Sends the rest of the body, reads the answer, and returns the id of the message.
     pub(crate) async fn finish(mut self) -> i64 {
         self.stream.write_all(self.rest.as_bytes()).await.unwrap();
         let mut answer = String::new();

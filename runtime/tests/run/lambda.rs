@@ -1,4 +1,4 @@
-//! `hongyan lambda`: the same door, with every function as a process behind `cargo lambda watch`.
+//! `hongyan lambda`: the same API, with every function as a process behind `cargo lambda watch`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::{STACKS, caller, no_process_is_left, settings};
 
 const ANY_PORT: [&str; 3] = ["lambda", "--invoke-port", "0"];
 
-/// The functions that run with the servers behind this URL of Redis.
+/// The functions whose processes use the Redis at this URL.
 fn functions_of(redis_url: &str) -> BTreeSet<&'static str> {
     let ours = format!("REDIS_URL={redis_url}\0");
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -43,12 +43,16 @@ async fn the_functions_run_behind_the_invoke_api_and_end_with_the_command() {
     goes_its_way("first", folder, &running).await;
     let redis_url = settings(folder).await["REDIS_URL"].clone();
     let running_now = functions_of(&redis_url);
-    assert_eq!(running_now, BTreeSet::from(["kafka-consumer", "query", "send"]), "those that were invoked");
+    assert_eq!(
+        running_now,
+        BTreeSet::from(["kafka-consumer", "query", "send"]),
+        "only the invoked functions run"
+    );
     running.interrupt();
     let (status, lines) = running.end().await;
     assert!(status.success(), "{status}");
     let ended = lines.iter().filter(|line| line.contains("Graceful shutdown completed")).count();
-    assert_eq!(ended, 3, "each gave back what it held: {lines:#?}");
+    assert_eq!(ended, 3, "each function stopped in good order: {lines:#?}");
     assert_eq!(functions_of(&redis_url), BTreeSet::new());
     no_process_is_left(folder);
 
@@ -79,5 +83,5 @@ async fn what_keeps_it_from_starting_is_said_before_any_server_is_started() {
     command.env("PATH", "/usr/bin:/bin");
     let line = failure_of(command).await;
     assert!(line.starts_with("cargo-lambda is not installed; `./dev lambda`"), "{line}");
-    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing was started");
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "no server was started");
 }

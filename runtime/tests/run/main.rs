@@ -1,4 +1,4 @@
-//! The binary as a person uses it: started, asked from another terminal, stopped, killed, and started wrongly.
+//! The program as a user runs it: started, used from another terminal, stopped, killed, and started with faults.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,9 +8,12 @@
 
 mod attack;
 mod caller;
+mod check_config;
 mod lambda;
+mod migrate;
 mod program;
 mod redrive;
+mod serve;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,15 +30,15 @@ use tokio::task::JoinSet;
 use caller::{Caller, HalfSent, Outcome, id_of};
 use program::{Background, Running, ended, failure_of, hongyan, output_of, processes, until};
 
-/// The servers are heavy: two stacks at a time.
+/// Each stack takes much memory, so at most two run at a time.
 static STACKS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
-/// Sends that are under way at the same time.
+/// The number of sends under way at the same time.
 const WORKERS: usize = 16;
-/// Sends of the drill.
+/// The number of sends in the test that kills the process.
 const SENDS: usize = 5_000;
 
-/// What `env` prints, as a script reads it.
+/// The settings that `env` prints, as a shell reads them.
 async fn settings(folder: &Path) -> BTreeMap<String, String> {
     let text = output_of(hongyan(folder, ["env"])).await;
     let pair = |line: &str| {
@@ -49,7 +52,7 @@ async fn caller(folder: &Path, running: &Running) -> Caller {
     Caller::new(running.address, output_of(hongyan(folder, ["token", "1"])).await.trim())
 }
 
-/// The rows whose content begins so: id and content.
+/// The id and content of each row whose content begins with `prefix`.
 async fn rows(url: &str, prefix: &str) -> Vec<(i64, String)> {
     let mut connection = MySqlConnection::connect(url).await.unwrap();
     let query = "SELECT id, content FROM message WHERE status = 1 AND content LIKE CONCAT(?, '%')";
@@ -97,7 +100,7 @@ async fn what_was_accepted_is_kept_through_a_stop_a_kill_and_a_restart() {
     no_process_is_left(folder);
 }
 
-/// `token`, `env`, `stack` and `dlq` against the data folder of a process that runs.
+/// Runs `token`, `env`, `stack` and `dlq` on the data folder of a running process.
 async fn another_terminal(folder: &Path) {
     let ours = settings(folder).await;
     for name in ["REDIS_URL", "MYSQL_URL", "KAFKA_BOOTSTRAP_SERVERS", "JWT_SECRET"] {
@@ -149,7 +152,7 @@ async fn a_second_start_is_refused(folder: &Path, running: &Running) {
     no_process_is_left(other.path());
 }
 
-/// What was answered, and how many requests were not.
+/// The sends that were answered, and those that were not.
 #[derive(Debug, Default)]
 struct Ledger {
     answered: BTreeMap<i64, String>,
@@ -175,42 +178,63 @@ impl Ledger {
     }
 }
 
+/// Sends under way: some wait for their bodies, and others come as fast as they can.
+struct Load {
+    prefix: &'static str,
+    half_sent: Vec<HalfSent>,
+    workers: JoinSet<Ledger>,
+}
+
+impl Load {
+    /// Returns once requests flow. The contents begin with `prefix`.
+    async fn start(alice: &Caller, prefix: &'static str) -> Self {
+        let mut half_sent = Vec::new();
+        for number in 0..WORKERS {
+            half_sent.push(HalfSent::start(alice, &format!("{prefix} half {number}")).await);
+        }
+        let answers = Arc::new(AtomicUsize::new(0));
+        let mut workers = JoinSet::new();
+        for worker in 0..WORKERS {
+            // With a connection of its own, kept alive.
+            let (caller, answers) = (Caller::new(alice.address, &alice.token), answers.clone());
+            workers.spawn(async move {
+                let mut ledger = Ledger::default();
+                for number in 0.. {
+                    let content = format!("{prefix} {worker} {number}");
+                    let outcome = caller.send(&content).await;
+                    let refused = matches!(outcome, Outcome::Refused);
+                    answers.fetch_add(1, Ordering::Relaxed);
+                    ledger.note(content, outcome);
+                    if refused {
+                        break;
+                    }
+                }
+                ledger
+            });
+        }
+        until("requests flow", || async { answers.load(Ordering::Relaxed) > 10 * WORKERS }).await;
+        Self { prefix, half_sent, workers }
+    }
+
+    /// Finishes the bodies, each of which must be answered, and waits until the others are refused.
+    async fn finish(mut self) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (number, half) in self.half_sent.into_iter().enumerate() {
+            ledger.answered.insert(half.finish().await, format!("{} half {number}", self.prefix));
+        }
+        while let Some(worker) = self.workers.join_next().await {
+            ledger.add(worker.unwrap());
+        }
+        ledger
+    }
+}
+
 /// SIGTERM while some sends wait for their bodies and others come as fast as they can.
 async fn sigterm_finishes_what_was_accepted(folder: &Path, running: Running, alice: &Caller) -> Ledger {
-    let mut half_sent = Vec::new();
-    for number in 0..WORKERS {
-        half_sent.push(HalfSent::start(alice, &format!("drained half {number}")).await);
-    }
-    let answers = Arc::new(AtomicUsize::new(0));
-    let mut workers = JoinSet::new();
-    for worker in 0..WORKERS {
-        // With a connection of its own, kept alive.
-        let (caller, answers) = (Caller::new(alice.address, &alice.token), answers.clone());
-        workers.spawn(async move {
-            let mut ledger = Ledger::default();
-            for number in 0.. {
-                let content = format!("drained {worker} {number}");
-                let outcome = caller.send(&content).await;
-                let refused = matches!(outcome, Outcome::Refused);
-                answers.fetch_add(1, Ordering::Relaxed);
-                ledger.note(content, outcome);
-                if refused {
-                    break;
-                }
-            }
-            ledger
-        });
-    }
-    until("requests flow", || async { answers.load(Ordering::Relaxed) > 10 * WORKERS }).await;
+    let load = Load::start(alice, "drained").await;
     running.signal(Signal::SIGTERM);
     until("new connections are refused", || async { TcpStream::connect(alice.address).await.is_err() }).await;
-    let mut ledger = Ledger::default();
-    for (number, half) in half_sent.into_iter().enumerate() {
-        ledger.answered.insert(half.finish().await, format!("drained half {number}"));
-    }
-    while let Some(worker) = workers.join_next().await {
-        ledger.add(worker.unwrap());
-    }
+    let ledger = load.finish().await;
     let (status, lines) = running.end().await;
     assert_eq!(status.code(), Some(0), "{lines:#?}");
     assert!(lines.last().is_some_and(|line| line.starts_with("Stopped.")), "{lines:#?}");
@@ -219,18 +243,18 @@ async fn sigterm_finishes_what_was_accepted(folder: &Path, running: Running, ali
     ledger
 }
 
-/// Waits until each answered send is a row, and finds no row of a send that was not answered.
+/// Waits until each answered send is a row, and checks that no other send is.
 async fn every_answer_is_a_row(url: &str, prefix: &str, ledger: &Ledger) {
-    until("what was answered is in MySQL", || async {
+    until("the answered sends are in MySQL", || async {
         let rows: BTreeMap<i64, String> = rows(url, prefix).await.into_iter().collect();
         ledger.answered.keys().all(|id| rows.contains_key(id))
     })
     .await;
     let rows: BTreeMap<i64, String> = rows(url, prefix).await.into_iter().collect();
-    assert_eq!(rows, ledger.answered, "a send that got no answer was not accepted either");
+    assert_eq!(rows, ledger.answered, "a send without an answer was not accepted");
 }
 
-/// Sends each content in `contents`, [`WORKERS`] at a time; runs `at_half` when half of [`SENDS`] have been answered.
+/// Sends each of `contents`, [`WORKERS`] at a time. Calls `at_half` when half of [`SENDS`] have been answered.
 async fn send_all(
     caller: &Caller,
     contents: Vec<String>,
@@ -262,10 +286,11 @@ async fn send_all(
     ledger
 }
 
-/// `kill -9` at the half of 5,000 sends; a new start over the same data; the rest sent again under the same
-/// `clientMsgId`, as a client does that got no answer.
+/// Kills the process by SIGKILL at half of 5,000 sends and starts it again over the same data. Sends without an
+/// answer are repeated with the same `clientMsgId`, as clients do.
 async fn kill_in_the_middle_of_sends(folder: &Path, running: Running) {
-    // What Kafka had not acknowledged when the process died is the compensator's matter, which need not take minutes.
+    // The compensator sends again the records that Kafka had not acknowledged. It must not wait minutes for that
+    // here.
     let quick = [("IM_COMPENSATE_AFTER_SECONDS", "5")];
     let alice = caller(folder, &running).await;
     let contents: Vec<String> = (0..SENDS).map(|number| format!("killed {number}")).collect();
@@ -274,7 +299,7 @@ async fn kill_in_the_middle_of_sends(folder: &Path, running: Running) {
     let ledger = send_all(&alice, contents, move || victim.signal(Signal::SIGKILL)).await;
     let accepted = ledger.answered;
     assert!(accepted.len() >= SENDS / 2, "{} were accepted", accepted.len());
-    assert!(!ledger.unanswered.is_empty(), "it died in the middle");
+    assert!(!ledger.unanswered.is_empty(), "the process died while sends were under way");
     let running = Arc::into_inner(running).expect("no send is under way");
     let (status, _) = running.end().await;
     assert_eq!(status.code(), None, "killed: {status}");
@@ -334,7 +359,7 @@ async fn what_is_wrong_is_one_clear_line_and_leaves_nothing_running() {
     output_of(hongyan(folder.path(), ["stack", "up"])).await;
     let given = settings(folder.path()).await;
 
-    // Only Redis is somebody else's here: the other two have been started when its answer comes.
+    // Only Redis is given. The stack has started the other two by the time Redis answers.
     let mut command = run(other.path());
     command.env("REDIS_URL", given["REDIS_URL"].replace("redis://:", "redis://:wrong"));
     let line = failure_of(command).await;

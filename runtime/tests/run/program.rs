@@ -1,4 +1,4 @@
-//! The binary as a process of its own.
+//! Runs the binary `hongyan` as a process.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-/// No step takes longer, or it hangs.
+/// The limit of each step.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// Waits until a condition holds, at most [`LIMIT`].
@@ -24,7 +24,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: i
     }
 }
 
-/// `hongyan` with this data folder, and none of the settings that the test itself was given.
+/// The command `hongyan` with this data folder, without the settings of the test's own environment.
 pub(crate) fn hongyan<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hongyan"));
     for (name, _) in std::env::vars() {
@@ -35,9 +35,13 @@ pub(crate) fn hongyan<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterat
             "JWT_",
             "IM_",
             "PUSH_",
+            "GATEWAY_",
             "HONGYAN_LISTEN",
+            "HONGYAN_INTERNAL",
+            "HONGYAN_STOP",
             "HONGYAN_INVOKE",
             "RUST_LOG",
+            "LOG_LEVEL",
         ];
         if ours.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
@@ -47,7 +51,7 @@ pub(crate) fn hongyan<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterat
     command
 }
 
-/// What a command that ended by itself left behind.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -65,15 +69,16 @@ pub(crate) async fn ended(mut command: Command) -> Ended {
     }
 }
 
-/// Runs a command that must work; its standard output.
+/// Runs a command that must succeed, and returns its standard output.
 pub(crate) async fn output_of(command: Command) -> String {
     let ended = ended(command).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     ended.stdout
 }
 
-/// Runs a command that must fail with status 1 and one clear line, which is returned. Before it only the progress may be
-/// told, and a line of the log: a Kafka that has just started makes its client ask twice, and the client says so.
+/// Runs a command that must fail with status 1 and one clear error line, and returns that line. Progress may be
+/// printed before it, and a log line: just after Kafka has started, Kafka's client may have to ask twice, which it
+/// logs.
 pub(crate) async fn failure_of(command: Command) -> String {
     let ended = ended(command).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -88,23 +93,23 @@ pub(crate) async fn failure_of(command: Command) -> String {
     last
 }
 
-/// A `run` that serves.
+/// A running `run` or `lambda` that serves.
 pub(crate) struct Running {
     child: Child,
     pid: Pid,
     pub(crate) address: SocketAddr,
-    /// What it printed up to the ready line.
+    /// The lines printed up to the ready line.
     pub(crate) greeting: Vec<String>,
     lines: mpsc::UnboundedReceiver<String>,
 }
 
 impl Running {
-    /// Starts it in a process group of its own, as a shell does, and waits for the ready line.
+    /// Starts `run` in a process group of its own, as a shell does, and waits for the ready line.
     pub(crate) async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
         Self::start_as(folder, &["run"], settings).await
     }
 
-    /// The same for another command that serves.
+    /// Starts another serving command in the same way.
     pub(crate) async fn start_as(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let started = Instant::now();
         let mut command = hongyan(folder, arguments.iter().chain(&["--listen", "127.0.0.1:0"]));
@@ -128,22 +133,22 @@ impl Running {
         Self { child, pid, address, greeting, lines }
     }
 
-    /// Its process.
+    /// The process id.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// `kill -SIGNAL PID`.
+    /// Sends a signal to the process alone, like `kill -SIGNAL PID`.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid, signal).unwrap();
     }
 
-    /// Ctrl-C: the terminal sends SIGINT to the whole process group.
+    /// Sends SIGINT to the whole process group, like Ctrl-C in a terminal.
     pub(crate) fn interrupt(&self) {
         killpg(self.pid, Signal::SIGINT).unwrap();
     }
 
-    /// Waits for its end; the exit status and the lines after the ready line.
+    /// Waits for the end. Returns the exit status and the lines after the ready line.
     pub(crate) async fn end(mut self) -> (ExitStatus, Vec<String>) {
         let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends").unwrap();
         let mut rest = Vec::new();
@@ -158,7 +163,7 @@ fn forward(stream: impl AsyncRead + Send + Unpin + 'static, sender: mpsc::Unboun
     tokio::spawn(async move {
         let mut lines = BufReader::new(stream).lines();
         while let Some(line) = lines.next_line().await.unwrap() {
-            // Also under a test that fails: what the program said is the first thing one wants to know.
+            // Print in a test that fails too: the output of the program is the first thing to look at.
             println!("  | {line}");
             if sender.send(line).is_err() {
                 return;
@@ -167,7 +172,8 @@ fn forward(stream: impl AsyncRead + Send + Unpin + 'static, sender: mpsc::Unboun
     });
 }
 
-/// Servers in the background over a folder. They outlive every process, so a test that fails has to stop them too.
+/// Servers that run in the background over a folder. They outlive the test's process, so they are stopped when this
+/// is dropped.
 pub(crate) struct Background<'a>(pub(crate) &'a Path);
 
 impl Drop for Background<'_> {
@@ -179,7 +185,7 @@ impl Drop for Background<'_> {
     }
 }
 
-/// Processes that name this folder on their command line.
+/// The command lines of processes that name this folder.
 pub(crate) fn processes(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     std::fs::read_dir("/proc")

@@ -1,4 +1,4 @@
-//! `dlq redrive`, killed in the middle again and again.
+//! `dlq redrive`, killed several times while it works.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,14 +16,14 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::program::{hongyan, output_of};
 
 const LETTERS: i64 = 400;
-/// After how many letters more each of the runs is killed.
+/// Each run is killed after so many further letters.
 const KILLED_AFTER: [usize; 3] = [1, 57, 120];
-/// Where the letters came from, in turn.
+/// The partitions of the original records, in turn.
 const PARTITIONS: [i32; 2] = [3, 4];
 const WAIT: Duration = Duration::from_secs(30);
 
-/// No letter is lost, none overtakes another of its partition, each keeps what it carried, and only the one under way at a
-/// kill may come twice.
+/// No letter is lost, letters of a partition stay in order, and key, value and headers are kept. Only the letter
+/// under way at a kill may come twice.
 pub(crate) async fn killed_in_the_middle_it_goes_on(folder: &Path, settings: &BTreeMap<String, String>) {
     let config = Config::from_lookup(|name| settings.get(name).cloned()).unwrap();
     let topic = config.kafka.topic.as_str();
@@ -44,7 +44,7 @@ pub(crate) async fn killed_in_the_middle_it_goes_on(folder: &Path, settings: &BT
     }
     let listed = output_of(hongyan(folder, ["dlq", "list"])).await;
     let left = listed.lines().count();
-    assert_ne!(left, 0, "it was killed in the middle");
+    assert_ne!(left, 0, "the run was killed before its end");
     assert_eq!(
         output_of(hongyan(folder, ["dlq", "redrive", "--dry-run"])).await,
         format!("would be sent back: {left}, refused: 0\n")
@@ -59,11 +59,11 @@ pub(crate) async fn killed_in_the_middle_it_goes_on(folder: &Path, settings: &BT
     let numbers: Vec<i64> =
         arrived.iter().map(|record| header(record, "original-offset").parse().unwrap()).collect();
     let distinct: BTreeSet<i64> = numbers.iter().copied().collect();
-    assert_eq!(distinct, (1..=LETTERS).collect(), "none is lost");
+    assert_eq!(distinct, (1..=LETTERS).collect(), "no letter is lost");
     for partition in PARTITIONS {
         let of_it = arrived.iter().zip(&numbers).filter(|(record, _)| record.partition() == partition);
         let of_it: Vec<i64> = of_it.map(|(_, number)| *number).collect();
-        assert!(of_it.is_sorted(), "none has overtaken another: {of_it:?}");
+        assert!(of_it.is_sorted(), "the letters of a partition are in order: {of_it:?}");
     }
     assert!(numbers.len() - distinct.len() <= KILLED_AFTER.len(), "{numbers:?}");
     for (record, number) in arrived.iter().zip(numbers) {
@@ -100,7 +100,7 @@ fn letter(topic: &str, number: i64) -> DeadLetter {
     }
 }
 
-/// Reads what comes to the letters' partitions from here on.
+/// Reads the records that arrive in the letters' partitions from now on.
 fn from_now_on(bootstrap_servers: &str, topic: &str) -> BaseConsumer {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap_servers)

@@ -1,6 +1,7 @@
 //! Reads variables and collects their faults.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,23 +12,47 @@ use url::Url;
 
 use super::fault::ConfigError;
 
-/// Reads one variable after the other. For a wrong one it notes the fault and returns a stand-in, so that the others
-/// are read as well. [`Reader::finish`] fails if a fault was noted.
-pub(super) struct Reader<L> {
+/// A setting as it counts: what the environment says, or the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The variable.
+    pub name: String,
+    /// The value in the form of the variable; [`HIDDEN`] in the place of a secret. `None`: not set, and without a default.
+    pub value: Option<String>,
+    /// The variable is set, so the value is not the default.
+    pub is_set: bool,
+}
+
+/// A secret as it is shown.
+pub const HIDDEN: &str = "(hidden)";
+
+/// Reads one variable after the other. A wrong one is noted and a stand-in returned, so that the rest is read as well;
+/// [`Reader::finish`] refuses the whole if anything was noted.
+pub struct Reader<L> {
     lookup: L,
     faults: Vec<String>,
+    settings: Vec<Setting>,
 }
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    pub(super) fn new(lookup: L) -> Self {
-        Self { lookup, faults: Vec::new() }
+    /// Reads the variables that `lookup` knows. An empty value counts as not set.
+    pub fn new(lookup: L) -> Self {
+        Self { lookup, faults: Vec::new(), settings: Vec::new() }
     }
 
-    pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigError> {
+    /// The settings read so far, in the order of the reading, without those that have a fault.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// `value`, unless a fault was noted.
+    pub fn finish<T>(self, value: T) -> Result<T, ConfigError> {
         if self.faults.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.faults }) }
     }
 
-    pub(super) fn fault(&mut self, name: &str, wanted: impl Display) {
+    /// Notes what is wrong with the variable `name`: the form it must have.
+    pub fn fault(&mut self, name: &str, wanted: impl Display) {
+        self.settings.retain(|setting| setting.name != name);
         self.faults.push(format!("{name} {wanted}"));
     }
 
@@ -35,34 +60,66 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         self.faults.iter().any(|fault| fault.split(' ').next() == Some(name))
     }
 
-    pub(super) fn optional(&mut self, name: &str) -> Option<String> {
+    fn found(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
+    /// Notes what counts.
+    fn note(&mut self, name: &str, value: Option<String>) {
+        let is_set = self.found(name).is_some();
+        self.settings.push(Setting { name: name.to_owned(), value, is_set });
+    }
+
+    pub(super) fn optional(&mut self, name: &str) -> Option<String> {
+        let value = self.found(name);
+        self.note(name, value.clone());
+        value
+    }
+
+    pub(super) fn optional_secret(&mut self, name: &str) -> Option<SecretString> {
+        let value = self.found(name);
+        self.note(name, value.as_ref().map(|_| HIDDEN.to_owned()));
+        value.map(SecretString::from)
+    }
+
     pub(super) fn required(&mut self, name: &str, wanted: &str) -> String {
-        self.optional(name).unwrap_or_else(|| {
+        if self.found(name).is_none() {
             self.fault(name, format!("must be set: {wanted}"));
-            String::new()
-        })
+            return String::new();
+        }
+        self.optional(name).unwrap_or_default()
+    }
+
+    pub(super) fn required_secret(&mut self, name: &str, wanted: &str) -> SecretString {
+        if self.found(name).is_none() {
+            self.fault(name, format!("must be set: {wanted}"));
+            return SecretString::default();
+        }
+        self.optional_secret(name).unwrap_or_default()
     }
 
     pub(super) fn text(&mut self, name: &str, default: &str) -> String {
-        self.optional(name).unwrap_or_else(|| default.to_owned())
+        let value = self.found(name).unwrap_or_else(|| default.to_owned());
+        self.note(name, Some(value.clone()));
+        value
     }
 
     /// A valid name of a Kafka topic.
     pub(super) fn topic(&mut self, name: &str, default: &str) -> String {
-        let topic = self.text(name, default);
+        let topic = self.found(name).unwrap_or_else(|| default.to_owned());
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if topic.len() > 249 || !topic.bytes().all(valid) || topic == "." || topic == ".." {
             self.fault(name, "must be a topic name: up to 249 letters, digits, '.', '_' and '-'");
+        } else {
+            self.note(name, Some(topic.clone()));
         }
         topic
     }
 
     pub(super) fn choice(&mut self, name: &str, default: &str, choices: &[&str]) -> String {
-        let value = self.text(name, default);
+        let value = self.found(name).unwrap_or_else(|| default.to_owned());
         if choices.contains(&value.as_str()) {
+            self.note(name, Some(value.clone()));
             value
         } else {
             self.fault(name, format!("must be one of {}", choices.join(", ")));
@@ -71,41 +128,60 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn boolean(&mut self, name: &str, default: bool) -> bool {
-        match self.optional(name).as_deref() {
+        let value = match self.found(name).as_deref() {
             None => default,
             Some("true") => true,
             Some("false") => false,
             Some(_) => {
                 self.fault(name, "must be true or false");
-                default
+                return default;
             }
-        }
+        };
+        self.note(name, Some(value.to_string()));
+        value
     }
 
-    pub(super) fn number<T: FromStr + PartialOrd + Display + Copy>(
+    /// A whole number from `least` to `most`.
+    pub fn number<T: FromStr + PartialOrd + Display + Copy>(
         &mut self,
         name: &str,
         default: T,
         least: T,
         most: T,
     ) -> T {
-        let Some(value) = self.optional(name) else {
-            return default;
-        };
-        match value.parse::<T>() {
-            Ok(number) if number >= least && number <= most => number,
-            _ => {
+        let number = match self.found(name).map(|value| value.parse::<T>()) {
+            None => default,
+            Some(Ok(number)) if number >= least && number <= most => number,
+            Some(_) => {
                 self.fault(name, format!("must be a whole number from {least} to {most}"));
-                default
+                return default;
             }
-        }
+        };
+        self.note(name, Some(number.to_string()));
+        number
     }
 
-    pub(super) fn millis(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
+    /// An IP address and a port, such as `127.0.0.1:8080`.
+    pub fn address(&mut self, name: &str, default: SocketAddr) -> SocketAddr {
+        let address = match self.found(name).map(|value| value.parse()) {
+            None => default,
+            Some(Ok(address)) => address,
+            Some(Err(_)) => {
+                self.fault(name, format!("must be an IP address and a port, such as {default}"));
+                return default;
+            }
+        };
+        self.note(name, Some(address.to_string()));
+        address
+    }
+
+    /// A time in ms.
+    pub fn millis(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.number(name, default, least, most))
     }
 
-    pub(super) fn seconds(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
+    /// A time in seconds.
+    pub fn seconds(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
         Duration::from_secs(self.number(name, default, least, most))
     }
 
@@ -115,9 +191,13 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     /// The content of a PEM file with certificates of authorities.
     pub(super) fn authorities(&mut self, name: &str) -> Option<Vec<u8>> {
-        let path = self.optional(name)?;
+        let Some(path) = self.found(name) else {
+            self.note(name, None);
+            return None;
+        };
         match std::fs::read(&path) {
             Ok(pem) if CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_ok()) => {
+                self.note(name, Some(path));
                 Some(pem)
             }
             Ok(_) => {
@@ -132,8 +212,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn secret_url(&mut self, name: &str, schemes: &[&str]) -> SecretString {
-        if self.optional(name).is_none() {
+        if self.found(name).is_none() {
             self.fault(name, format!("must be set: an address that begins with {}", begins_with(schemes)));
+            return SecretString::default();
         }
         self.optional_secret_url(name, schemes).unwrap_or_default()
     }
@@ -143,15 +224,34 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn optional_url(&mut self, name: &str, schemes: &[&str]) -> Option<Url> {
-        let value = self.optional(name)?;
+        let Some(value) = self.found(name) else {
+            self.note(name, None);
+            return None;
+        };
         match Url::parse(&value) {
-            Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Some(url),
-            // The value may hold a password, so it is not repeated.
+            Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => {
+                self.note(name, Some(without_password(&url)));
+                Some(url)
+            }
+            // The value may hold a password: it is not repeated.
             _ => {
                 self.fault(name, format!("must be an address that begins with {}", begins_with(schemes)));
                 None
             }
         }
+    }
+}
+
+/// The address with [`HIDDEN`] in the place of its password.
+fn without_password(url: &Url) -> String {
+    match url.password() {
+        // The password is percent-encoded in both, so that nothing else in the address is the same text.
+        Some(password) => {
+            let (before, after) = url.as_str().split_once('@').unwrap_or((url.as_str(), ""));
+            let before = before.strip_suffix(password).unwrap_or_default();
+            format!("{before}{HIDDEN}@{after}")
+        }
+        None => url.to_string(),
     }
 }
 

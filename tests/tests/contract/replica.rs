@@ -20,7 +20,7 @@ impl Replicated {
         let test = app.start().await;
         let config = MySqlConfig { url: url.into(), replica_url: None, ..test.config.mysql.clone() };
         let replica = Store::new(&config).unwrap();
-        replica.migrate().await.unwrap();
+        replica.migrate(|_| ()).await.unwrap();
         Self { test, replica }
     }
 

@@ -16,7 +16,7 @@ static DESCRIPTION: LazyLock<Value> =
     LazyLock::new(|| yaml::read(include_str!("../../../docs/openapi.yaml")));
 
 /// The routes that only the local runtime serves.
-const LOCAL: [&str; 3] = ["GET /ws", "GET /health", "GET /metrics"];
+const LOCAL: [&str; 4] = ["GET /ws", "GET /health", "GET /ready", "GET /metrics"];
 
 /// Each operation as `METHOD path`.
 pub(crate) fn operations() -> BTreeMap<String, &'static Value> {

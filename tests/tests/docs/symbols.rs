@@ -52,7 +52,7 @@ const FOREIGN: [(&str, &[&str]); 8] = [
             "topic-partition",
         ],
     ),
-    ("an option of Cargo, Docker and SAM", &["--env-file", "--guided", "--no-default-features"]),
+    ("an option of Cargo, Docker and SAM", &["--env-file", "--guided"]),
     ("of Java, which other services are written in", &["Math.abs", "String.hashCode", "hashCode"]),
     (
         "of Redis, MySQL and the system",

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use hongyan::config::Config;
+use hongyan::config::Reader;
 use hongyan::{secret, telemetry::metric};
+use hongyan_runtime::settings::ServeSettings;
 
 use crate::markdown::{Page, section};
 use crate::source::{Tree, read};
@@ -22,10 +23,12 @@ fn told(page: &str, heading: &str) -> BTreeSet<String> {
 fn the_settings_table_has_what_the_code_asks_for_and_nothing_else() {
     let asked = RefCell::new(BTreeSet::from([secret::SETTINGS.to_owned(), secret::KAFKA_SASL.to_owned()]));
     // The settings need not be good ones. With SCRAM, the code asks for all of them.
-    let _ = Config::from_lookup(|name| {
+    let mut reader = Reader::new(|name: &str| {
         asked.borrow_mut().insert(name.to_owned());
         (name == "KAFKA_SECURITY").then(|| "sasl_scram".to_owned())
     });
+    ServeSettings::read(&mut reader);
+    drop(reader);
     assert_eq!(told("README.md", "Settings"), asked.into_inner());
 }
 

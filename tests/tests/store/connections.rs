@@ -167,7 +167,7 @@ async fn with_the_same_database(url: &str) -> (Stack, String, String) {
         },
     );
     let (there, here) = (there.await, here.await);
-    Store::new(&config(&here)).unwrap().migrate().await.unwrap();
+    Store::new(&config(&here)).unwrap().migrate(|_| ()).await.unwrap();
     (stack, there, here)
 }
 

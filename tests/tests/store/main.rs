@@ -24,7 +24,7 @@ use sqlx::{Connection as _, MySqlConnection};
 async fn database() -> (String, Store) {
     let url = stack().await.create_database(&unique_name()).await.unwrap();
     let store = Store::new(&config(&url)).unwrap();
-    store.migrate().await.unwrap();
+    store.migrate(|_| ()).await.unwrap();
     (url, store)
 }
 

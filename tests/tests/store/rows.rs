@@ -25,7 +25,7 @@ fn name(text: &str) -> ClientMessageId {
 #[tokio::test]
 async fn what_is_written_is_read_back_byte_for_byte() {
     let (_, store) = database().await;
-    store.migrate().await.unwrap();
+    store.migrate(|_| ()).await.unwrap();
     store.ping().await.unwrap();
     let mut messages: Vec<Message> =
         ["你好，鸿雁 🦢👨‍👩‍👧", " trailing spaces  ", "nul \0 \\ ' \" \r\n", &"界".repeat(21_845)]

@@ -1,4 +1,4 @@
-//! `lambda`: what `run` has in its own process is here behind `cargo lambda watch`.
+//! `lambda`: the functions run behind `cargo lambda watch` instead of in this process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,22 +8,23 @@ use crate::cli::place::project;
 use crate::runtime::own_endpoint;
 use hongyan_stack::emulator::{self, Emulator, EmulatorError, EmulatorOptions};
 
-/// How each line of CloudWatch's embedded metric format begins. There are some for each invocation.
+/// The beginning of a line in CloudWatch's embedded metric format. Each invocation prints some of these; the terminal
+/// does not show them.
 const METRICS: &str = r#"{"_aws":"#;
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Clone, Copy)]
 pub(super) struct Lambda {
     pub(super) invoke_port: u16,
 }
 
 impl Lambda {
-    /// Finds out before any server is started whether this can work.
+    /// Checks, before any server is started, that `cargo lambda watch` can be started.
     pub(super) async fn check(self) -> Result<(), EmulatorError> {
         emulator::check(self.invoke_port).await
     }
 
-    /// Starts `cargo lambda watch`, whose functions use the servers of `env` and push through the gateway at `gateway`.
+    /// Starts `cargo lambda watch`. Its functions use the servers of `env` and push through the gateway at `gateway`.
     pub(super) async fn start(
         self,
         env: &[(&'static str, String)],

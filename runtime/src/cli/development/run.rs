@@ -1,22 +1,20 @@
-//! `run` and `lambda`: everything, in the foreground, until Ctrl-C.
+//! `run` and `lambda`: serve everything in the foreground until Ctrl-C.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::lambda::Lambda;
 use super::settings;
+use crate::cli::signals::{INTERRUPTED, Signals};
+use crate::cli::text::called;
 use crate::invoke_api::InvokeApi;
 use crate::runtime::{Host, Runtime, RuntimeOptions};
 use crate::{gateway, prometheus};
 use hongyan_stack::emulator::{Emulator, EmulatorError};
 use hongyan_stack::{Stack, StackOptions};
-
-/// What a shell reports of a command that ended by Ctrl-C.
-const INTERRUPTED: u8 = 130;
 
 /// Serves until the first SIGINT or SIGTERM, then stops in order; the second ends it at once, and the servers with it.
 /// With `lambda` the functions are processes of their own.
@@ -26,7 +24,7 @@ pub(super) async fn run(
     lambda: Option<Lambda>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    // What can be found out without a server is found out first: then nothing has to be stopped again.
+    // Check everything that needs no server first: a failure then leaves nothing to stop.
     settings::check()?;
     let listener = gateway::bind(listen).await?;
     if let Some(lambda) = lambda {
@@ -40,7 +38,7 @@ pub(super) async fn run(
         () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
     };
     let served = Box::pin(serve(&stack, listener, lambda, &mut signals)).await;
-    let stopped = finish(stack.stop(), &mut signals).await;
+    let stopped = signals.or_end(stack.stop()).await;
     served?;
     stopped?;
     eprintln!("Stopped. The data stays in {}", folder.display());
@@ -54,7 +52,7 @@ async fn serve(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let env = stack.env();
-    let config = crate::cli::settings::read(&env)?;
+    let settings = settings::read(&env)?;
     for line in stack.versions().await {
         println!("{line}");
     }
@@ -65,7 +63,8 @@ async fn serve(
             () = signals.next() => return Ok(()),
         };
     }
-    let mut options = RuntimeOptions::new(config, listener);
+    let mut options = RuntimeOptions::new(settings.config, listener);
+    options.gateway = settings.gateway;
     options.metrics = Some(prometheus::install()?);
     if let Some(emulator) = &emulator {
         options.host = Host::InvokeApi(InvokeApi::new(emulator.url()));
@@ -73,12 +72,12 @@ async fn serve(
     let served = serve_until_told(options, emulator.as_mut(), signals).await;
     if let Some(emulator) = emulator {
         // Last, since what was accepted is finished by the functions.
-        finish(emulator.stop(), signals).await;
+        signals.or_end(emulator.stop()).await;
     }
     served
 }
 
-/// Serves until a signal comes, or until the functions' host has gone.
+/// Serves until a signal comes, or until the process that hosts the functions ends.
 async fn serve_until_told(
     options: RuntimeOptions,
     emulator: Option<&mut Emulator>,
@@ -97,53 +96,25 @@ async fn serve_until_told(
     println!(
         "Hongyan is ready at http://{0} (WebSocket: ws://{0}/ws). Ctrl-C stops it.\n{1}\
          Next, in another terminal:\n  \
-         TOKEN=$(./dev token 1); curl -sS http://{0}/messages -H \"Authorization: Bearer $TOKEN\" \
+         TOKEN=$({2} token 1); curl -sS http://{0}/messages -H \"Authorization: Bearer $TOKEN\" \
          -H 'Content-Type: application/json' -d '{{\"toId\":\"2\",\"content\":\"你好\",\"msgType\":1}}'",
         runtime.addr(),
         invoke_api.unwrap_or_default(),
+        called(),
     );
     let ended = tokio::select! {
         () = signals.next() => None,
         error = ended(emulator) => Some(error),
     };
     eprintln!("Stopping: what was accepted is finished first. Ctrl-C again ends it at once.");
-    finish(runtime.stop(), signals).await;
+    signals.or_end(runtime.stop()).await;
     ended.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Waits until the emulator ends by itself; forever, where there is none.
+/// Waits until the emulator ends by itself. Without an emulator, waits forever.
 async fn ended(emulator: Option<&mut Emulator>) -> EmulatorError {
     match emulator {
         Some(emulator) => emulator.ended().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits for `work`, but no longer than until the next signal.
-async fn finish<T>(work: impl Future<Output = T>, signals: &mut Signals) -> T {
-    tokio::select! {
-        done = work => done,
-        () = signals.next() => {
-            eprintln!("Ended at once: what was under way is cut off.");
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    }
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

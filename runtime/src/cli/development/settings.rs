@@ -1,11 +1,12 @@
-//! The settings of a stack that is about to start or runs, as `run` and `env` use them.
+//! The settings of the stack, for `run`, `lambda` and `env`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use hongyan::config::{Config, ConfigError};
+use hongyan::config::{Config, ConfigError, Reader};
 
 use crate::cli::settings::variable;
+use crate::gateway::GatewayOptions;
 
 /// A value that stands in for one the stack will give.
 const STAND_IN: [(&str, &str); 4] = [
@@ -15,36 +16,60 @@ const STAND_IN: [(&str, &str); 4] = [
     ("JWT_SECRET", "a stand-in of thirty-two characters"),
 ];
 
+/// The settings of a process that serves with the servers of a stack.
+pub(super) struct OfStack {
+    pub(super) config: Config,
+    pub(super) gateway: GatewayOptions,
+}
+
+/// The settings of the environment and of the stack whose servers are in `env`.
+pub(super) fn read(env: &[(&'static str, String)]) -> Result<OfStack, ConfigError> {
+    let mut reader = Reader::new(|name: &str| {
+        variable(name).or_else(|| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone()))
+    });
+    let settings = OfStack { config: Config::read(&mut reader), gateway: GatewayOptions::read(&mut reader) };
+    reader.finish(settings)
+}
+
 /// Finds what is wrong with the environment before any server is started.
 pub(super) fn check() -> Result<(), ConfigError> {
     let jwks = variable("JWT_JWKS_URL").is_some();
-    Config::from_lookup(|name| {
+    let mut reader = Reader::new(|name: &str| {
         variable(name).or_else(|| {
             let (_, value) =
                 STAND_IN.into_iter().find(|(key, _)| *key == name && !(jwks && name == "JWT_SECRET"))?;
             Some(value.to_owned())
         })
-    })
-    .map(drop)
+    });
+    Config::read(&mut reader);
+    GatewayOptions::read(&mut reader);
+    reader.finish(())
 }
 
-/// What functions in processes of their own must find in their environment besides what they inherit: the servers of
-/// `env`, and where to push to.
+/// The variables that functions in processes of their own need besides the environment of this process: the servers
+/// of `env`, and the address for pushes.
 pub(super) fn of_functions(env: &[(&'static str, String)], endpoint: &str) -> Vec<(String, String)> {
     let pushes = [("PUSH_ENDPOINT", endpoint.to_owned())];
     let missing = env.iter().chain(&pushes).filter(|(name, _)| variable(name).is_none());
     missing.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
-/// `env`: `KEY=value` lines.
-pub(super) fn print(folder: &Path) -> anyhow::Result<ExitCode> {
-    for (name, value) in hongyan_stack::saved_env(folder)? {
+/// `env`: `KEY=value` lines, or one object.
+pub(super) fn print(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let env = hongyan_stack::saved_env(folder)?;
+    if json {
+        let object = env.into_iter().map(|(name, value)| (name, value.into()));
+        println!("{}", serde_json::Value::Object(object.collect()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, value) in env {
         println!("{name}={}", quoted(&value));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// As it is where a shell takes it as it is, so that `--env-file`, which knows no quotes, reads it too.
+/// Quotes a value only if a shell needs it, so that `--env-file` of Docker, which knows no quotes, can read most
+/// lines too.
 fn quoted(value: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@,%+=".contains(char);
     if value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }

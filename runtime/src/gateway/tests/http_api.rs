@@ -1,4 +1,4 @@
-//! Requests of the HTTP API.
+//! Tests of the HTTP API.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +23,8 @@ async fn the_event_is_the_one_that_aws_sends() {
     let (function, event) = running.recorder.http.lock().pop().unwrap();
     assert_eq!(function, "recall");
     let event = serde_json::to_value(&event).unwrap();
-    // AWS's own sample of the format: whatever it has at these places, ours has too, of the same kind.
+    // AWS's sample of the event format. Every field of the sample must be in our event too, with the same kind of
+    // value.
     let sample: Value = serde_json::from_str(include_str!("sample.json")).unwrap();
     assert_same_shape(&sample, &event, "");
 
@@ -48,7 +49,7 @@ async fn the_event_is_the_one_that_aws_sends() {
     assert_eq!(claims["sub"], "9007199254740993");
     assert!(claims["exp"].is_string(), "all claims are text: {claims}");
 
-    // What Lambda would make of it is what the function was given.
+    // Lambda parses the event to the same value that the function was given.
     let parsed: ApiGatewayV2httpRequest = serde_json::from_value(event.clone()).unwrap();
     assert_eq!(serde_json::to_value(parsed).unwrap(), event);
 }
@@ -63,7 +64,7 @@ fn assert_same_shape(sample: &Value, ours: &Value, path: &str) {
         return;
     };
     for (name, value) in sample {
-        // Names of the sample's own request, and what local events have none of.
+        // Names that belong to the sample's own request, and fields that local events do not have.
         if ["Header1", "Header2", "parameter1", "parameter2", "proxy", "claim1", "claim2"]
             .contains(&name.as_str())
             || ["scopes", "authentication", "stageVariables"].contains(&name.as_str())
@@ -143,7 +144,7 @@ async fn refusals_are_problems_with_their_code() {
     check(&response, 401, "unauthorized");
 }
 
-/// The answer to a request as it comes over the wire.
+/// The response to a request, as bytes on the wire.
 async fn raw(running: &Running, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(running.gateway.addr()).await.unwrap();
     let token = running.token();
@@ -171,7 +172,7 @@ async fn head_is_answered_as_get_without_the_body() {
         assert!(of_get.contains(&format!("content-length: {}", body.len())), "{path}: {of_get:?}");
         assert_eq!(none, "", "{path}");
     }
-    // Functions see what they know.
+    // Functions find the parsed values in the event.
     for (_, event) in running.recorder.http.lock().iter() {
         assert_eq!(event.request_context.http.method, "GET");
         assert!(event.route_key.as_deref().unwrap().starts_with("GET "));
@@ -224,7 +225,7 @@ async fn a_stop_finishes_what_was_accepted() {
     soon("the stop", stop).await.unwrap();
 }
 
-/// Writes `text` and reads until the other side closes.
+/// Writes `text` and reads until the other side closes the connection.
 async fn talk(address: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -280,7 +281,7 @@ async fn who_does_not_read_the_answer_is_cut_off() {
     .await;
     let mut read = Vec::new();
     let _ = soon("the end of the connection", stream.read_to_end(&mut read)).await;
-    assert!(read.len() < 16 << 20, "it was not given the whole");
+    assert!(read.len() < 16 << 20, "the client cannot have read the whole answer");
 }
 
 #[tokio::test]

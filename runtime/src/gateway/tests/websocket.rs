@@ -1,4 +1,4 @@
-//! WebSockets and `@connections`.
+//! Tests of WebSockets and `@connections`.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -29,7 +29,7 @@ async fn text(client: &mut Client) -> String {
     }
 }
 
-/// Reads until the connection is closed; the code it is closed with.
+/// Reads until the connection is closed, and returns the close code.
 async fn closed(client: &mut Client) -> u16 {
     loop {
         match soon("the close", client.next()).await {
@@ -114,7 +114,7 @@ async fn a_client_connects_talks_is_reached_and_leaves() {
     assert_eq!(message.request_context.route_key.as_deref(), Some("$default"));
     assert!(message.request_context.message_id.is_some());
     for event in &events {
-        // What Lambda would make of it is what the function was given.
+        // Lambda parses the event to the same value that the function was given.
         let json = serde_json::to_value(event).unwrap();
         let parsed: ApiGatewayWebsocketProxyRequest = serde_json::from_value(json).unwrap();
         assert_eq!(&parsed, event);
@@ -168,7 +168,7 @@ async fn a_client_that_cannot_keep_up_is_closed_never_skipped() {
     let mut client = connect(&running).await;
     let id = ids(&running, 1).await.remove(0);
     let mut accepted = 0;
-    // The client does not read; at some point neither its socket nor its queue has room.
+    // The client does not read, so in the end neither its socket nor its queue has room.
     let last = soon("the refusal", async {
         loop {
             let message = format!("{accepted} {}", "x".repeat(100_000));
@@ -207,9 +207,9 @@ async fn silent_and_idle_connections_are_closed() {
     };
     let running = start(options).await;
     let mut answering = connect(&running).await;
-    assert_eq!(closed(&mut answering).await, 1001, "it answers pings, but says nothing");
+    assert_eq!(closed(&mut answering).await, 1001, "a client that only answers pings is idle");
     gone(&running, 1).await;
-    // One that never reads answers no ping.
+    // A client that never reads answers no ping.
     let _silent = connect(&running).await;
     gone(&running, 2).await;
 }
@@ -230,7 +230,7 @@ async fn a_stop_says_goodbye_to_each_and_runs_disconnect() {
 
 #[tokio::test]
 async fn a_socket_ends_with_its_token() {
-    // One gateway looks at the clock often, the other would only look after half a minute.
+    // One gateway looks at the clock often. The other looks only every half minute.
     for ping_every in [Duration::from_millis(20), Duration::from_secs(30)] {
         let running = start(GatewayOptions { ping_every, ..GatewayOptions::default() }).await;
         let mut client = connect_with(&running, &running.token()).await;
@@ -279,7 +279,11 @@ async fn a_client_that_goes_away_during_connect_leaves_nothing() {
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     client.write_all(handshake.as_bytes()).await.unwrap();
     let id = ids(&running, 1).await.remove(0);
-    assert_eq!(running.callback("GET", &id, "").await.status(), 200, "open, as a push may come at once");
+    assert_eq!(
+        running.callback("GET", &id, "").await.status(),
+        200,
+        "the connection is open for pushes before `$connect` has answered"
+    );
 
     drop(client);
     gone(&running, 1).await;

@@ -1,4 +1,4 @@
-//! `compose.yaml` must run the servers as the native stack does.
+//! Tests that `compose.yaml` runs the servers with the settings of the native stack.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::{kafka, mysql, redis};
 
 const COMPOSE: &str = include_str!("../../compose.yaml");
 
-/// The lines of one service, without those of the next.
+/// The lines of one service in `compose.yaml`.
 fn service(name: &str) -> Vec<&'static str> {
     let head = format!("  {name}:");
     let lines = COMPOSE.lines().skip_while(|line| *line != head).skip(1);
