@@ -1,5 +1,5 @@
-//! The load generator (`./dev bench`) against the whole runtime: it sends the requests, and its report adds up. Speed
-//! is not tested here.
+//! The load generator (`./dev bench`) against the whole runtime: it does what it says, and its report adds up. How fast
+//! anything is, is not tested here.
 
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
@@ -214,7 +214,7 @@ async fn a_service_that_goes_away_ends_the_bench_with_what_was_measured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_when_the_figures_are_not_those_of_the_service() {
     let test = TestApp::builder().start().await;
-    // One connection cannot carry so many requests.
+    // One connection cannot carry so much.
     let overload = ["send", "--rate", "1500", "--seconds", "1", "--warm-up", "0", "--connections", "1"];
     let report = bench(&test, &overload).await;
     let load = only(&report);

@@ -156,7 +156,7 @@ impl Cache {
         let Some(store) = &self.generation.store else { return Ok(()) };
         Box::pin(store.raise_cache_generation()).await?;
         Box::pin(self.generation.refresh()).await;
-        // Every process refreshes its generation at least this often.
+        // No process goes by a generation that is older than this.
         tokio::time::sleep(GENERATION_MAX_AGE).await;
         Ok(())
     }
