@@ -1,4 +1,4 @@
-//! The servers by themselves, with the data of a send: what nothing that is built on them can pass.
+//! The servers without the service, loaded with the data of a send: an upper bound for every service built on them.
 
 mod capture;
 mod kafka;
@@ -20,21 +20,21 @@ use crate::pool::Pool;
 use crate::scenario::Talk;
 use taken::Taken;
 
-/// One server by itself.
+/// One server without the service.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bare {
     /// `Redis`, `Kafka` or `MySQL`.
     pub server: &'static str,
-    /// What it was asked to do.
+    /// The load in words.
     pub how: String,
-    /// Messages a second; `None` if it could not be measured.
+    /// Messages a second; `None` if the server could not be measured.
     pub a_second: Option<f64>,
-    /// Why it could not be.
+    /// The reason why it could not be measured.
     pub unavailable: Option<String>,
 }
 
-/// Measures one server after the other, each for so long.
+/// Measures one server after the other, each for the same time.
 pub(crate) async fn measure(config: &Config, pool: &Pool, talk: &Arc<Talk>, time: Duration) -> Vec<Bare> {
     let contents = Arc::new(Contents::new());
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! One call of the bench, from the first server to the report.
+//! One run of the bench, from the first server to the report.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,21 +24,21 @@ use crate::{bare, check, servers};
 
 /// How often a line of progress is printed, in seconds.
 const PROGRESS_EVERY: u64 = 5;
-/// Connections that write the history, and warm up for a ladder.
+/// The number of connections that write the history, and that warm up for a ladder.
 const WARM_CONNECTIONS: u32 = 64;
-/// The bounds of `--quick`.
+/// The limits of `--quick`.
 const QUICK_WARM_UP: u64 = 15;
 const QUICK_BARE: u64 = 3;
-/// No step of the ladder of `--quick` begins later than this.
+/// In `--quick`, no step of the ladder begins later than this.
 const QUICK_LADDER_ENDS: Duration = Duration::from_secs(80);
-/// How long each server is measured by itself.
+/// How long each server is measured without the service.
 const BARE: u64 = 5;
-/// Accepted messages that are still on their way are looked for again, until no more have arrived for so long.
+/// Missing messages are looked for again until no more have arrived for this long.
 const ARRIVED_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Measures, on a service of its own or on `options.target`. What was measured before a service died is reported too; only
-/// where nothing could be measured it is an error.
+/// Measures a service of its own, or `options.target`. If a service dies, the loads before are reported. An error
+/// only if nothing could be measured.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let began = Instant::now();
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -70,7 +70,7 @@ struct Bench<'a> {
     began: Instant,
 }
 
-/// The users and connections of one scenario, and what became of their messages.
+/// The users and connections of one scenario, and the fate of their messages.
 struct Stage {
     talk: Arc<Talk>,
     accepted: Vec<i64>,
@@ -129,7 +129,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Users of a scenario, with a history where they read.
+    /// The users of a scenario, with a history if they read.
     async fn stage(&self, scenario: Scenario) -> anyhow::Result<Stage> {
         let users = Users::new(&self.service.auth, self.options.users, self.options.zipf)?;
         let talk = Arc::new(Talk::new(scenario, users, self.service.address.to_string()));
@@ -150,7 +150,7 @@ impl Bench<'_> {
         Ok(stage)
     }
 
-    /// The loads of one scenario, after a warm-up before the first of all.
+    /// Runs the loads of one scenario. A warm-up precedes the first load of all.
     async fn loads(
         &self,
         phases: &[Phase],
@@ -186,7 +186,7 @@ impl Bench<'_> {
         self.options.quick && phase.step && self.began.elapsed() > QUICK_LADDER_ENDS
     }
 
-    /// Lets load run until Kafka's processor time a request has stopped falling, or the time for it is over.
+    /// Runs load until Kafka's processor time per request has stopped falling, or the time for the warm-up is over.
     async fn warm_up(
         &self,
         phase: &Phase,
@@ -195,7 +195,7 @@ impl Bench<'_> {
     ) -> anyhow::Result<Option<WarmUp>> {
         let limit = if self.options.quick { QUICK_WARM_UP } else { self.options.warm_up };
         let [.., kafka] = servers::processes(&self.service.known);
-        // A ladder begins with few requests, which would take long to warm anything.
+        // A ladder begins with few requests, which would take long to warm anything up.
         let pace = if phase.step { Pace::Closed } else { phase.pace };
         let mut warm_up =
             WarmUp { seconds: 0, kafka_us: Vec::new(), settled: kafka.usage().ok().map(|_| false) };
@@ -225,7 +225,7 @@ impl Bench<'_> {
         Ok(Some(warm_up))
     }
 
-    /// One load, and what it cost.
+    /// Runs one load, and measures its cost.
     async fn load(&self, phase: &Phase, stage: &mut Stage, aside: &Arc<Pool>) -> anyhow::Result<Outcome> {
         let lookout = Lookout::start(aside.clone(), stage.talk.clone()).await;
         let generator = Generator::open(self.service.address, phase.connections);
@@ -330,7 +330,7 @@ async fn load(
     tokio::task::spawn_blocking(run).await.context("the generator broke")?
 }
 
-/// Says how it goes.
+/// Prints a line of progress.
 fn progress(point: Point) {
     let Point { second, answered, p50, p99, .. } = point;
     if second % PROGRESS_EVERY == 0 {

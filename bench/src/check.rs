@@ -1,41 +1,42 @@
-//! After all loads: is every accepted message in MySQL, once?
+//! After all loads: looks for every accepted message in MySQL, which must have it once.
 
 use serde::Serialize;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
-/// Ids of one question.
+/// The number of ids in one query.
 const AT_ONCE: usize = 1_000;
-/// Missing ids that are shown.
+/// The number of missing ids that are shown.
 const SHOWN: usize = 10;
 
-/// The answer.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
-    /// Messages that were accepted, those of the history and the warm-up among them.
+    /// The number of accepted messages, including the history and the warm-up.
     pub accepted: u64,
-    /// Of these, rows in MySQL.
+    /// Of these, the number of rows in MySQL.
     pub rows: u64,
-    /// Of these, recalled before they became a row: MySQL has their tombstone instead.
+    /// Of these, the number recalled before they became a row: MySQL has their tombstone instead.
     pub tombstones: u64,
-    /// Of these, neither.
+    /// Of these, the number of messages with neither a row nor a tombstone.
     pub missing: u64,
     /// A few of the missing ids.
     pub missing_ids: Vec<i64>,
     /// Rows of the measurement's users beyond the accepted messages.
     pub more_rows: u64,
-    /// Sends without an answer or with a 5xx. Such a message may be kept all the same, so that there may be so many more rows.
+    /// Sends without an answer or with a 5xx. Such a message may have been kept, so there may be up to this many more
+    /// rows.
     pub unsure: u64,
 }
 
 impl Checked {
-    /// Whether every accepted message is there, and none twice.
+    /// True if MySQL has every accepted message, and none twice.
     pub fn holds(&self) -> bool {
         self.missing == 0 && self.more_rows <= self.unsure
     }
 
-    /// Both together.
+    /// Adds the figures of another result.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.accepted += other.accepted;
         self.rows += other.rows;
@@ -70,7 +71,7 @@ pub(crate) async fn every_message_is_there_once(
         }
         missing_ids.extend(left);
     }
-    // `uk_client_msg` begins with the sender, so that this is a range of an index.
+    // The index `uk_client_msg` begins with the sender, so this reads a range of it.
     let all: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM message WHERE from_user_id BETWEEN ? AND ?")
         .bind(first)
         .bind(last)
@@ -84,10 +85,10 @@ pub(crate) async fn every_message_is_there_once(
     Ok(Checked { accepted, rows, tombstones, missing, missing_ids, more_rows, unsure })
 }
 
-/// Those of `ids` that are found, in order.
+/// The ids of `ids` that are in the table, in order.
 async fn find(connection: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
     let list: Vec<String> = ids.iter().map(i64::to_string).collect();
-    // Numbers only: nothing that came from outside is in the statement.
+    // The statement contains numbers only, and no text from outside.
     let sql = format!("{sql} ({})", list.join(","));
     let mut found: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await?;
     found.sort_unstable();

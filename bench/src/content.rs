@@ -1,4 +1,4 @@
-//! The words of the messages: 20 to 300 bytes of Latin, Chinese, Japanese, Korean and emoji, as people mix them.
+//! Contents of messages: 20 to 300 bytes of Latin, Chinese, Japanese, Korean and emoji, mixed as people mix them.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -7,9 +7,9 @@ use rand::{Rng as _, SeedableRng as _};
 const BYTES: std::ops::RangeInclusive<usize> = 20..=300;
 /// How many different contents there are.
 const CONTENTS: usize = 512;
-/// The same contents in each measurement, so that two measurements carry the same bytes.
+/// The seed: the contents are the same in each measurement, so that two measurements carry the same bytes.
 const SEED: u64 = 20_261_128;
-/// Without `"` and `\`, so that a content stands in JSON as it is.
+/// No `"` and `\`, so that a content can stand in JSON without escapes.
 const WORDS: [&str; 24] = [
     "the goose ",
     "carries ",
@@ -37,7 +37,7 @@ const WORDS: [&str; 24] = [
     "👨‍👩‍👧 ",
 ];
 
-/// Contents to choose from.
+/// A set of contents.
 pub(crate) struct Contents(Vec<String>);
 
 impl Contents {
@@ -46,18 +46,18 @@ impl Contents {
         Self((0..CONTENTS).map(|_| one(&mut random)).collect())
     }
 
-    /// Any of them.
+    /// A random content.
     pub(crate) fn any(&self) -> &str {
         &self.0[rand::rng().random_range(0..self.0.len())]
     }
 
-    /// One after another, for ever.
+    /// The contents one after another, endlessly.
     pub(crate) fn number(&self, number: usize) -> &str {
         &self.0[number % self.0.len()]
     }
 }
 
-/// Words until a length is reached that was drawn first.
+/// Adds words until a random length is reached.
 fn one(random: &mut StdRng) -> String {
     let length = random.random_range(BYTES);
     let mut content = String::new();

@@ -1,8 +1,8 @@
 //! The load generator (`./dev bench`).
 //!
-//! In an open loop requests leave at a constant rate, whether earlier ones were answered or not, and a latency counts from
-//! the moment at which its request was due. A service that stalls is therefore charged for all that had to wait, which a
-//! closed loop of "send, wait, send" would hide (coordinated omission). The closed loop is there for the maximum.
+//! In an open loop requests leave at a constant rate, whether earlier ones were answered or not, and a latency counts
+//! from the moment when the request was due. A stalling service is charged for every request that had to wait. A
+//! closed loop of "send, wait, send" would hide that (coordinated omission); it is there to measure the maximum.
 
 mod bare;
 mod bench;
@@ -41,12 +41,12 @@ pub use report::{Cost, Failed, Latency, Line, Load, Report};
 pub use servers::Setting;
 pub use warm_up::WarmUp;
 
-/// Reads the command line, measures, and prints the report. Fails if something could not be measured, or if an accepted
-/// message is missing.
+/// Reads the command line, measures, and prints the report. Fails if something could not be measured, or if an
+/// accepted message is missing.
 pub fn main() -> ExitCode {
     let options = Options::parse();
     let work = || -> anyhow::Result<Report> {
-        // It is found out now that a file cannot be written, and not after an hour.
+        // A file that cannot be written must be reported now and not after an hour.
         prepare(&options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(run(&options))?;

@@ -1,9 +1,9 @@
-//! The generator: an open loop (requests at a constant rate) and a closed loop (each connection sends its next request when
-//! the last one is answered).
+//! The generator of load: an open loop (requests at a constant rate) and a closed loop (each connection sends its
+//! next request when the last one is answered).
 //!
-//! Two threads do all of it, since a generator on the same machine takes the cores of the service it measures. One reads
-//! the answers of all connections. In an open loop the other one sleeps until a request is due and writes it. There is no
-//! task and no timer a request (`docs/decisions/0045-own-generator.md`).
+//! Two threads do all the work, because a generator on the same machine takes cores from the service. One thread
+//! reads the answers of all connections. In an open loop the other one sleeps until a request is due and writes it.
+//! No request has a task or a timer of its own (`docs/decisions/0045-own-generator.md`).
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -23,39 +23,40 @@ use crate::scenario::{Kind, Sent, Talk};
 use crate::users::Turn;
 use crate::wire::{id_of, parse_answer};
 
-/// More requests than this never wait at a time: a service that answers nothing must not fill the machine's memory.
+/// The most requests that wait at a time. If the service answers nothing, requests must not fill the memory of the
+/// machine.
 const MOST_WAITING: usize = 200_000;
-/// How long a request may take until it counts as unanswered.
+/// A request without an answer in this time counts as unanswered.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the others are waited for once the last request is due.
+/// How long the generator waits for answers after the last request was due.
 const LAST_ANSWERS: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the reader looks at the clock while no answer comes.
 const TICK: Duration = Duration::from_millis(20);
-/// The longest sleep of the thread that writes, so that it notices an end that was asked for.
+/// The longest sleep of the writing thread, so that it notices a request to end.
 const NAP: Duration = Duration::from_millis(100);
 const FIRST_BUFFER: usize = 16 * 1024;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// When requests leave.
+/// The times at which requests leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// So many a second, whether earlier ones were answered or not.
+    /// A constant number each second, whether earlier requests were answered or not.
     Rate(u64),
-    /// On each connection when the last one is answered.
+    /// On each connection, when its last request is answered.
     Closed,
 }
 
-/// When a load ends.
+/// The end of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
     /// After this time no more requests leave.
     Passed(Duration),
-    /// All messages of the history were written.
+    /// When all messages of the history are written.
     HistoryIsWritten,
 }
 
-/// A message that was accepted, and when.
+/// An accepted message, and the time of its acceptance.
 pub(crate) type Probe = (Sent, Instant);
 
 /// Connections to a service, for one load after another.
@@ -66,7 +67,7 @@ pub(crate) struct Generator {
     stop: Arc<AtomicBool>,
 }
 
-/// Ends the load under way when it is dropped: the thread of a load does not end with the task that waits for it.
+/// Ends the load under way when dropped: the threads of a load do not end with the task that waits for them.
 pub(crate) struct StopOnDrop(Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
@@ -77,7 +78,7 @@ impl Drop for StopOnDrop {
 
 struct Socket {
     stream: TcpStream,
-    /// What has come of an answer: the first `filled` bytes.
+    /// The received bytes of an answer: the first `filled` bytes.
     buffer: Vec<u8>,
     filled: usize,
     broken: bool,
@@ -87,11 +88,11 @@ struct Socket {
 struct Due {
     number: u64,
     at: Instant,
-    /// When the generator got to it.
+    /// The time when the generator got to the request.
     reached: Instant,
 }
 
-/// A request that was written.
+/// A written request.
 struct InFlight {
     due: Due,
     written: Instant,
@@ -99,7 +100,7 @@ struct InFlight {
     turn: Option<Turn>,
 }
 
-/// Which connections are free, and which requests wait for one.
+/// The free connections, and the requests that wait for one.
 struct Turns {
     idle: Vec<usize>,
     waiting: VecDeque<Due>,
@@ -119,13 +120,13 @@ impl Generator {
         Ok(Self { address, poll, sockets, stop: Arc::default() })
     }
 
-    /// What ends the next load, and no later one.
+    /// Ends the next load, and no later one.
     pub(crate) fn stop_on_drop(&mut self) -> StopOnDrop {
         self.stop = Arc::default();
         StopOnDrop(self.stop.clone())
     }
 
-    /// Runs one load, until the last answer. Blocks. `each_second` is told of each second as it ends.
+    /// Runs one load until its last answer. Blocks. Calls `each_second` at the end of each second.
     pub(crate) fn run(
         &mut self,
         talk: &Talk,
@@ -180,7 +181,7 @@ struct Run<'a> {
     /// The number of the next request.
     next: AtomicU64,
     left_out: AtomicU64,
-    /// Why nothing more can be written.
+    /// The reason why no more requests can be written.
     gone: Mutex<Option<String>>,
     /// No more requests become due.
     all_written: AtomicBool,
@@ -188,7 +189,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Writes a request whenever one is due.
+    /// Writes each request when it is due.
     fn write_at(&self, rate: u64) {
         let mut bytes = Vec::new();
         let count = match self.until {
@@ -235,7 +236,7 @@ impl Run<'_> {
         }
     }
 
-    /// The next request of a closed loop, which is due now.
+    /// The next request of a closed loop. It is due at once.
     fn due_now(&self) -> Option<Due> {
         let number = self.next.load(Ordering::Relaxed);
         let goes_on = match self.until {
@@ -255,7 +256,7 @@ impl Run<'_> {
         self.stop.load(Ordering::Relaxed) || self.gone.lock().is_some()
     }
 
-    /// Writes one request on a connection that is free. A connection that the service has closed meanwhile is opened anew.
+    /// Writes one request on a free connection. Opens the connection again if the service has closed it meanwhile.
     fn write(&self, token: usize, due: Due, bytes: &mut Vec<u8>) {
         bytes.clear();
         let (kind, turn) = match self.until {
@@ -274,7 +275,7 @@ impl Run<'_> {
                         filled: 0,
                         broken: false,
                     };
-                    // A request fits into the empty buffer of a new connection; the reader meets what fails here.
+                    // A request fits into the empty buffer of a new connection. The reader meets a failure.
                     socket.broken = socket.stream.write_all(bytes).is_err();
                 }
                 Err(error) => {
@@ -337,9 +338,10 @@ impl Run<'_> {
         Ok(measured)
     }
 
-    /// Gives up the requests that have no answer in the end. The next load must not take a late answer for one of its own.
+    /// Gives up the requests that have no answer. The next load must not take a late answer for its own.
     fn abandon(&self, measured: &mut Measured) {
-        // The thread that writes locks a connection before the turns, so that neither lock is held for the other here.
+        // The writing thread locks a connection before the turns, so neither lock may be held here while taking the
+        // other.
         let flights: Vec<Option<Kind>> = self
             .turns
             .lock()
@@ -355,7 +357,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether nothing more can come, or comes too late. No request was due after `last_due`.
+    /// True if no more answers can come, or only too late. No request was due after `last_due`.
     fn is_finished(&self, last_due: Option<Instant>) -> bool {
         if self.is_over() {
             return true;
@@ -366,7 +368,7 @@ impl Run<'_> {
         none || last_due.elapsed() > LAST_ANSWERS
     }
 
-    /// Takes what has come on a connection: an answer, or why none comes any more.
+    /// Reads from a connection: an answer, or the reason why no more answers come.
     fn take_answer(&self, token: usize) -> Option<Result<(u16, Vec<u8>), String>> {
         let socket = &mut *self.sockets[token].lock();
         if socket.broken {
@@ -399,7 +401,7 @@ impl Run<'_> {
                     socket.broken = answer.closes;
                     return Some(Ok((answer.status, body)));
                 }
-                // Less came than there was room for: the rest makes another event.
+                // Fewer bytes came than there was room for; the rest makes another event.
                 Ok(None) if read < room => return None,
                 Ok(None) => {}
                 Err(reason) => {
@@ -410,7 +412,7 @@ impl Run<'_> {
         }
     }
 
-    /// Counts what came on a connection. False, if no request was under way there.
+    /// Counts an answer of a connection. False if no request was under way on it.
     fn count(
         &self,
         token: usize,
@@ -437,7 +439,7 @@ impl Run<'_> {
         measured.count(kind, &times, code_of(answer));
         if let Some(sent) = id {
             measured.accepted.push(sent.id);
-            // A message that is watched is not recalled.
+            // A watched message is not recalled.
             match probes.map(mpsc::Sender::try_reserve) {
                 Some(Ok(place)) => place.send((sent, answered)),
                 _ => self.talk.remember(sent),
@@ -446,7 +448,7 @@ impl Run<'_> {
         true
     }
 
-    /// Gives a connection that has become free its next request.
+    /// Gives a free connection its next request.
     fn go_on(&self, token: usize, pace: Pace, bytes: &mut Vec<u8>) {
         let due = {
             let mut turns = self.turns.lock();
@@ -467,7 +469,7 @@ impl Run<'_> {
         }
     }
 
-    /// Counts requests that wait for an answer for too long, and closes their connections.
+    /// Counts requests that have waited too long for an answer, and closes their connections.
     fn give_up_late(&self, measured: &mut Measured, pace: Pace, bytes: &mut Vec<u8>) {
         for token in 0..self.sockets.len() {
             let late = self.turns.lock().in_flight[token]
@@ -493,7 +495,7 @@ fn connect(address: SocketAddr, registry: &Registry, token: usize) -> std::io::R
     Ok(stream)
 }
 
-/// Why an answer is none of success.
+/// The code of an error answer; `None` for a success.
 fn code_of(answer: Result<(u16, Vec<u8>), String>) -> Option<String> {
     match answer {
         Ok((..400, _)) => None,

@@ -65,7 +65,7 @@ pub(crate) struct Count {
 
 impl Lookout {
     pub(crate) async fn start(pool: Arc<Pool>, talk: Arc<Talk>) -> Self {
-        // A channel without room to speak of: what finds none is not watched.
+        // The channel has room for one message. A message that finds no room is not watched.
         let (probes, receiver) = mpsc::channel(1);
         let seen = Arc::new(Mutex::new((histogram(), 0)));
         let (stop, stopped) = watch::channel(false);
@@ -81,7 +81,7 @@ impl Lookout {
         }
     }
 
-    /// Where accepted messages may be offered.
+    /// The channel on which accepted messages are offered.
     pub(crate) fn probes(&self) -> mpsc::Sender<Probe> {
         self.probes.clone()
     }
@@ -91,8 +91,8 @@ impl Lookout {
         Count { at: Instant::now(), rows: written(&self.pool).await }
     }
 
-    /// Waits until `accepted` messages were written since the start, and says what was seen. A service that has died is not
-    /// waited for.
+    /// Waits until `accepted` messages were written since the start, and returns the results. Does not wait for a
+    /// service that has died.
     pub(crate) async fn finish(self, before: Count, accepted: u64, alive: bool) -> Seen {
         if !alive {
             self.probing.abort();

@@ -6,7 +6,7 @@ use hongyan_bench::service;
 
 fn main() -> ExitCode {
     if service::is_asked_for() {
-        // This process is the service that another one of this binary measures.
+        // This process is the measured service, started by another process of this binary.
         service::end_with_parent();
         return hongyan_runtime::cli::main();
     }

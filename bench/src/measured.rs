@@ -11,43 +11,44 @@ use crate::scenario::Kind;
 /// One second of a load.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Point {
-    /// Since the load began, in s: the end of this second.
+    /// The end of this second, in s since the load began.
     pub second: u64,
-    /// Requests that were answered in it.
+    /// The number of requests answered in this second.
     pub answered: u64,
-    /// Half of them took no longer, in ms.
+    /// Half of the answers took no longer, in ms.
     pub p50: f64,
-    /// 99 % of them took no longer, in ms.
+    /// 99 % of the answers took no longer, in ms.
     pub p99: f64,
-    /// The longest, in ms.
+    /// The longest answer, in ms.
     pub max: f64,
 }
 
 /// The figures of one load.
 pub(crate) struct Measured {
-    /// From the moment a request was due to its answer, in µs, by what it does.
+    /// The time from the moment a request was due to its answer, in µs, by kind of request.
     pub(crate) latencies: BTreeMap<Kind, Histogram<u64>>,
-    /// From the moment a request was due to that at which the generator got to it, in µs: its own delay.
+    /// The time from the moment a request was due to the moment when the generator got to it, in µs: the delay of the
+    /// generator itself.
     pub(crate) late: Histogram<u64>,
-    /// How long requests waited until one of the connections was free, in µs.
+    /// How long requests waited for a free connection, in µs.
     pub(crate) waited: Histogram<u64>,
-    /// Answers that were none of success, by what was done and the problem's code.
+    /// Error answers, by kind of request and code of the problem.
     pub(crate) errors: BTreeMap<(Kind, String), u64>,
-    /// How many requests were due.
+    /// The number of requests that were due.
     pub(crate) due: u64,
-    /// How many were left out, because too many were waiting.
+    /// The number of requests left out because too many were waiting.
     pub(crate) left_out: u64,
-    /// The ids of the messages that were accepted.
+    /// The ids of the accepted messages.
     pub(crate) accepted: Vec<i64>,
-    /// Sends that may have been kept although they were not accepted: no answer, or a 5xx.
+    /// Sends without an answer or with a 5xx. Their messages may have been kept.
     pub(crate) unsure: u64,
-    /// Each second that has ended.
+    /// The seconds that have ended.
     pub(crate) timeline: Vec<Point>,
-    /// From the beginning to the last answer.
+    /// The time from the beginning to the last answer.
     pub(crate) took: Duration,
-    /// Why the load ended too early.
+    /// The reason why the load ended too early.
     pub(crate) ended: Option<String>,
-    /// The answers of the second under way.
+    /// The answers of the current second.
     second: Histogram<u64>,
 }
 
@@ -76,7 +77,7 @@ impl Measured {
         }
     }
 
-    /// Counts an answer, or a connection's failure, with its `error` if it is none of success.
+    /// Counts an answer or a failure of the connection. `error` is the code if it was no success.
     pub(crate) fn count(&mut self, kind: Kind, times: &Times, error: Option<String>) {
         record(self.latencies.entry(kind).or_insert_with(histogram), times.latency);
         record(&mut self.late, times.late);
@@ -87,7 +88,7 @@ impl Measured {
         }
     }
 
-    /// Ends the second under way; `second` have passed.
+    /// Ends the current second. `second` seconds have passed.
     pub(crate) fn end_second(&mut self, second: u64) -> Point {
         let at = |quantile| millis(self.second.value_at_quantile(quantile));
         let (p50, p99, max) = (at(0.5), at(0.99), millis(self.second.max()));
@@ -97,20 +98,20 @@ impl Measured {
         point
     }
 
-    /// Requests that were answered, well or not.
+    /// The number of answered requests, errors included.
     pub(crate) fn answered(&self) -> u64 {
         self.latencies.values().map(Histogram::len).sum()
     }
 
-    /// Requests that were answered with success.
+    /// The number of successful answers.
     pub(crate) fn answered_well(&self) -> u64 {
         self.answered().saturating_sub(self.errors.values().sum())
     }
 }
 
-/// For times in µs, to three digits; what is longer than ten minutes counts as ten.
+/// A histogram for times in µs, with three digits. Times above ten minutes count as ten minutes.
 pub(crate) fn histogram() -> Histogram<u64> {
-    // It fails only for bounds that are the wrong way round, or more than 5 digits.
+    // Fails only for reversed bounds or more than 5 digits.
     Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|_| unreachable!())
 }
 

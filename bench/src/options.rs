@@ -9,23 +9,23 @@ use url::Url;
 
 /// Measure how fast messages are accepted, persisted and read
 ///
-/// Requests leave at a constant rate, whether earlier ones were answered or not, and a latency counts from the moment at
-/// which its request was due: the service is charged for everything that had to wait. --closed measures the maximum
-/// instead, --ladder the latency over the rate. The report says so when not the service but the generator or its
-/// connections were the limit.
+/// Requests leave at a constant rate, whether earlier ones were answered or not, and a latency counts from the moment
+/// when the request was due: the service is charged for every request that had to wait. --closed measures the maximum
+/// instead, --ladder the latency over the rate. The report warns if the generator or its connections were the limit
+/// instead of the service.
 ///
 /// Without --target the command starts Redis, MySQL, Kafka and the service in a new folder, and removes the folder
 /// afterwards.
 #[derive(Clone, Parser)]
 #[command(name = "hongyan-bench", bin_name = "./dev bench", version, max_term_width = 100)]
 pub struct Options {
-    /// What the users do
+    /// The requests of the users
     #[arg(value_enum, default_value_t = Scenario::Send)]
     pub scenario: Scenario,
     /// Requests a second
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub rate: u64,
-    /// Measure the maximum: so many connections send, wait for the answer, and send again
+    /// Measure the maximum: this many connections send, wait for the answer, and send again
     #[arg(
         long,
         value_name = "CONNECTIONS",
@@ -33,39 +33,40 @@ pub struct Options {
         conflicts_with_all = ["rate", "connections", "ladder", "quick", "full"]
     )]
     pub closed: Option<u32>,
-    /// Climb from rate to rate until the P99 is above --p99, and print the curve
+    /// Raise the rate until the P99 is above --p99, and print the curve
     #[arg(long, conflicts_with_all = ["rate", "seconds", "quick", "full"])]
     pub ladder: bool,
     /// The P99 in ms that the rates of a ladder must keep
     #[arg(long, default_value_t = 10.0, value_name = "MS", value_parser = p99)]
     pub p99: f64,
-    /// How many seconds of each rate of a ladder are measured
+    /// How many seconds to measure each rate of a ladder
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub step: u64,
-    /// Measure an open loop, a closed one, a short ladder and the bare servers, in two minutes in all
+    /// Measure an open loop, a closed one, a short ladder and the bare servers, within two minutes
     #[arg(long, conflicts_with_all = ["full", "seconds", "warm_up", "step", "bare"])]
     pub quick: bool,
     /// Measure everything, and write tables, plots and JSON into this folder
     #[arg(long, value_name = "FOLDER")]
     pub full: Option<PathBuf>,
-    /// For how long each load is measured [default: 30, and 60 with --full]
+    /// How many seconds to measure each load [default: 30, and 60 with --full]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: Option<u64>,
-    /// For how many seconds load runs unmeasured before that, at most. It ends sooner where Kafka's processor time a request
-    /// can be watched and has stopped falling
+    /// The most seconds of unmeasured load before the measurement. It ends sooner if Kafka's processor time per
+    /// request can be watched and has stopped falling
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub warm_up: u64,
-    /// For how many seconds each server is measured by itself afterwards, with the data of a send; 0 leaves it out [default:
-    /// 5, and 0 with --target, whose servers keep what is written]
+    /// How many seconds to measure each server without the service, with the data of a send; 0 skips it [default: 5,
+    /// and 0 with --target, whose servers keep the written data]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub bare: Option<u64>,
-    /// How many users talk, each with one other
+    /// How many users talk, in pairs
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub users: u32,
-    /// How unequally they talk: the pair of rank k speaks in proportion to 1 / k^S; at 0 all speak equally often
+    /// How unequally the pairs talk: the pair of rank k speaks in proportion to 1 / k^S; with 0 all speak equally
+    /// often
     #[arg(long, default_value_t = 0.99, value_name = "S", value_parser = zipf)]
     pub zipf: f64,
-    /// How many connections they share
+    /// How many connections the users share
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000))]
     pub connections: u32,
     /// The service to measure, such as http://127.0.0.1:8080. Tokens are signed with JWT_SECRET, from the environment
@@ -78,18 +79,18 @@ pub struct Options {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
-    /// Draw latency over rate and latency over time into this file, which must end in .svg or .html
+    /// Draw latency over rate and latency over time into this file; its name must end in .svg or .html
     #[arg(long, value_name = "FILE", value_parser = plot_file)]
     pub plot: Option<PathBuf>,
-    /// How the service of --target reaches its servers, where the caller knows; not for the command line
+    /// How the service of --target reaches its servers, if the caller knows. Not an option of the command line
     #[arg(skip)]
     pub servers: Option<Config>,
-    /// Where the stack of --target lies
+    /// The data folder of the stack behind --target
     #[command(flatten)]
     pub place: Place,
 }
 
-/// What the users do.
+/// The kinds of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scenario {
@@ -102,12 +103,12 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// Whether there must be messages to read.
+    /// True if the load needs messages to read.
     pub(crate) fn reads(self) -> bool {
         self != Self::Send
     }
 
-    /// Its name on the command line.
+    /// The name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Send => "send",
@@ -142,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// The error of a command line that must be refused.
+    /// The error for options that must be refused.
     fn refused(arguments: &[&str]) -> String {
         let line = ["bench"].iter().chain(arguments);
         match Options::try_parse_from(line) {

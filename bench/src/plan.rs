@@ -1,4 +1,4 @@
-//! Which loads run, one after another.
+//! Plans the loads, one after another.
 
 use crate::load::Pace;
 use crate::options::{Options, Scenario};
@@ -23,7 +23,7 @@ pub(crate) struct Phase {
     pub(crate) pace: Pace,
     pub(crate) connections: u32,
     pub(crate) seconds: u64,
-    /// A step of a ladder: those after it are left out if it breaks the P99.
+    /// A step of a ladder. If a step breaks the P99, the steps after it are skipped.
     pub(crate) step: bool,
 }
 
@@ -35,7 +35,7 @@ impl Phase {
         }
     }
 
-    /// For people.
+    /// The load in words.
     pub(crate) fn title(&self) -> String {
         let what = self.scenario.name();
         match self.pace {
@@ -47,7 +47,7 @@ impl Phase {
     }
 }
 
-/// The loads that the options ask for.
+/// The loads for these options.
 pub(crate) fn phases(options: &Options) -> Vec<Phase> {
     let open = |scenario, seconds| Phase {
         scenario,

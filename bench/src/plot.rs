@@ -1,4 +1,4 @@
-//! Two plots in one SVG: latency over rate (the ladder), and latency over time.
+//! Draws two plots in one SVG: latency over rate (the ladder), and latency over time.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 300.0;
 /// Room for the labels, on each side.
 const MARGIN: f64 = 60.0;
-/// No axis shows less than this, in ms.
+/// The smallest upper end of an axis, in ms.
 const LEAST_MS: f64 = 0.1;
 
-/// A line of a plot.
+/// One curve of a plot.
 struct Curve {
     name: &'static str,
     colour: &'static str,
@@ -24,11 +24,11 @@ struct Plot {
     title: String,
     across: &'static str,
     curves: Vec<Curve>,
-    /// A level to be kept.
+    /// A level that the curve must keep below.
     limit: Option<f64>,
 }
 
-/// A page with the plots.
+/// An HTML page with the plots.
 pub(crate) fn html(report: &Report) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Hongyan bench</title>\n<body>\n{}<pre>{}</pre>\n\
@@ -38,7 +38,7 @@ pub(crate) fn html(report: &Report) -> String {
     )
 }
 
-/// The plots.
+/// The plots as SVG.
 pub(crate) fn svg(report: &Report) -> String {
     let plots: Vec<Plot> = over_rate(report).into_iter().chain(over_time(report)).collect();
     let height = (HEIGHT + 2.0 * MARGIN) * of_count(plots.len().max(1) as u64);
@@ -77,7 +77,7 @@ fn over_rate(report: &Report) -> Option<Plot> {
     })
 }
 
-/// One plot for each load that is no step of a ladder.
+/// One plot for each load outside a ladder.
 fn over_time(report: &Report) -> Vec<Plot> {
     let loads = report.loads.iter().filter(|load| !load.step);
     let plots = loads.filter_map(|load| {
@@ -98,7 +98,7 @@ fn over_time(report: &Report) -> Vec<Plot> {
     plots.collect()
 }
 
-/// Draws a plot, `top` below the upper edge. The axis of the latencies is logarithmic.
+/// Draws a plot, `top` below the upper edge. The axis of latencies is logarithmic.
 fn draw(out: &mut String, plot: &Plot, top: f64) {
     let all = || plot.curves.iter().flat_map(|curve| &curve.points);
     let right = all().map(|(x, _)| *x).fold(1.0, f64::max);
@@ -107,7 +107,7 @@ fn draw(out: &mut String, plot: &Plot, top: f64) {
     let x = |value: f64| MARGIN + value / right * WIDTH;
     let y = |value: f64| top + MARGIN + HEIGHT * (1.0 - (value.max(LEAST_MS).log10() - low) / (high - low));
     let bottom = top + MARGIN + HEIGHT;
-    // Writing into memory does not fail.
+    // Writing into memory cannot fail.
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");
     };
@@ -177,7 +177,7 @@ mod tests {
 
         assert_eq!(svg.matches("Latency over rate").count(), 1, "{svg}");
         assert_eq!(svg.matches("Latency over time: send, 1000/s").count(), 1, "{svg}");
-        // Three curves a plot, with two points each.
+        // Each plot has three curves with two points each.
         assert_eq!((svg.matches("<polyline").count(), svg.matches("<circle").count()), (6, 12), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }

@@ -1,4 +1,4 @@
-//! The processor time and the memory of a process, as Linux tells them.
+//! The processor time and the memory of a process, from Linux's `/proc`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 /// Linux counts a process's time in hundredths of a second, on every machine (USER_HZ).
 const TICK: Duration = Duration::from_millis(10);
-/// The state of a socket that listens, in `/proc/net/tcp`.
+/// The state of a listening socket in `/proc/net/tcp`.
 const LISTENING: &str = "0A";
 /// Programs that only pass connections on to a server in a container.
 const PROXIES: [&str; 3] = ["docker-proxy", "rootlessport", "slirp4netns"];
 
-/// A process to be watched, or why it cannot be.
+/// A process to watch, or the reason why it cannot be watched.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
     pub(crate) name: &'static str,
     pub(crate) pid: Result<u32, String>,
 }
 
-/// How much a process has used so far, and how much memory it has.
+/// The processor time of a process so far, and its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) cpu: Duration,
@@ -47,12 +47,12 @@ impl Watched {
         Self { name, pid: Ok(pid) }
     }
 
-    /// One that cannot be watched.
+    /// A process that cannot be watched.
     pub(crate) fn unknown(name: &'static str, why: impl Into<String>) -> Self {
         Self { name, pid: Err(why.into()) }
     }
 
-    /// How much it has used so far.
+    /// The processor time and the memory so far.
     pub(crate) fn usage(&self) -> Result<Usage, String> {
         let pid = self.pid.clone()?;
         let folder = PathBuf::from(format!("/proc/{pid}"));
@@ -66,14 +66,14 @@ impl Watched {
     }
 }
 
-/// User and system time of `/proc/PID/stat`. The program's name, in brackets, may have spaces and brackets of its own.
+/// User and system time from `/proc/PID/stat`. The program's name, in brackets, may contain spaces and brackets.
 fn cpu_of(stat: &str) -> Option<Duration> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u32>().ok();
     Some(TICK * ticks()?.checked_add(ticks()?)?)
 }
 
-/// The resident memory of `/proc/PID/status`, in KB.
+/// The resident memory from `/proc/PID/status`, in KB.
 fn memory_of(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse().ok()
@@ -101,7 +101,7 @@ fn listener(port: u16) -> Result<u32, String> {
     Ok(pid)
 }
 
-/// The socket that listens at a port, of `/proc/net/tcp`.
+/// The inode number of the socket that listens at a port, from `/proc/net/tcp`.
 fn inode_of(table: &str, port: u16) -> Option<u64> {
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -111,9 +111,9 @@ fn inode_of(table: &str, port: u16) -> Option<u64> {
     })
 }
 
-/// Whether one of the files that a process has open is this one.
+/// True if the process has a file with this inode number open.
 fn has_file(folder: &Path, wanted: &Path) -> bool {
-    // Processes of other users cannot be looked into, and others end meanwhile.
+    // Processes of other users cannot be read, and some processes end meanwhile.
     let Ok(files) = std::fs::read_dir(folder) else { return false };
     files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == wanted))
 }

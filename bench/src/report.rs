@@ -1,4 +1,4 @@
-//! The report: what was measured, for people (`table`), for machines (JSON) and for the eye (`plot`).
+//! The report as data. `table` shows it as text and `plot` as curves.
 
 use std::time::Duration;
 
@@ -19,42 +19,42 @@ use crate::warm_up::WarmUp;
 /// A generator later than this, or one that has done less than [`FEWEST`] of the requests, has measured itself and
 /// not the service.
 const LATEST_MS: f64 = 2.0;
-/// The share of the requests that were asked for which must have been answered well.
+/// The share of the due requests that must have been answered with success.
 const FEWEST: f64 = 0.98;
 
-/// All that one call of the bench has measured.
+/// The results of one run of the bench.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The address that was measured.
+    /// The address of the service.
     pub target: String,
-    /// Users, in pairs.
+    /// The number of users, in pairs.
     pub users: u32,
-    /// How unequally they talked: the exponent of the Zipf distribution.
+    /// How unequally the users talked: the exponent of the Zipf distribution.
     pub zipf: f64,
-    /// Version and build of the generator, and of the service if it was its own.
+    /// The version and the build of the generator, and of the service if the generator started it.
     pub build: String,
     /// The servers with their versions; empty if unknown.
     pub servers: Vec<String>,
-    /// When each server has on its disk what it accepted.
+    /// When each server has accepted data on its disk.
     pub flush_settings: Vec<Setting>,
-    /// Cores of the generator's machine.
+    /// The number of cores of the generator's machine.
     pub cores: usize,
     /// True if the service ran on the same machine.
     pub shared_machine: bool,
     /// How the service was warmed up; `None` if it died before.
     pub warm_up: Option<WarmUp>,
-    /// Each load, in the order in which they ran.
+    /// The loads in the order in which they ran.
     pub loads: Vec<Load>,
     /// The P99 that the loads of a ladder must keep, in ms; `None` without a ladder.
     pub ladder_p99_ms: Option<f64>,
-    /// Whether every accepted message is in MySQL; `None` if MySQL could not be asked.
+    /// The check for every accepted message in MySQL; `None` if MySQL could not be asked.
     pub checked: Option<Checked>,
-    /// The servers by themselves.
+    /// The servers without the service.
     pub bare: Vec<Bare>,
-    /// Why the bench ended before all was measured.
+    /// The reason why the bench ended early.
     pub ended: Option<String>,
-    /// Other things that a reader must know.
+    /// Other facts that a reader must know.
     pub notes: Vec<String>,
 }
 
@@ -62,17 +62,17 @@ pub struct Report {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Load {
-    /// What the users did.
+    /// The kind of load.
     pub scenario: Scenario,
-    /// Requests a second that were asked for; none in a closed loop.
+    /// The wanted number of requests a second; `None` in a closed loop.
     pub rate: Option<u64>,
-    /// Whether it is a step of a ladder.
+    /// True for a step of a ladder.
     pub step: bool,
-    /// For how long.
+    /// The length of the load.
     pub seconds: u64,
-    /// Connections.
+    /// The number of connections.
     pub connections: u32,
-    /// Cores that the generator itself kept busy, in the mean.
+    /// The mean number of cores that the generator itself used.
     pub generator_cores: f64,
     /// The number of requests that were due.
     pub requests: u64,
@@ -99,23 +99,23 @@ pub struct Load {
     pub connection_wait_ms: Latency,
     /// Processor time and memory of each process.
     pub costs: Vec<Cost>,
-    /// Second by second.
+    /// The figures of each second.
     pub timeline: Vec<Point>,
-    /// What to think of it, if not the service alone was measured.
+    /// Reasons why the figures may not describe the service alone.
     pub warnings: Vec<String>,
 }
 
-/// What a load cost one process.
+/// The cost of a load for one process.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
     /// `service`, `Redis`, `MySQL`, `Kafka` or `generator`.
     pub process: &'static str,
-    /// Processor time a request that was answered well, in µs of one core.
+    /// Processor time for each successful answer, in µs of one core.
     pub cpu_us: Option<f64>,
     /// Resident memory after the load, in MB.
     pub memory_mb: Option<f64>,
-    /// Why either is not available.
+    /// The reason why one of the two is missing.
     pub unavailable: Option<String>,
 }
 
@@ -165,20 +165,20 @@ impl Latency {
     }
 }
 
-/// A load as it was seen from all sides.
+/// The measured values of a load, from the generator and all processes.
 pub(crate) struct Outcome {
     pub(crate) phase: Phase,
     pub(crate) measured: Measured,
     pub(crate) seen: Seen,
-    /// Processor time of the generator, until the last answer.
+    /// Processor time of the generator until the last answer.
     pub(crate) generator_cpu: Duration,
-    /// Resident memory of the generator; `None` where it is not available.
+    /// Resident memory of the generator; `None` if not available.
     pub(crate) generator_memory_kb: Option<u64>,
-    /// Processor time and memory of the others, until all that was accepted was persisted.
+    /// Processor time and memory of the other processes, until all accepted messages were persisted.
     pub(crate) used: Vec<(&'static str, Result<Used, String>)>,
 }
 
-/// What a load took of a process.
+/// The resources that a load took of a process.
 pub(crate) struct Used {
     pub(crate) cpu: Duration,
     pub(crate) memory_kb: u64,
@@ -202,7 +202,7 @@ impl Load {
             .iter()
             .map(|((kind, code), count)| Failed { what: kind.name(), code: code.clone(), count: *count })
             .collect();
-        // Without any answer no time has passed.
+        // Without an answer no time has passed.
         let a_second =
             |total: f64| if measured.took.is_zero() { 0.0 } else { total / measured.took.as_secs_f64() };
         let mut load = Self {
@@ -231,19 +231,19 @@ impl Load {
         load
     }
 
-    /// All latencies together.
+    /// The latencies of all kinds together.
     pub fn all(&self) -> Option<Latency> {
         self.latencies.last().map(|line| line.latency)
     }
 
-    /// Whether its P99 is within `p99_ms`, and the rate was reached without an error.
+    /// True if the P99 is within `p99_ms`, and the rate was reached without an error.
     pub fn keeps(&self, p99_ms: f64) -> bool {
         let reached = self.rate.is_none_or(|rate| self.reached >= of_count(rate) * FEWEST);
         let in_time = self.all().is_some_and(|latency| latency.p99 <= p99_ms);
         reached && in_time && self.errors.is_empty() && self.unanswered == 0
     }
 
-    /// What a reader must know before believing the figures.
+    /// Reasons for a reader to doubt the figures.
     fn judge(&self, left_out: u64) -> Vec<String> {
         let mut warnings = Vec::new();
         let late = self.generator_late_ms.p99;
@@ -325,7 +325,7 @@ impl Report {
         }
     }
 
-    /// Whether all was measured, and every accepted message is there once.
+    /// True if everything was measured, and every accepted message exists once.
     pub fn is_good(&self) -> bool {
         self.ended.is_none() && self.checked.as_ref().is_none_or(Checked::holds)
     }
@@ -347,20 +347,20 @@ impl Report {
         sends.map(|load| load.reached).max_by(f64::total_cmp)
     }
 
-    /// The server that is slowest by itself.
+    /// The server that is slowest without the service.
     pub fn slowest(&self) -> Option<&Bare> {
         let known = self.bare.iter().filter(|bare| bare.a_second.is_some());
         known.min_by(|a, b| a.a_second.unwrap_or_default().total_cmp(&b.a_second.unwrap_or_default()))
     }
 
-    /// What the service reaches of the slowest server by itself: 1 would be all.
+    /// The service's rate as a share of the slowest server's own rate: 1 would be all of it.
     pub fn ratio(&self) -> Option<f64> {
         Some(self.best_sends()? / self.slowest()?.a_second.filter(|rate| *rate > 0.0)?)
     }
 
     /// The report as JSON.
     pub fn json(&self) -> String {
-        /// With what follows from the figures.
+        /// The report with derived figures.
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Whole<'a> {
@@ -390,7 +390,7 @@ pub(crate) fn cpu_time() -> anyhow::Result<Duration> {
     Ok(both[0] + both[1])
 }
 
-/// A report with something in each part.
+/// A report with data in each part.
 #[cfg(test)]
 pub(crate) fn sample() -> Report {
     use crate::scenario::Kind;

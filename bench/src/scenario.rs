@@ -12,7 +12,7 @@ use crate::wire::write_request;
 
 /// The number of messages written to each conversation before the load: more than one page.
 const HISTORY: usize = 30;
-/// How many of the newest messages may be recalled or marked as read.
+/// The number of newest messages kept for recalling and marking as read.
 const REMEMBERED: usize = 1_000;
 
 /// The kind of a request.
@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) id: i64,
@@ -60,7 +60,7 @@ impl Talk {
         &self.users
     }
 
-    /// How many messages give each conversation something to read.
+    /// The number of messages that give each conversation a history.
     pub(crate) fn history_size(&self) -> u64 {
         (self.users.pairs() * HISTORY) as u64
     }
@@ -73,7 +73,7 @@ impl Talk {
         self.write_send(turn, self.contents.number(number), out)
     }
 
-    /// Writes the bytes of the request with this number, and says what it does. Of a send also between whom it is.
+    /// Writes the bytes of the request with this number, and returns its kind, and the users of a send.
     pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) -> (Kind, Option<Turn>) {
         let kind = match (self.scenario, number % 20) {
             (Scenario::Send, _) | (Scenario::Mixed, 0..10) => Kind::Send,
@@ -89,7 +89,7 @@ impl Talk {
                 write_request(out, &self.host, &caller.authorization, "GET", &path, "");
                 return (kind, None);
             }
-            // Where nothing was sent yet there is nothing to have read or to recall: a message is sent instead.
+            // Before the first send there is nothing to mark as read or to recall: a message is sent instead.
             Kind::Read => {
                 if let Some(sent) = self.recent(false) {
                     let (sender, receiver) = self.users.of(sent.turn);

@@ -1,4 +1,4 @@
-//! The three servers behind the service: their versions, how they flush, and their processes.
+//! The three servers behind the service: their versions, their flush settings, and their processes.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -13,14 +13,14 @@ use url::Url;
 
 use crate::process::Watched;
 
-/// A setting that decides when something accepted is on the disk.
+/// A setting that decides when accepted data is on the disk.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Setting {
     /// `Redis`, `MySQL` or `Kafka`.
     pub server: &'static str,
-    /// Its name there.
+    /// The server's name of the setting.
     pub name: String,
-    /// Its value, or why it is not known.
+    /// The value, or the reason why it is unknown.
     pub value: String,
 }
 
@@ -34,7 +34,7 @@ impl Setting {
     }
 }
 
-/// The settings by which the service reaches its servers; `Err` says why they are not known.
+/// The settings by which the service reaches its servers; `Err` has the reason why they are unknown.
 pub(crate) type Known = Result<Config, String>;
 
 /// The processes of the servers.
@@ -63,7 +63,7 @@ fn first_of(bootstrap: &str) -> Option<SocketAddr> {
     bootstrap.split(',').next()?.trim().to_socket_addrs().ok()?.next()
 }
 
-/// Asks the servers for their versions. Kafka has no question for its own.
+/// The versions of the servers. Kafka's protocol has no question for its version.
 pub(crate) async fn versions(known: &Known) -> Vec<String> {
     let Ok(config) = known else { return Vec::new() };
     let redis = match info(&config.redis).await {
@@ -77,7 +77,7 @@ pub(crate) async fn versions(known: &Known) -> Vec<String> {
     vec![redis, mysql, "Kafka: version not available".to_owned()]
 }
 
-/// When each server has on its disk what it accepted.
+/// The settings that decide when each server has accepted data on its disk.
 pub(crate) async fn flush_settings(known: &Known) -> Vec<Setting> {
     let config = match known {
         Ok(config) => config,
@@ -98,7 +98,7 @@ pub(crate) async fn flush_settings(known: &Known) -> Vec<Setting> {
         }
         Err(error) => settings.push(Setting::unknown("MySQL", error)),
     }
-    // The producer of the service sets it, whatever the server's own default is.
+    // The producer of the service sets this, whatever the server's default is.
     settings.push(Setting::new("Kafka", "acks", "all"));
     match kafka_settings(&config.kafka, &["flush.messages", "min.insync.replicas"]).await {
         Ok(values) => {
@@ -143,7 +143,7 @@ async fn mysql_variables(url: &str, names: &[&str]) -> Result<Vec<String>, sqlx:
     Ok(values)
 }
 
-/// Settings of the topic, as the broker has them.
+/// The settings of the topic, as the broker has them.
 async fn kafka_settings(config: &KafkaConfig, names: &[&str]) -> Result<Vec<(String, String)>, String> {
     let client: AdminClient<DefaultClientContext> =
         client_config(config).create().map_err(|error| error.to_string())?;

@@ -21,7 +21,7 @@ use crate::servers;
 /// The variable that tells a process of this binary to be the service.
 const SERVE: &str = "HONGYAN_BENCH_SERVE";
 const STOP_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long the servers of a service that was killed may still write into their folder.
+/// How long the servers of a killed service may go on writing into their folder.
 const SERVERS_END_WITHIN: Duration = Duration::from_secs(15);
 
 /// True if this process must be the service that another process measures.
@@ -29,29 +29,29 @@ pub fn is_asked_for() -> bool {
     std::env::var_os(SERVE).is_some()
 }
 
-/// Lets this process, which is the service, end with the one that measures it, also where that is killed: its end closes
-/// the standard input of this one.
+/// Ends this process, the service, when the measuring process ends, even if that is killed: its end closes the
+/// standard input of this process.
 pub fn end_with_parent() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        // As Ctrl-C does: the servers are stopped in good order.
+        // Like Ctrl-C: the servers are stopped in good order.
         let _ = kill(Pid::this(), Signal::SIGTERM);
     });
 }
 
-/// A service that answers.
+/// A running service.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) auth: AuthConfig,
     /// The servers with their versions, if known.
     pub(crate) servers: Vec<String>,
-    /// How it reaches its servers; otherwise why that is not known.
+    /// How the service reaches its servers, or the reason why that is unknown.
     pub(crate) known: Result<Config, String>,
     own: Option<(Child, TempDir)>,
 }
 
 impl Service {
-    /// Finds the service of `options.target`, or starts one; `interrupted` ends the start in good order.
+    /// Finds the service of `options.target`, or starts one. `interrupted` ends the start in good order.
     pub(crate) async fn find(
         options: &Options,
         interrupted: impl Future<Output = ()> + Unpin,
@@ -86,7 +86,7 @@ impl Service {
         Ok(Self { address, auth, servers: servers::versions(&known).await, known, own: None })
     }
 
-    /// Starts the servers and the runtime as `./dev run` does, in another process and over a folder of their own.
+    /// Starts the servers and the runtime in another process, like `./dev run`, over a new folder.
     async fn start(mut interrupted: impl Future<Output = ()> + Unpin) -> anyhow::Result<Self> {
         eprintln!("Starting Redis, MySQL, Kafka and the service, in a folder of their own.");
         let folder = tempfile::Builder::new().prefix("hongyan-bench-").tempdir()?;
@@ -95,7 +95,8 @@ impl Service {
             .arg(folder.path())
             .env(SERVE, "1")
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
-            // See `end_with_parent`. Ctrl-C at the terminal must not reach it: this process stops it once it has measured.
+            // See `end_with_parent`. Ctrl-C at the terminal must not reach the service: this process stops it after
+            // measuring.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -130,7 +131,7 @@ impl Service {
         })
     }
 
-    /// Whether it was started for this measurement alone.
+    /// True if the service was started for this measurement.
     pub(crate) fn is_own(&self) -> bool {
         self.own.is_some()
     }
@@ -152,7 +153,7 @@ impl Service {
         self.address.ip().is_loopback()
     }
 
-    /// Stops what was started. An error says what did not end well.
+    /// Stops the processes that were started. An error names the one that did not end well.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         match self.own {
             Some((process, folder)) => stop(process, folder).await,
@@ -175,7 +176,7 @@ async fn stop(mut process: Child, folder: TempDir) -> anyhow::Result<()> {
     }
 }
 
-/// Removes the folder. Servers whose service was killed end a moment later, and write until then.
+/// Removes the folder. The servers of a killed service end a moment later, and write until then.
 async fn remove(folder: TempDir) -> std::io::Result<()> {
     let path = folder.keep();
     let began = std::time::Instant::now();

@@ -202,7 +202,7 @@ fn row(f: &mut Formatter<'_>, what: &str, latency: Latency) -> fmt::Result {
 /// The tables of docs/performance.md.
 pub(crate) fn markdown(report: &Report) -> String {
     let mut out = String::new();
-    // Writing into memory does not fail.
+    // Writing into memory cannot fail.
     let _ = write_markdown(&mut out, report);
     out
 }

@@ -1,4 +1,4 @@
-//! Who talks with whom, and how often.
+//! The users of a load: pairs, and how often each pair talks.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rand::Rng as _;
 
 use crate::number::of_count;
 
-/// Good for longer than any measurement.
+/// Longer than any measurement.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(26);
 /// Larger than ids that people type, so that a measurement on a used service meets no existing conversation.
 const FIRST_USERS: std::ops::Range<i64> = 1 << 40..1 << 50;
@@ -22,22 +22,23 @@ pub(crate) struct User {
     pub(crate) authorization: String,
 }
 
-/// Users in pairs; their ids are new in each measurement.
+/// The users in pairs. The ids are new in each measurement.
 pub(crate) struct Users {
     users: Vec<User>,
     skew: Skew,
 }
 
-/// Whose turn it is to speak: a pair, and who of the two.
+/// A turn to speak: a pair, and the speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn {
     pub(crate) pair: usize,
-    /// Whether the second of the pair speaks.
+    /// True if the second user of the pair speaks.
     pub(crate) turned: bool,
 }
 
 impl Users {
-    /// With `zipf` 0 all pairs speak equally often; the pair of rank k speaks in proportion to 1 / k^`zipf`.
+    /// With `zipf` 0 all pairs speak equally often. Otherwise the pair of rank k speaks in proportion to 1 /
+    /// k^`zipf`.
     pub(crate) fn new(auth: &AuthConfig, count: u32, zipf: f64) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let (auth, now) = (Auth::new(auth, clock.clone()), clock.now_ms());
@@ -62,20 +63,20 @@ impl Users {
         (id(self.users.first()), id(self.users.last()))
     }
 
-    /// The one who speaks, and the one who is spoken to.
+    /// The speaker and the listener.
     pub(crate) fn of(&self, Turn { pair, turned }: Turn) -> (&User, &User) {
         let (a, b) = (&self.users[pair * 2], &self.users[pair * 2 + 1]);
         if turned { (b, a) } else { (a, b) }
     }
 
-    /// Draws a turn.
+    /// Draws a random turn.
     pub(crate) fn any(&self) -> Turn {
         let mut random = rand::rng();
         Turn { pair: self.skew.rank(random.random()), turned: random.random() }
     }
 }
 
-/// The Zipf distribution over ranks: for each rank the share of it and all before.
+/// The Zipf distribution over ranks: for each rank, the share of this rank and all before it.
 struct Skew(Vec<f64>);
 
 impl Skew {
@@ -91,7 +92,7 @@ impl Skew {
         Self(sums.into_iter().map(|sum| sum / total).collect())
     }
 
-    /// The rank, from 0, at `place` from 0 to below 1.
+    /// The rank, from 0, at `place` in the range from 0 to below 1.
     fn rank(&self, place: f64) -> usize {
         self.0.partition_point(|share| *share <= place).min(self.0.len().saturating_sub(1))
     }
@@ -101,7 +102,7 @@ impl Skew {
 mod tests {
     use super::*;
 
-    /// How many of a thousand places fall to each rank.
+    /// The number of a thousand places that fall to each rank.
     fn shares(ranks: usize, exponent: f64) -> Vec<usize> {
         let skew = Skew::new(ranks, exponent);
         let mut shares = vec![0; ranks];
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_second_rank_speaks_half_as_often_as_the_first_and_the_fourth_a_quarter() {
-        // 1 + 1/2 + 1/3 + 1/4 = 25/12: the ranks have 480, 240, 160 and 120 of a thousand.
+        // 1 + 1/2 + 1/3 + 1/4 = 25/12: the ranks get 480, 240, 160 and 120 of a thousand.
         let shares = shares(4, 1.0);
         for (share, wanted) in shares.iter().zip([480, 240, 160, 120]) {
             assert!(share.abs_diff(wanted) <= 1, "{shares:?}");

@@ -1,27 +1,27 @@
-//! The warm-up: Kafka's virtual machine compiles its hot paths while it runs, and until then each message costs more.
+//! The warm-up. Kafka's virtual machine compiles its hot code while it runs, and until then each message costs more.
 
 use serde::Serialize;
 
-/// How long one look takes, in s.
+/// The length of one look, in s.
 pub(crate) const WINDOW: u64 = 5;
-/// Fewer looks than this say nothing.
+/// The least number of looks.
 const FEWEST: usize = 3;
-/// A look that is not lower than this share of the best one before has not fallen.
+/// A look that is not below this share of the best one before counts as not fallen.
 const FALLS: f64 = 0.95;
 
-/// How the service was warmed up.
+/// The result of the warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WarmUp {
-    /// For how long.
+    /// The length of the warm-up.
     pub seconds: u64,
-    /// Kafka's processor time a request in each look, in µs; empty if it cannot be watched.
+    /// Kafka's processor time per request in each look, in µs; empty if it cannot be watched.
     pub kafka_us: Vec<f64>,
-    /// Whether it had stopped falling at the end; `None` if it cannot be watched.
+    /// True if the processor time had stopped falling at the end; `None` if it cannot be watched.
     pub settled: Option<bool>,
 }
 
-/// Whether Kafka's processor time a request has stopped falling: the last look is hardly lower than the best one before.
+/// True if Kafka's processor time per request has stopped falling: the last look is hardly below the best one before.
 pub(crate) fn is_settled(looks: &[f64]) -> bool {
     let Some((last, before)) = looks.split_last() else { return false };
     let best = before.iter().copied().fold(f64::INFINITY, f64::min);

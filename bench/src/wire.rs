@@ -1,22 +1,22 @@
-//! HTTP/1.1 on one connection: the bytes of a request, and the answer in the bytes that came back.
+//! HTTP/1.1 on one connection: writes requests and parses answers.
 
 use std::io::Write as _;
 use std::ops::Range;
 
-/// More header fields than the gateway ever answers with.
+/// More header fields than the gateway ever sends.
 const MAX_HEADERS: usize = 32;
 
-/// An answer that is complete.
+/// A complete answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Where the body lies.
+    /// The place of the body.
     pub(crate) body: Range<usize>,
-    /// Whether the service closes the connection after this answer.
+    /// True if the service closes the connection after this answer.
     pub(crate) closes: bool,
 }
 
-/// Writes a request with a JSON body; without one the body is empty.
+/// Writes a request with a JSON body; without one, the body is empty.
 pub(crate) fn write_request(
     out: &mut Vec<u8>,
     host: &str,
@@ -25,7 +25,7 @@ pub(crate) fn write_request(
     path: &str,
     body: &str,
 ) {
-    // Writing into memory does not fail.
+    // Writing into memory cannot fail.
     let _ = write!(
         out,
         "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: {authorization}\r\n\
@@ -34,7 +34,7 @@ pub(crate) fn write_request(
     );
 }
 
-/// Reads the answer that `bytes` begin with; `None` while some of it is missing.
+/// Parses the answer at the beginning of `bytes`; `None` while some of it is missing.
 pub(crate) fn parse_answer(bytes: &[u8]) -> Result<Option<Answer>, String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Response::new(&mut headers);
@@ -57,7 +57,7 @@ pub(crate) fn parse_answer(bytes: &[u8]) -> Result<Option<Answer>, String> {
 
 /// The id of the message in the body of a send's answer.
 pub(crate) fn id_of(body: &[u8]) -> Option<i64> {
-    // Within a content each `"` has a `\` before it, so that this stands nowhere else.
+    // In a content each `"` has a `\` before it, so this text can stand nowhere else.
     const FIELD: &[u8] = b"\"id\":\"";
     let start = body.windows(FIELD.len()).position(|part| part == FIELD)? + FIELD.len();
     let digits = body[start..].split(|byte| *byte == b'"').next()?;

@@ -1,4 +1,4 @@
-//! The binary behind `./dev bench`, with servers and a service of its own: it leaves nothing running, however it ends.
+//! The binary behind `./dev bench` with its own servers and service: it leaves nothing running, however it ends.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 /// How long servers may take to end after their service.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A bench that runs, and the folder of its servers.
+/// A running bench, and the folder of its servers.
 struct Bench {
     process: Child,
     folder: PathBuf,
@@ -40,7 +40,7 @@ impl Bench {
         Self { process, folder, lines }
     }
 
-    /// Waits until it measures.
+    /// Waits until the bench measures.
     fn measures(mut self) -> Self {
         line_with(&mut self.lines, "send, open loop");
         self
@@ -48,7 +48,7 @@ impl Bench {
 
     fn end(mut self, process: Pid, signal: Signal) -> (Output, PathBuf) {
         kill(process, signal).unwrap();
-        // Who writes to a closed pipe is ended by it.
+        // A process that writes to a closed pipe is ended by the write.
         std::io::copy(&mut self.lines, &mut std::io::sink()).unwrap();
         (self.process.wait_with_output().unwrap(), self.folder)
     }
@@ -58,7 +58,7 @@ impl Bench {
     }
 }
 
-/// Reads until a line that has this text.
+/// Reads until a line with this text.
 fn line_with(lines: &mut impl BufRead, text: &str) -> String {
     loop {
         let mut line = String::new();
@@ -81,7 +81,7 @@ fn processes_over(folder: &Path) -> Vec<(Pid, String)> {
     lines.filter(|(_, line)| line.contains(folder.to_str().unwrap())).collect()
 }
 
-/// Waits until nothing runs over this folder any more.
+/// Waits until no process runs over this folder.
 fn nothing_runs_over(folder: &Path) {
     let began = Instant::now();
     while !processes_over(folder).is_empty() {
@@ -123,7 +123,7 @@ fn an_interrupted_bench_stops_its_servers_and_removes_their_folder() {
 
 #[test]
 fn a_bench_that_is_killed_leaves_no_server_running() {
-    // It is killed while the servers start, when there is most to be forgotten.
+    // Kill the bench while the servers start, when there is most to clean up.
     let bench = Bench::start(&[]);
     let pid = bench.pid();
 
@@ -132,7 +132,7 @@ fn a_bench_that_is_killed_leaves_no_server_running() {
     nothing_runs_over(&bench.folder);
     let Bench { mut process, folder, .. } = bench;
     assert!(!process.wait().unwrap().success());
-    // Nobody is left to remove it.
+    // No process is left to remove the folder.
     if folder.exists() {
         std::fs::remove_dir_all(folder).unwrap();
     }

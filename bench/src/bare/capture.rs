@@ -1,4 +1,5 @@
-//! The commands of a send, as Redis' MONITOR shows them: those of the function and of the consumer that persists it.
+//! The Redis commands of one send, as MONITOR shows them: the commands of the function and of the consumer that
+//! persists the message.
 
 use std::time::Duration;
 
@@ -15,15 +16,15 @@ use crate::scenario::Talk;
 use crate::servers::address_of;
 use crate::users::Turn;
 
-/// No other content has these words.
+/// Words that no other content has.
 pub(super) const CONTENT: &str = "bench: the commands of this send are counted";
-/// Sends before the one that counts: the first of a conversation also makes its list.
+/// The number of sends before the recorded one. The first send of a conversation also makes its list.
 const BEFORE: usize = 3;
-/// How long MONITOR is listened to after a send. The consumer persists a message within a second.
+/// How long MONITOR is read after a send. The consumer persists a message within a second.
 const LISTENING: Duration = Duration::from_secs(2);
 const PAIR: Turn = Turn { pair: 0, turned: false };
 
-/// What one send asks of Redis.
+/// The Redis commands of one send.
 pub(super) struct Captured {
     pub(super) commands: Vec<Vec<Vec<u8>>>,
     pub(super) id: String,
@@ -31,7 +32,7 @@ pub(super) struct Captured {
     pub(super) to: String,
 }
 
-/// A connection that Redis has accepted the password of.
+/// A connection that has given the password to Redis.
 pub(super) async fn connect(url: &str) -> anyhow::Result<BufReader<TcpStream>> {
     let parsed = Url::parse(url)?;
     anyhow::ensure!(parsed.scheme() == "redis", "only a Redis without TLS is measured by itself");
@@ -53,7 +54,7 @@ pub(super) async fn connect(url: &str) -> anyhow::Result<BufReader<TcpStream>> {
     Ok(connection)
 }
 
-/// A part of a URL as it is meant: `%40` is `@`.
+/// Decodes a part of a URL: `%40` is `@`.
 fn percent(text: &str) -> String {
     let pair = format!("x={}", text.replace('+', "%2B"));
     url::form_urlencoded::parse(pair.as_bytes())
@@ -61,7 +62,7 @@ fn percent(text: &str) -> String {
         .map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
-/// Asks for something that is answered by `+OK`.
+/// Sends a command that Redis answers with `+OK`.
 pub(super) async fn ask(connection: &mut BufReader<TcpStream>, command: &[&str]) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     write_command(&mut bytes, command);
@@ -73,7 +74,7 @@ pub(super) async fn ask(connection: &mut BufReader<TcpStream>, command: &[&str])
     Ok(())
 }
 
-/// Sends a few messages by way of the service, and listens to what the last one asks of Redis.
+/// Sends a few messages through the service, and records the Redis commands of the last one.
 pub(super) async fn capture(url: &str, pool: &Pool, talk: &Talk) -> anyhow::Result<Captured> {
     let (from, to) = talk.users().of(PAIR);
     let mut monitor = connect(url).await?;
@@ -81,7 +82,7 @@ pub(super) async fn capture(url: &str, pool: &Pool, talk: &Talk) -> anyhow::Resu
         send(pool, talk).await?;
     }
     ask(&mut monitor, &["MONITOR"]).await?;
-    // The commands of the earlier ones end first.
+    // Wait for the end of the earlier messages' commands.
     lines(&mut monitor).await?;
     let id = send(pool, talk).await?;
     let (from, to) = (from.id.to_string(), to.id.to_string());

@@ -1,4 +1,4 @@
-//! Kafka by itself: records of the service's form into a topic with as many partitions, acks=all.
+//! Kafka without the service: records like those of the service, in a topic with as many partitions, with acks=all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +19,13 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use super::taken::Taken;
 use crate::content::Contents;
 
-/// How long an administrator's question, and the last acknowledgements, may take.
+/// How long an administrative request, and the last acknowledgements, may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// What the producer gathers; larger than the service's, since nobody waits for one record here.
+/// The size of the producer's batches. Larger than the service's, because no caller waits for a single record here.
 const LINGER_MS: &str = "5";
 const RECORDS: i64 = 500;
 
-/// Counts what was acknowledged.
+/// Counts acknowledged records.
 #[derive(Clone, Default)]
 struct Deliveries(Arc<Counts>);
 
@@ -67,7 +67,7 @@ pub(super) async fn measure(
     taken
 }
 
-/// Keys and values as the service makes them.
+/// Keys and values like those of the service.
 fn records(contents: &Contents) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     (1..=RECORDS)
         .map(|number| {
@@ -104,7 +104,7 @@ fn produce(
                 "Kafka's producer refuses a record: {error}"
             );
             record = again;
-            // The queue has room once Kafka has acknowledged some of it.
+            // The queue has room once Kafka has acknowledged some records.
             std::thread::sleep(Duration::from_millis(1));
             if began.elapsed() >= time {
                 break;

@@ -1,4 +1,5 @@
-//! MySQL by itself: multi-row inserts into a table with the columns and indexes of `message`, each statement one commit.
+//! MySQL without the service: multi-row inserts into a table with the columns and indexes of `message`, one commit
+//! for each statement.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +12,9 @@ use crate::content::Contents;
 const TABLE: &str = "hongyan_bench_message";
 const CONNECTIONS: i64 = 4;
 const ROWS: i64 = 500;
-/// Ids of one connection; more than it writes.
+/// The number of ids reserved for one connection; more than the connection writes.
 const IDS: i64 = 1 << 40;
-/// Conversations that the rows are spread over.
+/// The number of conversations of the rows.
 const CONVERSATIONS: i64 = 100;
 
 pub(super) async fn measure(url: &str, contents: &Arc<Contents>, time: Duration) -> anyhow::Result<Taken> {

@@ -1,4 +1,4 @@
-//! Redis by itself: the commands of a send, for other messages of other users, pipelined.
+//! Redis without the service: the commands of a send, for other messages of other users, pipelined.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::pool::Pool;
 use crate::scenario::Talk;
 
 const CONNECTIONS: i64 = 4;
-/// Messages of one pipeline.
+/// The number of messages in one pipeline.
 const MESSAGES: i64 = 32;
-/// Ids of one connection; more than it writes.
+/// The number of ids reserved for one connection; more than the connection writes.
 const IDS: i64 = 1 << 30;
-/// Pairs of users that the messages are spread over.
+/// The number of pairs of users of the messages.
 const PAIRS: i64 = 100;
-/// The answer to this ends a pipeline.
+/// The command whose answer marks the end of a pipeline.
 const LAST: &str = "the last answer of this pipeline";
 
 pub(super) async fn measure(
@@ -66,13 +66,13 @@ pub(super) async fn measure(
     Ok(Taken { messages, time: began.elapsed(), how })
 }
 
-/// The commands of messages from number `first` on.
+/// The commands of the messages from number `first` on.
 fn pipeline(captured: &Captured, contents: &Contents, first: i64) -> anyhow::Result<Vec<u8>> {
     let Captured { commands, id, from, to } = captured;
     let (id_number, from_number, to_number): (i64, i64, i64) = (id.parse()?, from.parse()?, to.parse()?);
     let mut out = Vec::new();
     for number in first + 1..=first + MESSAGES {
-        // Both users are moved by as much, so that the lower one stays the lower one.
+        // Both users are shifted by the same amount, so that the lower one stays the lower one.
         let moved = 2 * (1 + number % PAIRS) + (1 << 51);
         let new_id = (id_number + number).to_string();
         let (new_from, new_to) = ((from_number + moved).to_string(), (to_number + moved).to_string());
@@ -93,7 +93,7 @@ fn pipeline(captured: &Captured, contents: &Contents, first: i64) -> anyhow::Res
     Ok(out)
 }
 
-/// All answers of a pipeline.
+/// Reads all answers of a pipeline.
 async fn answers(connection: &mut tokio::io::BufReader<tokio::net::TcpStream>) -> anyhow::Result<Vec<u8>> {
     let mut answers = Vec::new();
     let end = format!("{LAST}\r\n");
@@ -103,7 +103,7 @@ async fn answers(connection: &mut tokio::io::BufReader<tokio::net::TcpStream>) -
     Ok(answers)
 }
 
-/// Whether one of the answers is an error: a line that begins with `-`. No text of an answer has a line break in it.
+/// True if one of the answers is an error: a line that begins with `-`. No text in an answer contains a line break.
 fn has_error(answers: &[u8]) -> bool {
     answers.starts_with(b"-") || answers.windows(3).any(|part| part == b"\r\n-")
 }

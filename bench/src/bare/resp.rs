@@ -1,4 +1,4 @@
-//! Redis' protocol as far as the bench needs it: writing commands, and reading a line of MONITOR.
+//! The part of Redis' protocol that the bench needs: writing commands, and parsing lines of MONITOR.
 
 /// Adds a command.
 pub(super) fn write_command<A: AsRef<[u8]>>(out: &mut Vec<u8>, arguments: &[A]) {
@@ -11,8 +11,8 @@ pub(super) fn write_command<A: AsRef<[u8]>>(out: &mut Vec<u8>, arguments: &[A]) 
     }
 }
 
-/// The command in a line of MONITOR: `+1339518083.107412 [1 127.0.0.1:60866] "set" "key" "va\"lue"`. `None` for commands
-/// that a script called, and for all that is no such line.
+/// The command in a line of MONITOR: `+1339518083.107412 [1 127.0.0.1:60866] "set" "key" "va\"lue"`. `None` for a
+/// command that a script called, and for any other line.
 pub(super) fn monitored(line: &str) -> Option<Vec<Vec<u8>>> {
     let rest = line.split_once('[')?.1;
     let (client, commands) = rest.split_once("] ")?;
@@ -31,7 +31,7 @@ pub(super) fn monitored(line: &str) -> Option<Vec<Vec<u8>>> {
     (!arguments.is_empty()).then_some(arguments)
 }
 
-/// The rest of a quoted text.
+/// Parses the rest of a quoted text.
 fn quoted(bytes: &mut impl Iterator<Item = u8>) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     loop {
@@ -54,7 +54,7 @@ fn quoted(bytes: &mut impl Iterator<Item = u8>) -> Option<Vec<u8>> {
     }
 }
 
-/// `text` with all that stands for others replaced.
+/// Replaces each placeholder in `text`.
 pub(super) fn replaced(text: &[u8], replacements: &[(&[u8], &[u8])]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,11 +1,11 @@
-//! The outcome of one server's measurement.
+//! The result of one server's measurement.
 
 use std::time::Duration;
 
-/// How many messages a server took, and in how long.
+/// How many messages a server took, and in which time.
 pub(super) struct Taken {
     pub(super) messages: u64,
     pub(super) time: Duration,
-    /// What it was asked to do.
+    /// The load in words.
     pub(super) how: String,
 }
