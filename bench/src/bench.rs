@@ -170,7 +170,15 @@ impl Bench<'_> {
                 }
             }
             eprintln!("{}", phase.title());
-            let outcome = self.load(phase, stage, aside).await?;
+            let outcome = match self.load(phase, stage, aside).await {
+                Ok(outcome) => outcome,
+                // The figures of the loads before must not be lost.
+                Err(error) if !report.loads.is_empty() => {
+                    report.ended = Some(format!("{}: {error:#}", phase.title()));
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
             let load = Load::new(&outcome);
             too_much |= phase.step && !load.keeps(self.options.p99);
             report.loads.push(load);

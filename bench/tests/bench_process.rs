@@ -40,9 +40,10 @@ impl Bench {
         Self { process, folder, lines }
     }
 
-    /// Waits until the bench measures.
+    /// Waits until the bench has measured something: the title of a load is printed before the load has a connection.
     fn measures(mut self) -> Self {
         line_with(&mut self.lines, "send, open loop");
+        line_with(&mut self.lines, "/s  P50");
         self
     }
 
