@@ -1,5 +1,5 @@
-//! `template.yaml` against the code: routes, functions, variables, metrics and events agree. Whether AWS accepts the
-//! template is checked by `deploy/check.sh`. No server is needed here.
+//! `template.yaml` against the code: routes, functions, variables, metrics and events agree. `deploy/check.sh`
+//! checks that AWS accepts the template. No server is needed here.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 

@@ -49,8 +49,8 @@ impl Conversation {
         self.ids.push(id);
     }
 
-    /// Walks back from the newest message. A message arrives after each of the first `arriving` pages. Those are
-    /// newer than the start of the walk, so the walk must not meet them.
+    /// Walks back from the newest message. A message arrives after each of the first `arriving` pages. The
+    /// arriving messages are newer than the start of the walk, so the walk must not meet them.
     async fn walk_back(&mut self, limit: usize, arriving: usize) -> Vec<String> {
         self.some_pages_back("", usize::MAX, limit, arriving).await
     }

@@ -16,6 +16,7 @@ mod links;
 mod log;
 mod markdown;
 mod openapi;
+mod openings;
 mod source;
 mod symbols;
 mod tables;
