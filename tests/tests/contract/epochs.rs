@@ -50,7 +50,7 @@ async fn put_back(test: &TestApp, snapshot: &[(String, i64, Vec<u8>)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_data_set_brings_nothing_back() {
-    let test = TestApp::start().await;
+    let test = TestApp::builder().in_process().start().await;
     let other = TestApp::beside(&test).await;
     let (alice, bob) = (test.user(1), test.user(2));
     let named = send_named(&alice, "recalled, named").await.id();
