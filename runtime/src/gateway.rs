@@ -8,6 +8,7 @@ mod api;
 mod body;
 mod callback;
 mod connections;
+pub mod cors;
 mod event;
 mod health;
 mod monitoring;

@@ -3,6 +3,7 @@
 //! The configuration alone decides the algorithm. The algorithm in a token's header is only compared with it, so
 //! neither `alg: none` nor a public key used as a shared secret gets through.
 
+mod handshake;
 mod jwks;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::clock::{Clock, TimestampMs};
 use crate::config::{AuthConfig, AuthKey};
 use crate::error::ApiError;
 use crate::id::UserId;
+pub use handshake::{Handshake, SUBPROTOCOL};
 use jwks::Jwks;
 
 /// The most that the clocks of two machines differ, seconds.

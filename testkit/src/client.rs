@@ -159,6 +159,12 @@ impl Caller {
         Socket::open_with_little_room(self.address, &self.token).await
     }
 
+    /// Tries to open a WebSocket with the subprotocols that a browser offers: the service's, and one with the token. Returns
+    /// the selected subprotocol too. The error is the HTTP status of the refusal.
+    pub async fn connect_by_subprotocol(&self) -> Result<(Socket, Option<String>), u16> {
+        Socket::open_offering(self.address, &format!("hongyan.v1, bearer.{}", self.token)).await
+    }
+
     /// Tries to open a WebSocket. The error is the HTTP status of the refusal.
     pub async fn try_connect(&self) -> Result<Socket, u16> {
         Socket::open(self.address, &self.token).await

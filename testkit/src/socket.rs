@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -16,6 +17,25 @@ impl Socket {
     pub(crate) async fn open(address: SocketAddr, token: &str) -> Result<Self, u16> {
         match tokio_tungstenite::connect_async(format!("ws://{address}/ws?token={token}")).await {
             Ok((socket, _)) => Ok(Self(socket)),
+            Err(Error::Http(refusal)) => Err(refusal.status().as_u16()),
+            Err(error) => panic!("no WebSocket: {error}"),
+        }
+    }
+
+    /// Opens a WebSocket with these subprotocols and without a query. Returns the subprotocol that the server selected.
+    pub(crate) async fn open_offering(
+        address: SocketAddr,
+        offered: &str,
+    ) -> Result<(Self, Option<String>), u16> {
+        let mut request = format!("ws://{address}/ws").into_client_request().expect("a request");
+        let offered = offered.parse().expect("a header");
+        request.headers_mut().insert("sec-websocket-protocol", offered);
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((socket, answer)) => {
+                let selected = answer.headers().get("sec-websocket-protocol");
+                let selected = selected.map(|name| name.to_str().expect("a name").to_owned());
+                Ok((Self(socket), selected))
+            }
             Err(Error::Http(refusal)) => Err(refusal.status().as_u16()),
             Err(error) => panic!("no WebSocket: {error}"),
         }

@@ -231,7 +231,7 @@ async fn a_connection_from_its_beginning_to_its_end() {
     let token = &mut connect["queryStringParameters"]["token"];
     assert!(token.is_string());
     *token = alice.token.clone().into();
-    assert_eq!(handle(serde_json::from_value(connect).unwrap()).await.0, 200);
+    assert_eq!(handle(serde_json::from_value(connect.clone()).unwrap()).await.0, 200);
     assert_eq!(test.app().push.user_of(&connection).await.unwrap(), Some(alice.id));
     assert_eq!(handle(event("ping.json")).await, (200, json!({"type": "PONG"})));
     let (_, error) = handle(event("websocket-not-json.json")).await;
@@ -241,6 +241,19 @@ async fn a_connection_from_its_beginning_to_its_end() {
         assert_eq!(handle(event("disconnect.json")).await.0, 200);
         assert_eq!(test.app().push.user_of(&connection).await.unwrap(), None);
     }
+
+    // With the token as a subprotocol, API Gateway wants the selected one in the answer.
+    let offered = format!("hongyan.v1, bearer.{}", alice.token);
+    connect["queryStringParameters"] = Value::Null;
+    connect["multiValueQueryStringParameters"] = Value::Null;
+    connect["headers"]["Sec-WebSocket-Protocol"] = offered.clone().into();
+    connect["multiValueHeaders"]["Sec-WebSocket-Protocol"] = json!([offered]);
+    let Ok(answer) = hongyan_websocket::handle(test.app(), serde_json::from_value(connect).unwrap()).await;
+    assert_eq!(
+        (answer.status_code, answer.headers["sec-websocket-protocol"].as_bytes()),
+        (200, &b"hongyan.v1"[..])
+    );
+    assert_eq!(test.app().push.user_of(&connection).await.unwrap(), Some(alice.id));
     test.stop().await;
 }
 

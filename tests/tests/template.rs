@@ -12,6 +12,7 @@ use hongyan::config::Config;
 use hongyan::secret;
 use hongyan::telemetry::metric;
 use hongyan_runtime::functions;
+use hongyan_runtime::gateway::cors;
 use hongyan_testkit::yaml;
 use serde_json::{Value, json};
 
@@ -93,6 +94,23 @@ fn the_http_api_has_the_routes_of_the_gateway_and_may_call_their_functions() {
     let wanted: BTreeSet<_> =
         routes.map(|route| (route.method.to_string(), route.path.to_owned(), route.function.name)).collect();
     assert_eq!(found, wanted);
+}
+
+#[test]
+fn pages_of_other_origins_may_do_what_they_may_at_the_local_gateway() {
+    let body = &TEMPLATE["Resources"]["HttpApi"]["Properties"]["DefinitionBody"];
+    let allowed = &body["x-amazon-apigateway-cors"]["Fn::If"];
+    assert_eq!((&allowed[0], &allowed[2]), (&json!("HasCors"), &json!({"Ref": "AWS::NoValue"})));
+    let names = |headers: &[http::HeaderName]| headers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let wanted = json!({
+        "allowOrigins": {"Ref": "CorsOrigins"},
+        "allowMethods": cors::allowed_methods().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "allowHeaders": names(&cors::ALLOWED_HEADERS),
+        "exposeHeaders": names(&cors::EXPOSED_HEADERS),
+        "maxAge": cors::MAX_AGE.as_secs(),
+    });
+    assert_eq!(allowed[1], wanted);
+    assert_eq!(TEMPLATE["Parameters"]["CorsOrigins"]["Default"], "", "no page by default");
 }
 
 #[test]

@@ -8,7 +8,9 @@ use aws_lambda_events::apigw::{
     ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
 };
 use aws_lambda_events::encodings::Body;
+use aws_lambda_events::http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use hongyan::app::App;
+use hongyan::auth::Handshake;
 use hongyan::error::{ApiError, ServerError};
 use hongyan::push::Standing;
 use serde::Deserialize;
@@ -45,11 +47,18 @@ async fn connect(
     event: &ApiGatewayWebsocketProxyRequest,
     connection: &str,
 ) -> Result<ApiGatewayProxyResponse, ApiError> {
-    let token = event.query_string_parameters.first("token").ok_or(ApiError::Unauthorized)?;
-    let caller = app.auth.check(token).await?;
+    // Of several headers of one name, `headers` has only the last.
+    let all = &event.multi_value_headers;
+    let headers = if all.contains_key(SEC_WEBSOCKET_PROTOCOL) { all } else { &event.headers };
+    let handshake = Handshake::read(headers, event.query_string_parameters.first("token"));
+    let caller = app.auth.check(handshake.token.ok_or(ApiError::Unauthorized)?).await?;
     app.push.connected(caller.user, connection, caller.ends_at).await?;
     tracing::debug!(user = %caller.user, %connection, "websocket.connect: connected");
-    Ok(answer(200, None))
+    let mut connected = answer(200, None);
+    if let Some(subprotocol) = handshake.subprotocol {
+        connected.headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    Ok(connected)
 }
 
 async fn disconnect(app: &App, connection: &str) -> Result<ApiGatewayProxyResponse, ApiError> {

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use hongyan::config::Reader;
 
+use super::cors::Origins;
+
 /// The shortest time between two lines of the log about the same kind of refusal: any client can cause a thousand a second.
 pub(super) const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
 
 /// The limits of the gateway. Each field names its variable and, in parentheses, its default.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
+    /// The origins whose web pages may call the HTTP API: `CORS_ORIGINS` (none).
+    pub cors_origins: Origins,
     /// The most bytes of a request's body: `GATEWAY_MAX_BODY_BYTES` (1 MiB). Above it the answer is 413.
     pub max_body_bytes: usize,
     /// The most bytes of all bodies under way together: `GATEWAY_MAX_BODIES_BYTES` (64 MiB). Above it the answer is
@@ -64,6 +68,7 @@ impl GatewayOptions {
     pub fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         const MIB: usize = 1024 * 1024;
         Self {
+            cors_origins: Origins::read(reader),
             max_body_bytes: reader.number("GATEWAY_MAX_BODY_BYTES", MIB, 1_024, 64 * MIB),
             max_bodies_bytes: reader.number("GATEWAY_MAX_BODIES_BYTES", 64 * MIB, MIB, 4_096 * MIB),
             max_header_bytes: reader.number("GATEWAY_MAX_HEADER_BYTES", 16 * 1_024, 8 * 1_024, MIB),
@@ -88,6 +93,7 @@ impl GatewayOptions {
 impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
+            cors_origins: Origins::default(),
             max_body_bytes: 1024 * 1024,
             max_bodies_bytes: 64 * 1024 * 1024,
             max_header_bytes: 16 * 1024,
@@ -118,8 +124,8 @@ mod tests {
         let mut reader = Reader::new(|_: &str| None);
         let read = GatewayOptions::read(&mut reader);
         assert_eq!(format!("{read:?}"), format!("{:?}", GatewayOptions::default()));
-        assert!(reader.settings().iter().all(|setting| setting.name.starts_with("GATEWAY_")));
-        assert_eq!(reader.settings().len(), 16);
+        let limits = reader.settings().iter().filter(|setting| setting.name.starts_with("GATEWAY_"));
+        assert_eq!((limits.count(), reader.settings().len()), (16, 17));
     }
 
     #[test]

@@ -65,10 +65,14 @@ impl Door {
     /// other paths belong to the HTTP API.
     pub(super) fn public(shared: &Arc<Shared>, has_internal: bool) -> Self {
         let others = if has_internal { Router::new() } else { internal() };
+        let mut api = Router::new().fallback(api::handle).with_state(shared.clone());
+        if let Some(cors) = shared.options.cors_origins.layer() {
+            api = api.layer(cors);
+        }
         let router = others
             .route("/ws", get(socket::upgrade))
             .method_not_allowed_fallback(method_not_allowed)
-            .fallback(api::handle);
+            .fallback_service(api);
         Self {
             router: router.with_state(shared.clone()),
             stop: shared.stop.clone(),

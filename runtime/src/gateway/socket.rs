@@ -13,8 +13,11 @@ use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use hongyan::auth::Handshake;
 use hongyan::clock::TimestampMs;
 use hongyan::error::ApiError;
+use http::HeaderValue;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::request::Parts;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -78,7 +81,7 @@ pub(super) async fn upgrade(
     let place = parts.extensions.remove();
     let session = Session { shared, connection, domain, has_left: AtomicBool::new(false), _place: place };
     match session.connect(&parts).await {
-        Ok(()) => session.run(upgrade, queue),
+        Ok(subprotocol) => session.run(upgrade, subprotocol, queue),
         Err(refusal) => {
             session.leave();
             refusal
@@ -91,8 +94,9 @@ pub(super) async fn upgrade(
 async fn token_ends_at(shared: &Shared, parts: &Parts) -> Option<TimestampMs> {
     let query = parts.uri.query().unwrap_or_default();
     let tokens = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
-    let (_, token) = tokens.last()?;
-    Some(shared.behind.auth.check(&token).await.ok()?.ends_at)
+    let in_query = tokens.last().map(|(_, token)| token);
+    let token = Handshake::read(&parts.headers, in_query.as_deref()).token?;
+    Some(shared.behind.auth.check(token).await.ok()?.ends_at)
 }
 
 struct Session {
@@ -124,13 +128,13 @@ struct Ended {
 }
 
 impl Session {
-    /// Invokes `$connect`. Any answer but 2xx refuses the handshake.
-    async fn connect(&self, parts: &Parts) -> Result<(), Response> {
+    /// Invokes `$connect`. Any answer but 2xx refuses the handshake. A 2xx may select a subprotocol.
+    async fn connect(&self, parts: &Parts) -> Result<Option<HeaderValue>, Response> {
         let now = self.shared.behind.clock.now_ms();
         let event = socket_event::connect(&self.connection, parts, &self.domain, now);
         let answer = self.invoke(event).await.map_err(|error| response::problem(&error))?;
         if (200..300).contains(&answer.status_code) {
-            return Ok(());
+            return Ok(answer.headers.get(SEC_WEBSOCKET_PROTOCOL).cloned());
         }
         Err(response::problem(&match answer.status_code {
             401 => ApiError::Unauthorized,
@@ -153,8 +157,16 @@ impl Session {
     }
 
     /// Upgrades the connection, and serves it in a task of its own.
-    fn run(self, upgrade: WebSocketUpgrade, queue: mpsc::Receiver<Utf8Bytes>) -> Response {
+    fn run(
+        self,
+        mut upgrade: WebSocketUpgrade,
+        subprotocol: Option<HeaderValue>,
+        queue: mpsc::Receiver<Utf8Bytes>,
+    ) -> Response {
         let options = &self.shared.options;
+        if let Some(subprotocol) = subprotocol {
+            upgrade.set_selected_protocol(subprotocol);
+        }
         let upgrade = upgrade
             .max_frame_size(options.max_frame_bytes)
             .max_message_size(options.max_message_bytes)

@@ -14,7 +14,7 @@ use aws_lambda_events::encodings::Body as EventBody;
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hongyan::auth::Auth;
+use hongyan::auth::{Auth, Handshake};
 use hongyan::clock::Clock;
 use hongyan::config::{AuthConfig, AuthKey};
 use hongyan::error::{Retry, Server, ServerError};
@@ -80,7 +80,13 @@ impl FunctionHost for Recorded {
             answer.status_code = 200;
             match event.request_context.route_key.as_deref() {
                 Some("$connect") => {
-                    let token = event.query_string_parameters.first("token").unwrap_or_default();
+                    let in_query = event.query_string_parameters.first("token");
+                    let handshake = Handshake::read(&event.multi_value_headers, in_query);
+                    if let Some(subprotocol) = handshake.subprotocol {
+                        let selected = http::HeaderValue::from_static(subprotocol);
+                        answer.headers.insert("sec-websocket-protocol", selected);
+                    }
+                    let token = handshake.token.unwrap_or_default();
                     // A token with two dots was issued by the test.
                     if token != "good" && token.split('.').count() != 3 {
                         answer.status_code = 401;

@@ -141,6 +141,29 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         value
     }
 
+    /// A value that `parse` understands. A value that it does not understand is a fault: `wanted` says the form.
+    pub fn parsed<T>(
+        &mut self,
+        name: &str,
+        default: T,
+        wanted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        let found = self.found(name);
+        let value = match &found {
+            None => default,
+            Some(text) => {
+                let Some(value) = parse(text) else {
+                    self.fault(name, wanted);
+                    return default;
+                };
+                value
+            }
+        };
+        self.note(name, found);
+        value
+    }
+
     /// A whole number from `least` to `most`.
     pub fn number<T: FromStr + PartialOrd + Display + Copy>(
         &mut self,

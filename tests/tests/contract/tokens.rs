@@ -70,6 +70,8 @@ async fn no_route_takes_a_bad_token() {
         }
         if kind != "too long" {
             assert_eq!(nobody.try_connect().await.err(), Some(401), "{kind} on the WebSocket");
+            let refused = nobody.connect_by_subprotocol().await.err();
+            assert_eq!(refused, Some(401), "{kind} as a subprotocol");
         }
     }
     assert_eq!(alice.history(2, "").await.ids(), [id.as_str()]);

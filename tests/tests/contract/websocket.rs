@@ -54,6 +54,18 @@ async fn every_connection_of_the_receiver_gets_every_push() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_browser_gives_its_token_as_a_subprotocol() {
+    let test = TestApp::start().await;
+    let (mut socket, selected) = test.user(2).connect_by_subprotocol().await.unwrap();
+    assert_eq!(selected.as_deref(), Some("hongyan.v1"));
+
+    let sent = test.user(1).send(2, "hello").await;
+    assert_eq!(socket.hear().await, json!({"type": "MESSAGE", "data": sent.body}));
+    pong(&mut socket).await;
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_text_that_says_nothing_gets_an_error_and_the_connection_stays() {
     let test = TestApp::start().await;
     let mut socket = test.user(1).connect().await;

@@ -22,7 +22,7 @@ use crate::source::{Tree, extension};
 use crate::vocabulary::{Scope, Vocabulary, is_name, is_of_code, words};
 
 /// Names that pages and comments need and that our code does not have, by the reason.
-const FOREIGN: [(&str, &[&str]); 8] = [
+const FOREIGN: [(&str, &[&str]); 9] = [
     (
         "a crate or a program that a decision did not choose",
         &[
@@ -53,6 +53,7 @@ const FOREIGN: [(&str, &[&str]); 8] = [
         ],
     ),
     ("an option of Cargo, Docker and SAM", &["--env-file", "--guided"]),
+    ("headers of HTTP", &["Location", "Vary"]),
     ("of Java, which other services are written in", &["Math.abs", "String.hashCode", "hashCode"]),
     (
         "of Redis, MySQL and the system",

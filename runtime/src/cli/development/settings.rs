@@ -8,6 +8,9 @@ use hongyan::config::{Config, ConfigError, Reader, minimal};
 use crate::cli::settings::variable;
 use crate::gateway::GatewayOptions;
 
+/// The default of `CORS_ORIGINS` in development: the pages of any web server on this machine, such as that of a build tool.
+const THIS_MACHINE: &str = "http://localhost:*,http://127.0.0.1:*,http://[::1]:*";
+
 /// The settings of a process that serves with the servers of a stack.
 pub(super) struct OfStack {
     pub(super) config: Config,
@@ -17,7 +20,9 @@ pub(super) struct OfStack {
 /// The settings of the environment and of the stack whose servers are in `env`.
 pub(super) fn read(env: &[(&'static str, String)]) -> Result<OfStack, ConfigError> {
     let mut reader = Reader::new(|name: &str| {
-        variable(name).or_else(|| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone()))
+        let of_stack = || env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+        let of_development = || (name == "CORS_ORIGINS").then(|| THIS_MACHINE.to_owned());
+        variable(name).or_else(of_stack).or_else(of_development)
     });
     let settings = OfStack { config: Config::read(&mut reader), gateway: GatewayOptions::read(&mut reader) };
     reader.finish(settings)
@@ -66,6 +71,12 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::cors::Origins;
+
+    #[test]
+    fn pages_of_this_machine_may_call_in_development() {
+        assert!(Origins::parse(THIS_MACHINE).is_some());
+    }
 
     #[test]
     fn values_are_quoted_only_where_a_shell_needs_it() {

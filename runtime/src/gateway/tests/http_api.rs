@@ -6,6 +6,66 @@ use tokio::net::TcpStream;
 
 use super::*;
 
+/// The preflight of a browser for a page of `origin` that deletes a message.
+async fn preflight(running: &Running, origin: &str) -> Response<Bytes> {
+    let request = Request::options(running.url("/messages/1"))
+        .header("origin", origin)
+        .header("access-control-request-method", "DELETE")
+        .header("access-control-request-headers", "authorization,content-type");
+    send(request.body(Full::default()).unwrap()).await
+}
+
+#[tokio::test]
+async fn the_pages_of_listed_origins_may_call_and_read_answers() {
+    let cors_origins = cors::Origins::parse("https://chat.example.com,http://localhost:*").unwrap();
+    let running = start(GatewayOptions { cors_origins, ..GatewayOptions::default() }).await;
+
+    // A preflight has no token.
+    for origin in ["https://chat.example.com", "http://localhost:5173"] {
+        let allowed = preflight(&running, origin).await;
+        assert_eq!(allowed.status(), 200);
+        assert_eq!(allowed.headers()["access-control-allow-origin"], origin);
+        assert_eq!(allowed.headers()["access-control-allow-methods"], "DELETE,GET,POST");
+        assert_eq!(allowed.headers()["access-control-allow-headers"], "authorization,content-type");
+        assert_eq!(allowed.headers()["access-control-max-age"], "600");
+        assert!(!allowed.headers().contains_key("access-control-allow-credentials"));
+    }
+    let refused = preflight(&running, "https://evil.example").await;
+    assert!(!refused.headers().contains_key("access-control-allow-origin"));
+    assert!(running.recorder.http.lock().is_empty(), "no function is asked");
+
+    // A page can read errors too.
+    let ask = async |path: &str, origin: &str, token: &str| {
+        let request = Request::get(running.url(path)).header("origin", origin);
+        let request = request.header("authorization", format!("Bearer {token}"));
+        send(request.body(Full::default()).unwrap()).await
+    };
+    for (path, token, status) in [
+        ("/unread", running.token(), 201),
+        ("/unread", "bad".to_owned(), 401),
+        ("/nowhere", running.token(), 404),
+    ] {
+        let answer = ask(path, "https://chat.example.com", &token).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["access-control-allow-origin"], "https://chat.example.com");
+        assert_eq!(answer.headers()["access-control-expose-headers"], "retry-after,location");
+        assert!(answer.headers()["vary"].to_str().unwrap().contains("origin"));
+    }
+    let answer = ask("/unread", "https://evil.example", &running.token()).await;
+    assert_eq!(answer.status(), 201);
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    let operators = ask("/health", "https://chat.example.com", "").await;
+    assert!(!operators.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn without_listed_origins_there_is_no_cors() {
+    let running = start(GatewayOptions::default()).await;
+    let answer = preflight(&running, "http://localhost").await;
+    assert_eq!(answer.status(), 405);
+    assert!(answer.headers().keys().all(|name| !name.as_str().starts_with("access-control-")));
+}
+
 #[tokio::test]
 async fn the_event_is_the_one_that_aws_sends() {
     let running = start(GatewayOptions::default()).await;

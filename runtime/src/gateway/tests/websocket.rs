@@ -2,6 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -17,6 +18,16 @@ async fn connect(running: &Running) -> Client {
 async fn connect_with(running: &Running, token: &str) -> Client {
     let url = format!("ws://{}/ws?token={token}&x=%20", running.gateway.addr());
     soon("the handshake", connect_async(url)).await.unwrap().0
+}
+
+/// Connects with the token as a subprotocol, as a browser does, and returns the selected subprotocol too.
+async fn connect_by_subprotocol(running: &Running, token: &str) -> (Client, String) {
+    let mut request = format!("ws://{}/ws", running.gateway.addr()).into_client_request().unwrap();
+    let offered = format!("hongyan.v1, bearer.{token}").parse().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", offered);
+    let (client, response) = soon("the handshake", connect_async(request)).await.unwrap();
+    let selected = response.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();
+    (client, selected)
 }
 
 async fn text(client: &mut Client) -> String {
@@ -247,6 +258,20 @@ async fn a_socket_ends_with_its_token() {
         gone(&running, 1).await;
         assert_eq!(running.callback("POST", &id, "too late").await.status(), 410);
     }
+}
+
+#[tokio::test]
+async fn a_token_by_subprotocol_counts_as_one_in_the_query_does() {
+    let running = start(GatewayOptions::default()).await;
+    let (mut client, selected) = connect_by_subprotocol(&running, &running.token()).await;
+    assert_eq!(selected, "hongyan.v1");
+    client.send(Message::text("hello")).await.unwrap();
+    assert_eq!(text(&mut client).await, "pong");
+
+    running.ahead_ms.store(66_000, Ordering::SeqCst);
+    let id = ids(&running, 1).await.remove(0);
+    assert_eq!(running.callback("POST", &id, "too late").await.status(), 410);
+    assert_eq!(closed(&mut client).await, 4401);
 }
 
 #[tokio::test]
