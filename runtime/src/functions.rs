@@ -31,7 +31,11 @@ pub static FUNCTIONS: Functions = Functions {
         http("delete", &["DELETE /messages/{id}"], |app, event| hongyan_delete::handle(app, event).boxed()),
         http(
             "query",
-            &["GET /conversations/{peerId}/messages", "GET /conversations/{peerId}/changes"],
+            &[
+                "GET /messages/{id}",
+                "GET /conversations/{peerId}/messages",
+                "GET /conversations/{peerId}/changes",
+            ],
             |app, event| hongyan_query::handle(app, event).boxed(),
         ),
         http("read", &["POST /conversations/{peerId}/read", "GET /unread"], |app, event| {

@@ -1,14 +1,24 @@
 """What the description says in words only, for the requests that are made from it."""
 
+import itertools
+
 import schemathesis
+from schemathesis.generation.meta import TestPhase
+
+NAMES = itertools.count(1)
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """`before` and `after` exclude each other: a request that is meant to be good has one of them."""
+    """`before` and `after` exclude each other, and each message has a name of its own. Only for requests that are meant to be good."""
     good = case.meta is None or case.meta.generation.mode.is_positive
     if good and case.query and "before" in case.query and "after" in case.query:
         del case.query["after"]
+    # A step that follows a send wants the message that this send made. Under the name of the example it would get the first message
+    # of that name, which an earlier request may have deleted.
+    follows = case.meta is not None and case.meta.phase.name == TestPhase.STATEFUL
+    if good and follows and isinstance(case.body, dict) and isinstance(case.body.get("clientMsgId"), str):
+        case.body["clientMsgId"] = f"step {next(NAMES)}"
 
 
 @schemathesis.hook

@@ -1,10 +1,11 @@
-//! `GET /conversations/{peerId}/messages`: a page of history, by cursor; and `GET /conversations/{peerId}/changes`: the changes
-//! of a conversation in order ([`changes`]).
+//! `GET /conversations/{peerId}/messages`: a page of history, by cursor; `GET /conversations/{peerId}/changes`: the changes of a
+//! conversation in order ([`changes`]); and `GET /messages/{id}`: one message ([`message`]).
 //!
 //! Redis' recent list answers for recent messages, MySQL for older ones (`docs/protocol.md`, R18 to R21). Pages neither
 //! skip nor repeat. They leave out recalled messages and those that the caller deleted.
 
 mod changes;
+mod message;
 mod newer;
 mod older;
 mod page;
@@ -42,6 +43,7 @@ pub async fn handle(
 ) -> Result<ApiGatewayV2httpResponse, Infallible> {
     Ok(match http::route_key(&event) {
         "GET /conversations/{peerId}/messages" => http::respond(history(app, &event).await),
+        "GET /messages/{id}" => http::respond(message::show(app, &event).await),
         "GET /conversations/{peerId}/changes" => http::respond(changes::list(app, &event).await),
         _ => http::respond(http::no_such_route::<Reply<()>>()),
     })

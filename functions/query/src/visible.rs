@@ -157,6 +157,16 @@ async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageI
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
+/// True if the caller has deleted the message, by Redis, or by MySQL while Redis is away.
+pub(crate) async fn is_deleted(app: &App, caller: UserId, id: MessageId) -> Result<bool, ServerError> {
+    let deleted = match app.cache.look_up(caller, &[id]).await {
+        Ok(look) => deleted_of(app, caller, &[id], look.deleted, &look.epoch).await?,
+        Err(error) if error.is_transient() => app.store.deleted_among(caller, &[id]).await?,
+        Err(error) => return Err(error),
+    };
+    Ok(deleted.contains(&id))
+}
+
 /// The messages of `ids` that the caller has deleted: by the `known` deletions of Redis if these are complete, else by
 /// MySQL.
 async fn deleted_of(

@@ -11,6 +11,7 @@ mod half_done;
 mod health;
 mod ids;
 mod odd_keys;
+mod one_message;
 mod paging;
 mod recall;
 mod refusals;
