@@ -120,15 +120,19 @@ impl Page {
 
 fn change_of(change: &Value) -> anyhow::Result<Change> {
     let seq = change["seq"].as_u64().with_context(|| format!("no seq in {change}"))?;
+    Ok(Change { seq, effect: effect_of(change)? })
+}
+
+/// The effect of a change, or of a push, which has the same fields.
+fn effect_of(change: &Value) -> anyhow::Result<Effect> {
     let id = |value: &Value| value.as_str().and_then(|id| id.parse().ok()).context("no id");
-    let effect = match change["type"].as_str().unwrap_or_default() {
+    Ok(match change["type"].as_str().unwrap_or_default() {
         "MESSAGE" => message_of(&change["data"])?,
         "MESSAGE_RECALLED" => Effect::Recalled { id: id(&change["messageId"])? },
         "MESSAGE_DELETED" => Effect::Deleted { id: id(&change["messageId"])? },
         "READ" => Effect::Read { user: id(&change["userId"])?, up_to: id(&change["upTo"])? },
         _ => Effect::Unknown,
-    };
-    Ok(Change { seq, effect })
+    })
 }
 
 fn message_of(data: &Value) -> anyhow::Result<Effect> {
@@ -175,21 +179,13 @@ impl View {
         self.apply(effect);
     }
 
-    /// Applies a push to the conversation of `user` with `peer`. Pushes of other conversations are ignored.
+    /// Applies a push to `conversation`. Pushes of other conversations are ignored.
     fn apply_push(&mut self, push: &Value, conversation: &str) {
         let of = if push["type"] == "MESSAGE" { &push["data"] } else { push };
         if of["conversationId"] != conversation {
             return;
         }
-        let effect = match push["type"].as_str().unwrap_or_default() {
-            "MESSAGE" => message_of(&push["data"]).ok(),
-            "MESSAGE_RECALLED" => {
-                let id = push["messageId"].as_str().and_then(|id| id.parse().ok());
-                id.map(|id| Effect::Recalled { id })
-            }
-            _ => None,
-        };
-        if let Some(effect) = effect {
+        if let Ok(effect) = effect_of(push) {
             self.apply(&effect);
         }
     }

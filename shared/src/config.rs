@@ -126,6 +126,8 @@ pub struct ImConfig {
     pub compensate_after: Duration,
     /// The most bytes of UTF-8 in a message's content: `IM_MAX_CONTENT_BYTES` (8192).
     pub max_content_bytes: usize,
+    /// True if a user is told how far the other one has read: `IM_READ_RECEIPTS` (true).
+    pub read_receipts: bool,
     /// The length of the lease of a worker number, and so how long a process makes ids without Redis:
     /// `IM_WORKER_LEASE_SECONDS` (600).
     pub worker_lease: Duration,
@@ -276,6 +278,7 @@ impl ImConfig {
             compensate_after: reader.seconds("IM_COMPENSATE_AFTER_SECONDS", 300, 0, 24 * 3_600),
             // The column `content` is a TEXT, which holds 65,535 bytes.
             max_content_bytes: reader.number("IM_MAX_CONTENT_BYTES", 8_192, 1, 65_535),
+            read_receipts: reader.boolean("IM_READ_RECEIPTS", true),
             worker_lease: reader.seconds("IM_WORKER_LEASE_SECONDS", 600, 2, 3_600),
         }
     }
@@ -344,6 +347,7 @@ mod tests {
         assert_eq!(config.im.recall_limit, Duration::from_mins(5));
         assert_eq!(config.im.compensate_after, Duration::from_mins(5));
         assert_eq!(config.im.max_content_bytes, 8_192);
+        assert!(config.im.read_receipts);
         assert_eq!(config.kafka.batch_size, 100);
     }
 

@@ -23,6 +23,7 @@ use crate::config::PushConfig;
 use crate::error::ServerError;
 use crate::http::MessageView;
 use crate::id::{ConversationId, MessageId, UserId};
+use crate::message::Message;
 use crate::telemetry::metric;
 use callback::{Callback, Delivery};
 use registry::{Registration, Registry};
@@ -53,6 +54,22 @@ pub enum PushEvent {
         /// The time of the recall, ms since 1970 UTC.
         recall_time: TimestampMs,
     },
+    /// A user's read position moved.
+    Read {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// The user whose position moved.
+        user_id: UserId,
+        /// The new position: every message up to this one is read.
+        up_to: MessageId,
+    },
+    /// This user hid a message from their own history.
+    MessageDeleted {
+        /// The message.
+        message_id: MessageId,
+        /// The message's conversation.
+        conversation_id: ConversationId,
+    },
 }
 
 #[derive(Serialize)]
@@ -60,6 +77,8 @@ pub enum PushEvent {
 enum Wire<'a> {
     Message { data: &'a MessageView },
     MessageRecalled { message_id: String, conversation_id: ConversationId, recall_time: TimestampMs },
+    Read { conversation_id: ConversationId, user_id: String, up_to: String },
+    MessageDeleted { message_id: String, conversation_id: ConversationId },
 }
 
 impl Serialize for PushEvent {
@@ -68,6 +87,12 @@ impl Serialize for PushEvent {
             Self::Message(data) => Wire::Message { data },
             &Self::MessageRecalled { message_id, conversation_id, recall_time } => {
                 Wire::MessageRecalled { message_id: message_id.to_string(), conversation_id, recall_time }
+            }
+            &Self::Read { conversation_id, user_id, up_to } => {
+                Wire::Read { conversation_id, user_id: user_id.to_string(), up_to: up_to.to_string() }
+            }
+            &Self::MessageDeleted { message_id, conversation_id } => {
+                Wire::MessageDeleted { message_id: message_id.to_string(), conversation_id }
             }
         }
         .serialize(serializer)
@@ -147,66 +172,87 @@ impl Push {
         Ok(self.registry.get(connection).await?.map(|registration| registration.user))
     }
 
-    /// Pushes `event` to the connections of `user`, all at the same time, and returns after a second at the latest.
-    /// Without `PUSH_ENDPOINT` nothing is pushed. If the user has more than 100 connections, the newest get the push.
-    #[tracing::instrument(name = "push.to_user", skip_all, fields(user = %user))]
-    pub async fn to_user(&self, user: UserId, event: &PushEvent) {
+    /// Pushes `message` to all connections of its two users, as [`Self::to_users`] does. Only its sender gets the
+    /// `clientMsgId`.
+    pub async fn message(&self, message: &Message) {
+        let users = [message.to, message.from];
+        let events = users.map(|user| PushEvent::Message(Box::new(MessageView::of(message.clone(), user))));
+        self.send(&[(users[0], &events[0]), (users[1], &events[1])]).await;
+    }
+
+    /// Pushes `event` to the connections of `users`, all at the same time, and returns after a second at the latest.
+    /// Without `PUSH_ENDPOINT` nothing is pushed. If a user has more than 100 connections, the newest get the push.
+    pub async fn to_users(&self, users: &[UserId], event: &PushEvent) {
+        let pushes: Vec<_> = users.iter().map(|&user| (user, event)).collect();
+        self.send(&pushes).await;
+    }
+
+    #[tracing::instrument(name = "push.to_users", skip_all, fields(users = pushes.len()))]
+    async fn send(&self, pushes: &[(UserId, &PushEvent)]) {
         let Some(endpoint) = &self.endpoint else {
             return;
         };
-        if tokio::time::timeout(TIME_LIMIT, self.tell_all(endpoint, user, event)).await.is_err() {
+        if tokio::time::timeout(TIME_LIMIT, self.send_all(endpoint, pushes)).await.is_err() {
             metrics::counter!(metric::PUSHES, "outcome" => "late").increment(1);
             tracing::warn!(
-                "push.to_user: not all connections were reached within 1 s; they catch up from the changes"
+                "push.to_users: not all connections were reached within 1 s; they catch up from the changes"
             );
         }
     }
 
-    async fn tell_all(&self, own: &Url, user: UserId, event: &PushEvent) {
-        let connections = match self.connections_of(user).await {
+    async fn send_all(&self, own: &Url, pushes: &[(UserId, &PushEvent)]) {
+        let users: Vec<UserId> = pushes.iter().map(|(user, _)| *user).collect();
+        let connections = match self.connections_of(&users).await {
             Ok(connections) => connections,
             Err(error) => {
                 metrics::counter!(metric::PUSHES, "outcome" => "failed").increment(1);
-                tracing::warn!(%error, "push.to_user: connections are not known; the user catches up from the changes");
+                tracing::warn!(%error, "push.to_users: connections are not known; the users catch up from the changes");
                 return;
             }
         };
-        if connections.is_empty() {
-            return;
+        let mut told = FuturesUnordered::new();
+        for (&(user, event), connections) in pushes.iter().zip(&connections) {
+            if connections.is_empty() {
+                continue;
+            }
+            let body = match encode(event) {
+                Ok(body) => body,
+                Err(error) => {
+                    tracing::error!(%error, "push.to_users: the event does not become JSON; this is a fault of ours");
+                    return;
+                }
+            };
+            for (connection, registration) in connections {
+                told.push(self.reach(own, user, connection, registration.as_ref(), body.clone()));
+            }
         }
-        let body = match encode(event) {
-            Ok(body) => body,
-            Err(error) => {
-                tracing::error!(%error, "push.to_user: the event does not become JSON; this is a fault of ours");
-                return;
-            }
-        };
-        let mut told: FuturesUnordered<_> = connections
-            .iter()
-            .map(|(connection, registration)| {
-                self.reach(own, user, connection, registration.as_ref(), body.clone())
-            })
-            .collect();
         while told.next().await.is_some() {}
     }
 
-    /// The newest connections of `user` with their registrations, at most [`MAX_REACHED`].
-    async fn connections_of(&self, user: UserId) -> Result<Vec<(String, Option<Registration>)>, ServerError> {
-        let connections = self.registry.connections(user).await?;
-        let registrations = self.registry.get_all(&connections).await?;
-        let mut all: Vec<_> = connections.into_iter().zip(registrations).collect();
-        if all.len() > MAX_REACHED {
-            tracing::warn!(
-                most = MAX_REACHED,
-                "push.to_user: the user has too many connections; the oldest are not told"
-            );
-            // Connections without a registration sort last. A later push finds them and removes them.
-            all.sort_by_key(|(_, registration)| {
-                Reverse(registration.as_ref().map(|registration| registration.connected_at))
-            });
-            all.truncate(MAX_REACHED);
-        }
-        Ok(all)
+    /// The newest connections of each user with their registrations, at most [`MAX_REACHED`] of one user. Two round trips,
+    /// and one if nobody is connected.
+    async fn connections_of(
+        &self,
+        users: &[UserId],
+    ) -> Result<Vec<Vec<(String, Option<Registration>)>>, ServerError> {
+        let connections = self.registry.connections(users).await?;
+        let mut registrations = self.registry.get_all(&connections.concat()).await?.into_iter();
+        let of_user = |connections: Vec<String>| {
+            let mut all: Vec<_> = connections.into_iter().zip(registrations.by_ref()).collect();
+            if all.len() > MAX_REACHED {
+                tracing::warn!(
+                    most = MAX_REACHED,
+                    "push.to_users: the user has too many connections; the oldest are not told"
+                );
+                // Connections without a registration sort last. A later push finds them and removes them.
+                all.sort_by_key(|(_, registration)| {
+                    Reverse(registration.as_ref().map(|registration| registration.connected_at))
+                });
+                all.truncate(MAX_REACHED);
+            }
+            all
+        };
+        Ok(connections.into_iter().map(of_user).collect())
     }
 
     /// Pushes to one connection. Removes a connection that cannot or may not get the push.

@@ -187,7 +187,8 @@ fn every_function_starts_with_its_variables_and_has_no_others() {
 #[test]
 fn what_pushes_knows_where_and_may() {
     for (name, function) in resources("AWS::Serverless::Function") {
-        let pushes = ["send", "recall", "websocket"].contains(&binaries()[name]);
+        let pushing = ["send", "recall", "delete", "read", "websocket", "kafka-consumer"];
+        let pushes = pushing.contains(&binaries()[name]);
         let policies = function["Policies"].as_array().unwrap();
         assert_eq!(policies.contains(&json!({ "Ref": "CallConnections" })), pushes, "{name}");
         assert_eq!(variables(function).contains_key("PUSH_ENDPOINT"), pushes, "{name}");

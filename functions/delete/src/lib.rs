@@ -7,6 +7,7 @@ use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, Reply};
 use hongyan::lookup;
+use hongyan::push::PushEvent;
 
 /// Answers one request. Every failure is an answer too.
 #[tracing::instrument(name = "delete", skip_all)]
@@ -26,5 +27,7 @@ async fn delete(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<()>,
     app.cache.begin_deletion(caller, id).await?;
     app.store.delete_for(caller, message.conversation(), id).await?;
     app.cache.note_deleted(caller, id).await?;
+    let pushed = PushEvent::MessageDeleted { message_id: id, conversation_id: message.conversation() };
+    app.push.to_users(&[caller], &pushed).await;
     Ok(Reply::NoContent)
 }

@@ -11,10 +11,8 @@ use hongyan::cache::persist::{Check, PersistMark};
 use hongyan::cache::settle::Pending;
 use hongyan::error::ServerError;
 use hongyan::event::Recall;
-use hongyan::http::MessageView;
 use hongyan::id::{ConversationId, MessageId};
 use hongyan::message::Message;
-use hongyan::push::PushEvent;
 use hongyan::store::{Outcome, Persisted, TakeBack};
 use hongyan::telemetry::metric;
 
@@ -249,11 +247,7 @@ async fn put_back(app: &App, missing: &[&Message]) -> Result<(), ServerError> {
 /// Pushes messages that nobody could see before they were rows. Redis, which knows the connections, was away when they
 /// were sent.
 async fn push_late(app: &App, late: &[Message]) {
-    let pushes = late.iter().map(async |message| {
-        let view = MessageView::of(message.clone(), message.to);
-        app.push.to_user(message.to, &PushEvent::Message(Box::new(view))).await;
-    });
-    join_all(pushes).await;
+    join_all(late.iter().map(|message| app.push.message(message))).await;
 }
 
 async fn persist_chunk(

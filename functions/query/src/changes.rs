@@ -76,6 +76,10 @@ pub(crate) async fn list(app: &App, event: &ApiGatewayV2httpRequest) -> Result<R
 
     let mut page = app.store.changes(conversation, caller, after, limit).await?;
     hide_recalled(app, &mut page).await?;
+    if !app.rules.read_receipts {
+        let is_receipt = |kind: &ChangeKind| matches!(kind, ChangeKind::Read { user, .. } if *user != caller);
+        page.changes.retain(|change| !is_receipt(&change.kind));
+    }
     keep_within(MAX_PAGE_BYTES, &mut page);
     let changes = page.changes.into_iter().map(|change| ChangeView::of(change, caller)).collect();
     Ok(Reply::Ok(ChangesView { changes, next: page.next, last_seq: page.last_seq }))

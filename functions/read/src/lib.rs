@@ -12,8 +12,9 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, Reply};
-use hongyan::id::MessageId;
+use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::lookup;
+use hongyan::push::PushEvent;
 use serde::{Deserialize, Serialize};
 
 /// The most ids that `GET /unread` lists.
@@ -59,8 +60,23 @@ async fn mark_read(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<V
     if message.conversation() != conversation {
         return Err(ApiError::no_such_message());
     }
-    position::advance(app, caller, conversation, body.up_to).await?;
-    Ok(Reply::Ok(View::Left { unread: count::total(app, caller).await? }))
+    let moved = position::advance(app, caller, conversation, body.up_to).await?;
+    let (unread, ()) = tokio::join!(count::total(app, caller), async {
+        if moved {
+            push(app, caller, conversation, body.up_to).await;
+        }
+    });
+    Ok(Reply::Ok(View::Left { unread: unread? }))
+}
+
+/// Pushes the new position to the reader's connections and, unless receipts are turned off, to the other user's.
+async fn push(app: &App, reader: UserId, conversation: ConversationId, up_to: MessageId) {
+    let pushed = PushEvent::Read { conversation_id: conversation, user_id: reader, up_to };
+    if app.rules.read_receipts {
+        app.push.to_users(&conversation.users(), &pushed).await;
+    } else {
+        app.push.to_users(&[reader], &pushed).await;
+    }
 }
 
 async fn list_unread(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<View>, ApiError> {

@@ -14,7 +14,7 @@ const MAX_ROWS_REMOVED: u32 = 1_000;
 /// The most pending messages of the conversation that one call removes from Redis.
 const MAX_PENDING_REMOVED: usize = 10_000;
 
-/// Moves the position to `up_to`. It never moves back.
+/// Moves the position to `up_to`. It never moves back: false if it was there or beyond.
 ///
 /// The order matters. The consumer takes a pending message that is still unread in Redis, although its id lies below the
 /// position, for one that nobody was shown before the position moved, and counts it as unread
@@ -24,12 +24,12 @@ pub(crate) async fn advance(
     user: UserId,
     conversation: ConversationId,
     up_to: MessageId,
-) -> Result<(), ApiError> {
+) -> Result<bool, ApiError> {
     unless_redis_is_away(remove_pending(app, user, conversation, up_to).await)?;
     let before = app.store.read_position(user, conversation).await?;
-    app.store.advance_read_position(user, conversation, up_to).await?;
+    let moved = app.store.advance_read_position(user, conversation, up_to).await?;
     unless_redis_is_away(remove_rows(app, user, conversation, before, up_to).await)?;
-    Ok(())
+    Ok(moved)
 }
 
 /// Without Redis the position moves all the same: a count compares the pending ids with the position in MySQL.

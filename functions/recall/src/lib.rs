@@ -67,7 +67,7 @@ async fn recall(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<Reca
     // The push comes last: a client that is told drops the message, so a store must have the recall by then.
     let Recall { message_id, recall_time, conversation_id } = recall;
     let pushed = PushEvent::MessageRecalled { message_id, conversation_id, recall_time };
-    app.push.to_user(message.to, &pushed).await;
+    app.push.to_users(&conversation_id.users(), &pushed).await;
     Ok(Reply::Ok(recall.into()))
 }
 

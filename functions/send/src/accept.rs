@@ -8,11 +8,9 @@ use hongyan::cache::claim::Claim;
 use hongyan::cache::detail::Detail;
 use hongyan::error::{ApiError, ServerError};
 use hongyan::event::MessageEvent;
-use hongyan::http::MessageView;
 use hongyan::id::MessageId;
 use hongyan::lookup;
 use hongyan::message::{ClientMessageId, Fingerprint, Message};
-use hongyan::push::PushEvent;
 use hongyan::store::NamedSend;
 use hongyan::telemetry::metric;
 
@@ -120,7 +118,7 @@ async fn recognise(
     }
 }
 
-/// Keeps a new message: in Redis, then in Kafka, while it is pushed to the receiver. One of the two stores is enough.
+/// Keeps a new message: in Redis, then in Kafka, while it is pushed to its two users. One of the two stores is enough.
 /// With neither the caller is told to try again.
 async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
     let event = MessageEvent::Persist { data: message.clone() };
@@ -129,8 +127,7 @@ async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
         // An equal send was accepted and recalled before: nothing is pushed.
         Ok(accept::Accepted::Recalled) => Ok(()),
         Ok(accept::Accepted::Kept) => {
-            let pushed = PushEvent::Message(Box::new(MessageView::of(message.clone(), message.to)));
-            let (produced, ()) = tokio::join!(produce(app, &event), app.push.to_user(message.to, &pushed));
+            let (produced, ()) = tokio::join!(produce(app, &event), app.push.message(message));
             if let Err(error) = produced {
                 note_pending(message, &error);
             }

@@ -218,7 +218,7 @@ pub(super) fn is_full(error: &ServerError) -> bool {
 }
 
 /// Reads `value` as `T`. A value of another kind is a permanent error.
-pub(super) fn typed<T: FromRedisValue>(action: &'static str, value: Value) -> Result<T, ServerError> {
+pub(crate) fn typed<T: FromRedisValue>(action: &'static str, value: Value) -> Result<T, ServerError> {
     T::from_redis_value(value).map_err(|source| ServerError {
         server: Server::Redis,
         action,

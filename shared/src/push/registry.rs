@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::FromRedisValue as _;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::connection::Redis;
+use crate::cache::connection::{Redis, typed};
 use crate::cache::keys;
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
@@ -128,11 +128,16 @@ impl Registry {
         Ok(values.into_iter().map(read).collect())
     }
 
-    /// The connections of a user, at most [`MAX_LOOKED_AT`].
-    pub(super) async fn connections(&self, user: UserId) -> Result<Vec<String>, ServerError> {
-        let mut members = redis::cmd("SRANDMEMBER");
-        members.arg(keys::connections(user)).arg(MAX_LOOKED_AT);
-        self.0.run("push.connections", members).await
+    /// The connections of each user, at most [`MAX_LOOKED_AT`] of one user, in one round trip.
+    pub(super) async fn connections(&self, users: &[UserId]) -> Result<Vec<Vec<String>>, ServerError> {
+        const ACTION: &str = "push.connections";
+        let members = |&user: &UserId| {
+            let mut members = redis::cmd("SRANDMEMBER");
+            members.arg(keys::connections(user)).arg(MAX_LOOKED_AT);
+            members
+        };
+        let answers = self.0.batch(ACTION, users.iter().map(members).collect()).await?;
+        answers.into_iter().map(|answer| typed(ACTION, answer)).collect()
     }
 }
 

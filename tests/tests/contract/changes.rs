@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hongyan::id::ConversationId;
-use hongyan::message::{Message, MessageType};
+use hongyan::message::{ClientMessageId, Message, MessageType};
 use hongyan_testkit::{Caller, TestApp};
 use serde_json::{Value, json};
 
@@ -94,7 +94,9 @@ async fn a_message_that_becomes_visible_late_is_among_the_changes_and_unread() {
     assert_eq!(bob.read(1, &newer).await.body["unread"], 0);
 
     // Only Kafka had the message, as while Redis is away.
-    let late = Message::new(early, alice.id, bob.id, MessageType::TEXT, "late".to_owned(), None);
+    let mut of_alice = alice.connect().await;
+    let name = ClientMessageId::try_from("mine".to_owned()).unwrap();
+    let late = Message::new(early, alice.id, bob.id, MessageType::TEXT, "late".to_owned(), Some(name));
     let event = hongyan::event::MessageEvent::Persist { data: late };
     test.app().queue.send(&event, std::time::Duration::from_secs(10)).await.unwrap();
     test.drain().await;
@@ -106,7 +108,14 @@ async fn a_message_that_becomes_visible_late_is_among_the_changes_and_unread() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["data"]["content"], "late");
     assert_eq!(bob.unread().await.body, json!({"total": 1, "messageIds": [early.to_string()]}));
+    let pushed = socket.hear().await;
+    assert_eq!((&pushed["type"], &pushed["userId"]), (&json!("READ"), &json!("2")), "bob's own");
     assert_eq!(socket.hear().await["data"]["content"], "late", "and it is pushed");
+    let pushed = of_alice.hear().await;
+    assert_eq!(
+        (&pushed["data"]["content"], &pushed["data"]["clientMsgId"]),
+        (&json!("late"), &json!("mine"))
+    );
     // The message was shown before it is marked as read, so it counts as read.
     assert_eq!(bob.read(1, &newer).await.body["unread"], 0);
     test.stop().await;

@@ -6,28 +6,54 @@ use hongyan_runtime::gateway::GatewayOptions;
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::{Socket, TestApp};
 use redis::AsyncCommands as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 async fn pong(socket: &mut Socket) {
     socket.say(r#"{"action":"ping"}"#).await;
     assert_eq!(socket.hear().await, json!({"type": "PONG"}), "and nothing came before it");
 }
 
+async fn hear_all(sockets: &mut [Socket], wanted: &Value) {
+    for socket in sockets {
+        assert_eq!(&socket.hear().await, wanted);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn every_connection_of_the_receiver_gets_every_push() {
+async fn every_connection_of_the_two_users_gets_every_push() {
     let test = TestApp::start().await;
     let (alice, bob) = (test.user(1), test.user(2));
     let mut of_alice = [alice.connect().await, alice.connect().await];
     let mut of_bob = [bob.connect().await, bob.connect().await, bob.connect().await];
 
-    let sent = alice.send(2, "你好 🦢").await;
-    for socket in &mut of_bob {
-        assert_eq!(socket.hear().await, json!({"type": "MESSAGE", "data": sent.body}));
-    }
+    // Only the sender's devices learn the sender's own name for the message.
+    let body = json!({"toId": "2", "content": "你好 🦢", "clientMsgId": "mine"});
+    let sent = alice.post("/messages", &body).await;
+    let mut for_bob = sent.body.clone();
+    assert_eq!(for_bob.as_object_mut().unwrap().remove("clientMsgId"), Some(json!("mine")));
+    hear_all(&mut of_alice, &json!({"type": "MESSAGE", "data": sent.body})).await;
+    hear_all(&mut of_bob, &json!({"type": "MESSAGE", "data": for_bob})).await;
     let answer = bob.send(1, "hi").await;
-    for socket in &mut of_alice {
-        assert_eq!(socket.hear().await, json!({"type": "MESSAGE", "data": answer.body}));
+    hear_all(&mut of_alice, &json!({"type": "MESSAGE", "data": answer.body})).await;
+    hear_all(&mut of_bob, &json!({"type": "MESSAGE", "data": answer.body})).await;
+
+    // A position is pushed when it moves, and to both users.
+    test.drain().await;
+    for _ in 0..2 {
+        assert_eq!(bob.read(1, &sent.id()).await.status, 200);
     }
+    let read = json!({"type": "READ", "conversationId": "1_2", "userId": "2", "upTo": sent.id()});
+    hear_all(&mut of_alice, &read).await;
+    hear_all(&mut of_bob, &read).await;
+
+    // A deletion is nobody else's matter.
+    assert_eq!(bob.delete(&answer.id()).await.status, 204);
+    let deleted = json!({"type": "MESSAGE_DELETED", "messageId": answer.id(), "conversationId": "1_2"});
+    hear_all(&mut of_bob, &deleted).await;
+    for socket in &mut of_alice {
+        pong(socket).await;
+    }
+
     let recalled = alice.recall(&sent.id()).await;
     let told = json!({
         "type": "MESSAGE_RECALLED",
@@ -35,20 +61,40 @@ async fn every_connection_of_the_receiver_gets_every_push() {
         "conversationId": "1_2",
         "recallTime": recalled.body["recallTime"],
     });
-    for socket in &mut of_bob {
-        assert_eq!(socket.hear().await, told);
-    }
+    hear_all(&mut of_alice, &told).await;
+    hear_all(&mut of_bob, &told).await;
     for number in 0..20 {
         alice.sent(2, &format!("message {number}")).await;
     }
-    for socket in &mut of_bob {
+    for socket in of_alice.iter_mut().chain(&mut of_bob) {
         for number in 0..20 {
             assert_eq!(socket.hear().await["data"]["content"], format!("message {number}"), "in order");
         }
         pong(socket).await;
     }
-    for socket in &mut of_alice {
-        pong(socket).await;
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_receipts_only_the_reader_learns_the_position() {
+    let test = TestApp::builder().set("IM_READ_RECEIPTS", "false").start().await;
+    let (alice, bob) = (test.user(1), test.user(2));
+    let id = alice.sent(2, "hello").await;
+    test.drain().await;
+    let (mut of_alice, mut of_bob) = (alice.connect().await, bob.connect().await);
+
+    assert_eq!(bob.read(1, &id).await.body["unread"], 0);
+    assert_eq!(of_bob.hear().await["type"], "READ");
+    pong(&mut of_alice).await;
+    for (user, peer, wanted) in [(&alice, 2, vec!["MESSAGE"]), (&bob, 1, vec!["MESSAGE", "READ"])] {
+        let answer = user.get(&format!("/conversations/{peer}/changes")).await;
+        let types: Vec<&str> = answer.body["changes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|change| change["type"].as_str().unwrap())
+            .collect();
+        assert_eq!((types, &answer.body["next"], &answer.body["lastSeq"]), (wanted, &json!(null), &json!(2)));
     }
     test.stop().await;
 }
