@@ -36,6 +36,9 @@ done
 out=${CARGO_TARGET_DIR:-$root/target}/lambda/$architecture
 
 # librdkafka's cmake build includes curl/curl.h although it does not use it: deploy/include has an empty one.
+# The functions say in their first log line which commit they are.
+[[ -n ${HONGYAN_COMMIT:-} ]] || HONGYAN_COMMIT=$(git rev-parse --short=12 HEAD 2>/dev/null) || HONGYAN_COMMIT=unknown
+export HONGYAN_COMMIT
 export CFLAGS="-I$root/deploy/include${CFLAGS:+ $CFLAGS}"
 cargo lambda build --release --locked "$1" --lambda-dir "$out" --features hongyan/msk "${packages[@]}"
 

@@ -33,7 +33,7 @@ use url::Url;
 
 pub use health::{HealthCheck, ServerHealth};
 pub use options::GatewayOptions;
-pub use shared::Behind;
+pub use shared::{Behind, Metrics};
 
 use connections::Connections;
 use shared::Shared;

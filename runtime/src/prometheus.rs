@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hongyan::telemetry::metric;
+use hongyan::telemetry::{build, metric};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// The buckets of all durations, from half a millisecond to ten seconds. The targets of `docs/performance.md` (1 ms,
@@ -28,6 +28,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), &RECORDS)?
         .install_recorder()?;
     metric::describe();
+    metric::begin();
+    build::record();
     let upkeep = handle.clone();
     tokio::spawn(async move {
         loop {

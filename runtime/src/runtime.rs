@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::functions::InProcess;
-use crate::gateway::{self, Behind, Gateway, GatewayOptions, HealthCheck, ServerHealth};
+use crate::gateway::{self, Behind, Gateway, GatewayOptions, HealthCheck, Metrics, ServerHealth};
 use crate::host::FunctionHost;
 use crate::invoke_api::InvokeApi;
 use crate::schedule::{self, Schedule};
@@ -168,7 +168,7 @@ impl Runtime {
             auth: app.auth.clone(),
             clock: options.clock,
             health: health_of(app.clone(), trigger.as_ref().map(Trigger::health)),
-            metrics: options.metrics,
+            metrics: options.metrics.map(|handle| metrics_of(app.clone(), handle)),
         };
         let gateway = Gateway::start(options.listener, options.internal, options.gateway, behind)?;
         Ok(Self { app: app.clone(), gateway, trigger, schedule })
@@ -226,6 +226,14 @@ pub fn own_endpoint(mut address: SocketAddr) -> Url {
         });
     }
     gateway::url_of(address)
+}
+
+/// Renders the metrics, with the states of the process as they are now.
+fn metrics_of(app: Arc<App>, handle: PrometheusHandle) -> Metrics {
+    Arc::new(move || {
+        app.observe();
+        handle.render()
+    })
 }
 
 /// Asks the three servers at the same time. Kafka also counts as away while no thread reads the topic.

@@ -8,6 +8,7 @@ mod commit;
 mod consumer;
 mod event;
 mod gate;
+mod lag;
 mod lane;
 mod lanes;
 mod options;
@@ -18,7 +19,6 @@ mod topic;
 mod watch;
 mod worker;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,14 +27,13 @@ use hongyan::queue::client::{ClientEvents, first_answer, refused};
 use hongyan::queue::error::{is_settling, kafka_error, transient};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use parking_lot::Mutex;
-use rdkafka::Offset;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use event::EventSource;
+pub use lag::PartitionLag;
 pub use options::TriggerOptions;
 
 use consumer::Consumer;
@@ -77,24 +76,6 @@ pub enum TriggerError {
     Stopped,
 }
 
-/// The progress of the group in one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionLag {
-    /// The partition.
-    pub partition: i32,
-    /// The first offset that is not committed as done. The start of the log if the group has committed nothing.
-    pub position: i64,
-    /// The offset of the next record to be produced.
-    pub end: i64,
-}
-
-impl PartitionLag {
-    /// How many records wait or are in flight.
-    pub fn records(&self) -> i64 {
-        (self.end - self.position).max(0)
-    }
-}
-
 /// A running trigger. Dropping it stops it without waiting; [`Trigger::stop`] waits.
 pub struct Trigger {
     shared: Arc<Shared>,
@@ -134,6 +115,7 @@ impl Trigger {
             .spawn(move || poller::run(&for_poller, consumer))?;
         tokio::spawn(commit::run(Arc::clone(&shared)));
         tokio::spawn(watch::run(Arc::clone(&shared)));
+        tokio::spawn(lag::run(Arc::clone(&shared)));
         Ok(Self { shared, poller: Some(poller) })
     }
 
@@ -176,7 +158,7 @@ impl Trigger {
         loop {
             // Subscribe before asking, so that a commit in between is not missed.
             let committed = self.shared.committed.notified();
-            let now = self.ask(positions).await?;
+            let now = self.ask(|consumer, topic| lag::positions(consumer, topic, ASK_TIMEOUT)).await?;
             let reached = |goal: &PartitionLag| {
                 let position = now.get(&goal.partition).copied().flatten();
                 position.unwrap_or(goal.position) >= goal.end
@@ -194,16 +176,7 @@ impl Trigger {
 
     /// The progress of the whole group in each partition, ordered by partition.
     pub async fn lag(&self) -> Result<Vec<PartitionLag>, TriggerError> {
-        self.ask(|consumer, topic| {
-            let mut lag = Vec::new();
-            for (partition, committed) in positions(consumer, topic)? {
-                let (start, end) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
-                lag.push(PartitionLag { partition, position: committed.unwrap_or(start).max(start), end });
-            }
-            lag.sort_by_key(|lag| lag.partition);
-            Ok(lag)
-        })
-        .await
+        self.ask(|consumer, topic| lag::of_group(consumer, topic, ASK_TIMEOUT)).await
     }
 
     /// Asks Kafka on a thread that may block. Repeats the question while the group's coordinator is not ready yet, as
@@ -258,27 +231,6 @@ impl std::fmt::Debug for Trigger {
             .field("group", &self.shared.options.kafka.group_id)
             .finish_non_exhaustive()
     }
-}
-
-/// The committed offset of the group in each partition of the topic. Blocks.
-fn positions(consumer: &Consumer, topic: &str) -> KafkaResult<HashMap<i32, Option<i64>>> {
-    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-    let mut asked = TopicPartitionList::new();
-    for found in metadata.topics() {
-        for partition in found.partitions() {
-            asked.add_partition(topic, partition.id());
-        }
-    }
-    let mut positions = HashMap::new();
-    for place in consumer.committed_offsets(asked, ASK_TIMEOUT)?.elements() {
-        place.error()?;
-        let committed = match place.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        };
-        positions.insert(place.partition(), committed);
-    }
-    Ok(positions)
 }
 
 /// Checks the number of partitions before anything starts: a message whose partition does not exist could never be

@@ -12,6 +12,7 @@ use crate::ids::IdSource;
 use crate::push::Push;
 use crate::queue::Queue;
 use crate::store::{NameLookup, Store};
+use crate::telemetry::metric;
 
 /// How long a clean stop waits for Kafka to acknowledge records that were already produced.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -62,6 +63,20 @@ impl App {
             cache,
             clock,
         })
+    }
+
+    /// Records the gauges that are states of this process: circuit breaker, worker lease, connections, producer queue.
+    pub fn observe(&self) {
+        let is_open = self.cache.redis().is_open();
+        metrics::gauge!(metric::CIRCUIT_BREAKER).set(f64::from(u8::from(is_open)));
+        metrics::gauge!(metric::WORKER_LEASE_SECONDS).set(self.ids.lease_left().as_secs_f64());
+        let (writer, replica) = self.store.connections();
+        for (server, open) in [("writer", Some(writer)), ("replica", replica)] {
+            if let Some(open) = open {
+                metrics::gauge!(metric::MYSQL_CONNECTIONS, "server" => server).set(f64::from(open));
+            }
+        }
+        metrics::gauge!(metric::PRODUCER_QUEUE).set(f64::from(self.queue.waiting()));
     }
 
     /// Stops cleanly: Kafka gets the records that are still queued, the worker number is given back, connections are

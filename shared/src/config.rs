@@ -31,6 +31,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Where pushes are sent.
     pub push: PushConfig,
+    /// How the metrics of a Lambda are told apart in CloudWatch.
+    pub metrics: MetricsConfig,
 }
 
 /// `REDIS_URL`, `REDIS_CLUSTER`, `REDIS_TLS_CA`, `REDIS_TIMEOUT_MS`.
@@ -161,6 +163,15 @@ pub struct PushConfig {
     pub endpoint: Option<Url>,
 }
 
+/// `METRICS_NAMESPACE`, `METRICS_STACK`.
+#[derive(Debug, Clone)]
+pub struct MetricsConfig {
+    /// The CloudWatch namespace (`Hongyan`).
+    pub namespace: String,
+    /// The dimension `stack` of every metric (`hongyan`), so that two stacks in one account do not count as one.
+    pub stack: String,
+}
+
 impl Config {
     /// Reads the process's environment.
     pub fn from_env() -> Result<Self, ConfigError> {
@@ -183,6 +194,7 @@ impl Config {
             im: ImConfig::read(reader),
             auth: AuthConfig::read(reader),
             push: PushConfig { endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]) },
+            metrics: MetricsConfig::read(reader),
         }
     }
 }
@@ -284,6 +296,31 @@ impl ImConfig {
     }
 }
 
+impl MetricsConfig {
+    fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
+        let namespace = reader.text("METRICS_NAMESPACE", "Hongyan");
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/#: ".contains(&byte);
+        if namespace.len() > 255
+            || !namespace.bytes().all(valid)
+            || namespace.trim() != namespace
+            || namespace.starts_with(':')
+            || namespace.starts_with("AWS/")
+        {
+            reader.fault(
+                "METRICS_NAMESPACE",
+                "must be a CloudWatch namespace: up to 255 letters, digits, spaces and . - _ / # :, not beginning with : \
+                 or AWS/",
+            );
+        }
+        let stack = reader.text("METRICS_STACK", "hongyan");
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if stack.len() > 128 || !stack.bytes().all(valid) {
+            reader.fault("METRICS_STACK", "must be the stack's name: up to 128 letters, digits and . - _");
+        }
+        Self { namespace, stack }
+    }
+}
+
 impl AuthConfig {
     fn read<L: Fn(&str) -> Option<String>>(reader: &mut Reader<L>) -> Self {
         let secret = reader.optional_secret("JWT_SECRET");
@@ -362,6 +399,8 @@ mod tests {
             ("JWT_SECRET", "short"),
             ("KAFKA_TOPIC", "no spaces"),
             ("REDIS_CLUSTER", "yes"),
+            ("METRICS_NAMESPACE", "AWS/Lambda"),
+            ("METRICS_STACK", "blue green"),
         ]);
         let faults = read(&settings).unwrap_err().faults;
         for name in [
@@ -375,6 +414,8 @@ mod tests {
             "JWT_SECRET",
             "KAFKA_TOPIC",
             "REDIS_CLUSTER",
+            "METRICS_NAMESPACE",
+            "METRICS_STACK",
         ] {
             assert_eq!(
                 faults.iter().filter(|fault| fault.starts_with(name)).count(),
@@ -382,7 +423,7 @@ mod tests {
                 "{name} in {faults:#?}"
             );
         }
-        assert_eq!(faults.len(), 10, "{faults:#?}");
+        assert_eq!(faults.len(), 12, "{faults:#?}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::json;
 use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, MessageType, PersistStatus, Status};
+use crate::telemetry::responses;
 
 /// The value of `Retry-After` in a 503, seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -137,7 +138,7 @@ pub enum Reply<T> {
 }
 
 /// Turns a handler's result into the answer for API Gateway. Internal errors are logged here, and only here.
-pub fn respond<T: Serialize>(result: Result<Reply<T>, ApiError>) -> ApiGatewayV2httpResponse {
+fn respond<T: Serialize>(result: Result<Reply<T>, ApiError>) -> ApiGatewayV2httpResponse {
     let written = match result {
         Ok(Reply::Ok(body)) => json_response(200, "application/json", &body),
         Ok(Reply::Created(body)) => json_response(201, "application/json", &body),
@@ -145,6 +146,17 @@ pub fn respond<T: Serialize>(result: Result<Reply<T>, ApiError>) -> ApiGatewayV2
         Err(error) => return problem(&error),
     };
     written.unwrap_or_else(|error| problem(&ApiError::Internal(Box::new(error))))
+}
+
+/// Like [`respond`], and counts the answer of `function` to `route` ([`responses::count`]).
+pub fn respond_to<T: Serialize>(
+    function: &'static str,
+    route: &'static str,
+    result: Result<Reply<T>, ApiError>,
+) -> ApiGatewayV2httpResponse {
+    let response = respond(result);
+    responses::count(function, route, response.status_code);
+    response
 }
 
 /// The body of an error, by RFC 9457.

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::io::stdout;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use lambda_runtime::tower::{Layer, Service};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, Runtime, layers, service_fn};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::secret;
-use crate::telemetry::emf::Emf;
+use crate::telemetry::emf::{Emf, Place};
 use crate::telemetry::{self, Output};
 
 /// The variables that Lambda sets for every function. lambda_runtime panics without them.
@@ -35,6 +36,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How often metrics are written if several invocations share the process. Such a process is never frozen.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the states of the process ([`App::observe`]) are written at most. Each line of the log costs money.
+const OBSERVE_EVERY: Duration = Duration::from_mins(1);
 
 /// A function's handler: `async fn handle(app: &App, event: E) -> Result<R, X>`.
 pub trait Handler<'a, E>: Fn(&'a App, E) -> Self::Future {
@@ -80,10 +84,6 @@ where
     }
     // Every library that asks for the process's TLS provider gets this one. A second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let clock = Clock::system();
-    let metrics = Emf::new(clock.clone());
-    metrics.install()?;
-    telemetry::metric::describe();
     let secrets = secret::settings(|name| std::env::var(name).ok())
         .await
         .inspect_err(|error| tracing::error!(%error, "lambda.start: no secrets"))?;
@@ -91,6 +91,8 @@ where
         std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| secrets.get(name))
     })
     .inspect_err(|error| tracing::error!(%error, "lambda.start: bad settings"))?;
+    let clock = Clock::system();
+    let metrics = Metrics::install(name, &config, &clock)?;
     let app = Arc::new(
         App::new(&config, clock)
             .inspect_err(|error| tracing::error!(%error, "lambda.start: cannot start"))?,
@@ -100,7 +102,7 @@ where
     stop_on_signal(app.clone(), in_flight.clone(), metrics.clone()).await;
     let shared = concurrency() > 1;
     if shared {
-        tokio::spawn(flush_now_and_then(metrics.clone()));
+        tokio::spawn(flush_now_and_then(metrics.clone(), app.clone()));
     }
     let service = service_fn(move |event: LambdaEvent<E>| {
         let (app, handler, metrics) = (app.clone(), handler.clone(), metrics.clone());
@@ -109,7 +111,7 @@ where
             let outcome = handler(&app, event.payload).boxed().await;
             if !shared {
                 // Metrics are written before the answer: Lambda freezes the environment right after it.
-                flush(&metrics);
+                metrics.flush(&app);
             }
             outcome.map_err(|error| {
                 tracing::error!(%error, "lambda.invoke: the function failed; Lambda decides what happens next");
@@ -119,7 +121,8 @@ where
         }
         .boxed()
     });
-    tracing::info!(function = name, "lambda.start: ready");
+    let (version, commit) = (telemetry::build::VERSION, telemetry::build::COMMIT);
+    tracing::info!(function = name, version, commit, "lambda.start: ready");
     Runtime::new(service).layer(layers::TracingLayer::new()).layer(in_flight).run_concurrent().await
 }
 
@@ -127,28 +130,59 @@ fn concurrency() -> u32 {
     std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|limit| limit.parse().ok()).unwrap_or(1)
 }
 
-fn flush(metrics: &Emf) {
-    if let Err(error) = metrics.flush(stdout().lock()) {
-        tracing::warn!(%error, "lambda.metrics: not written; these numbers are lost");
+/// The metrics of the process.
+#[derive(Clone)]
+struct Metrics {
+    emf: Emf,
+    /// When the states of the process were last recorded.
+    observed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Metrics {
+    /// Installs the recorder of this process.
+    fn install(function: &str, config: &Config, clock: &Clock) -> Result<Self, Error> {
+        let place = Place {
+            namespace: config.metrics.namespace.clone(),
+            stack: config.metrics.stack.clone(),
+            function: function.to_owned(),
+            version: std::env::var("AWS_LAMBDA_FUNCTION_VERSION")?,
+        };
+        let emf = Emf::new(clock.clone(), place);
+        emf.install()?;
+        Ok(Self { emf, observed: Arc::default() })
+    }
+
+    /// Writes what was recorded, and the states of the process unless they were written a short time ago.
+    fn flush(&self, app: &App) {
+        let now = Instant::now();
+        let mut observed = self.observed.lock();
+        if observed.is_none_or(|last| now.duration_since(last) >= OBSERVE_EVERY) {
+            *observed = Some(now);
+            app.observe();
+        }
+        drop(observed);
+        if let Err(error) = self.emf.flush(stdout().lock()) {
+            tracing::warn!(%error, "lambda.metrics: not written; these numbers are lost");
+        }
     }
 }
 
-async fn flush_now_and_then(metrics: Emf) {
+async fn flush_now_and_then(metrics: Metrics, app: Arc<App>) {
     loop {
         tokio::time::sleep(FLUSH_EVERY).await;
-        flush(&metrics);
+        metrics.flush(&app);
     }
 }
 
 /// On SIGTERM: waits for the invocations under way, stops the app, writes the last metrics, ends the process. Lambda
 /// sends the signal only to environments with an extension, so lambda_runtime registers one that does nothing.
-async fn stop_on_signal(app: Arc<App>, in_flight: InFlight, metrics: Emf) {
+async fn stop_on_signal(app: Arc<App>, in_flight: InFlight, metrics: Metrics) {
     lambda_runtime::spawn_graceful_shutdown_handler(move || async move {
         if tokio::time::timeout(DRAIN, in_flight.idle()).await.is_err() {
             tracing::warn!("lambda.stop: invocations are still under way after 5 s; they are cut off");
         }
         app.shutdown().await;
-        flush(&metrics);
+        metrics.flush(&app);
     })
     .await;
 }

@@ -132,6 +132,11 @@ impl Queue {
         Err(error::transient(ACTION, text))
     }
 
+    /// How many records the producer holds because Kafka has not acknowledged them.
+    pub fn waiting(&self) -> u32 {
+        self.0.producer.waiting()
+    }
+
     /// Waits at most `timeout` until every record of the producer is acknowledged or refused: the last use of the
     /// producer. A transient error means that some records are still on their way and will be lost with the process.
     pub async fn flush(&self, timeout: Duration) -> Result<(), ServerError> {

@@ -35,6 +35,7 @@ use crate::error::ServerError;
 pub use changes::{Change, ChangeKind, ChangePage};
 pub use names::NameLookup;
 pub use persist::{Outcome, Persisted};
+pub use pool::noting_use;
 use pool::{Pool, scoped};
 pub use recall::{TakeBack, TakenBack};
 use replica::Replica;
@@ -75,6 +76,11 @@ impl Store {
         if let Some(replica) = &self.replica {
             replica.pool.close().await;
         }
+    }
+
+    /// How many connections to the writer are open, and to the replica if there is one.
+    pub fn connections(&self) -> (u32, Option<u32>) {
+        (self.writer.size(), self.replica.as_ref().map(|replica| replica.pool.size()))
     }
 
     /// The longest that a call which writes `rows` may take: the timeout, and as much again for each 500 rows.

@@ -4,9 +4,11 @@
 //! (`cache.send`, `store.persist`). Metrics go through the facade of the crate `metrics`, and the process decides where
 //! they end: CloudWatch's embedded metric format in Lambda, Prometheus in the local runtime.
 
+pub mod build;
 pub mod emf;
 pub mod limiter;
 pub mod metric;
+pub mod responses;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;

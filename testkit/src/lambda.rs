@@ -158,6 +158,12 @@ impl Lambda {
         self.log.lines().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// The metrics that the functions wrote, one object a line (CloudWatch's embedded metric format).
+    pub fn metrics(&self) -> Vec<Value> {
+        let lines = self.log.lines().into_iter().filter(|line| line.contains("\"_aws\""));
+        lines.map(|line| serde_json::from_str(&line).expect("a line of metrics is JSON")).collect()
+    }
+
     /// Ends the APIs. End the functions before.
     pub async fn stop(mut self) {
         if let Some(emulator) = self.emulator.take() {

@@ -216,6 +216,11 @@ fn nothing_is_skipped_while_a_store_is_away() {
         assert_eq!(trigger["FunctionName"]["Ref"], "KafkaConsumerFunction.Alias", "{name}");
         assert_eq!(trigger["StartingPosition"], "TRIM_HORIZON", "{name}");
         assert_eq!(trigger["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{name}");
+        assert_eq!(
+            trigger["MetricsConfig"]["Metrics"],
+            json!(["EventCount", "ErrorCount", "KafkaMetrics"]),
+            "{name}"
+        );
         assert_eq!(trigger["MaximumRetryAttempts"], -1, "{name}");
         assert_eq!(trigger["MaximumRecordAgeInSeconds"], -1, "{name}");
         // Lambda takes these only from provisioned pollers.
@@ -245,9 +250,12 @@ fn alarms_watch_metrics_that_there_are() {
     for (name, alarm) in resources("AWS::CloudWatch::Alarm") {
         let inner =
             alarm["Metrics"].as_array().into_iter().flatten().map(|part| &part["MetricStat"]["Metric"]);
-        for part in inner.chain([alarm]).filter(|part| part["Namespace"] == "Hongyan") {
+        for part in inner.chain([alarm]).filter(|part| part["Namespace"]["Ref"] == "MetricsNamespace") {
             let metric = part["MetricName"].as_str().unwrap();
             assert!(known.contains(metric), "{name}: {metric}");
+            // Without the dimension the figures of another stack in the account would count too.
+            let stack = json!({"Name": "stack", "Value": {"Ref": "AWS::StackName"}});
+            assert!(part["Dimensions"].as_array().unwrap().contains(&stack), "{name}");
             watched.insert(metric);
         }
     }
@@ -256,6 +264,8 @@ fn alarms_watch_metrics_that_there_are() {
         metric::CACHE_LOOKUPS,
         metric::PERSIST_DELAY_SECONDS,
         metric::PENDING,
+        metric::PENDING_OLDEST_SECONDS,
+        metric::RECORDS_UNFINISHED,
         metric::COMPENSATED,
         metric::SENDS,
         metric::DEAD_LETTERS,

@@ -15,7 +15,7 @@ pub async fn handle(
     app: &App,
     event: ApiGatewayV2httpRequest,
 ) -> Result<ApiGatewayV2httpResponse, Infallible> {
-    Ok(http::respond(delete(app, &event).await))
+    Ok(http::respond_to("delete", "DELETE /messages/{id}", delete(app, &event).await))
 }
 
 /// MySQL decides; Redis learns first that a deletion is begun, and last that it is done. So whatever fails in between,

@@ -34,10 +34,9 @@ pub async fn handle(app: &App, event: KafkaEvent) -> Result<KafkaBatchResponse, 
     work_on(app, &mut batch).await;
 
     metrics::histogram!(metric::BATCH_SECONDS).record(began.elapsed().as_secs_f64());
-    let response = batch.response()?;
-    metrics::counter!(metric::PERSISTED, "outcome" => "retried")
-        .increment(response.batch_item_failures.len() as u64);
-    Ok(response)
+    let unfinished = batch.records.iter().filter(|record| !record.done).count();
+    metrics::counter!(metric::RECORDS_UNFINISHED).increment(unfinished as u64);
+    Ok(batch.response()?)
 }
 
 /// Handles `event` as if it had come as a record of `partition`, although Kafka has refused the record. Returns whether

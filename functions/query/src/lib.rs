@@ -20,12 +20,18 @@ use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, MessageView, Reply};
 use hongyan::message::Message;
+use hongyan::store;
 use hongyan::telemetry::metric;
+use hongyan::telemetry::responses::NO_ROUTE;
 use serde::Serialize;
 
-use self::page::{Cursor, PageRequest};
+use self::page::{Cursor, Found, PageRequest};
 pub use self::page::{DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE_BYTES};
 pub use changes::{DEFAULT_CHANGES, MAX_CHANGES};
+
+const HISTORY: &str = "GET /conversations/{peerId}/messages";
+const MESSAGE: &str = "GET /messages/{id}";
+const CHANGES: &str = "GET /conversations/{peerId}/changes";
 
 /// The answer: a page of history.
 #[derive(Serialize)]
@@ -42,28 +48,35 @@ pub async fn handle(
     event: ApiGatewayV2httpRequest,
 ) -> Result<ApiGatewayV2httpResponse, Infallible> {
     Ok(match http::route_key(&event) {
-        "GET /conversations/{peerId}/messages" => http::respond(history(app, &event).await),
-        "GET /messages/{id}" => http::respond(message::show(app, &event).await),
-        "GET /conversations/{peerId}/changes" => http::respond(changes::list(app, &event).await),
-        _ => http::respond(http::no_such_route::<Reply<()>>()),
+        HISTORY => http::respond_to("query", HISTORY, history(app, &event).await),
+        MESSAGE => http::respond_to("query", MESSAGE, message::show(app, &event).await),
+        CHANGES => http::respond_to("query", CHANGES, changes::list(app, &event).await),
+        _ => http::respond_to("query", NO_ROUTE, http::no_such_route::<Reply<()>>()),
     })
 }
 
-/// Reads a page of history, and measures the time.
+/// Reads a page of history, and measures the time by the stores that were asked.
 async fn history(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageView>, ApiError> {
     let began = Instant::now();
-    let page = Box::pin(page(app, event)).await;
-    metrics::histogram!(metric::HISTORY_SECONDS).record(began.elapsed().as_secs_f64());
-    page
+    let (page, asks_mysql) = store::noting_use(Box::pin(page(app, event))).await;
+    let (page, by_list) = page?;
+    let source = match (by_list, asks_mysql) {
+        (true, false) => "redis",
+        (true, true) => "both",
+        (false, _) => "mysql",
+    };
+    metrics::histogram!(metric::HISTORY_SECONDS, "source" => source).record(began.elapsed().as_secs_f64());
+    Ok(Reply::Ok(page))
 }
 
-async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageView>, ApiError> {
+/// The page, and whether Redis' recent list led to its messages.
+async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<(PageView, bool), ApiError> {
     let caller = http::caller(event)?;
     let conversation = http::path_conversation(event, caller)?;
     let request = PageRequest::parse(event)?;
     // One message more than asked for shows whether there is a next page.
     let wanted = request.limit + 1;
-    let mut messages = match request.cursor {
+    let Found { mut messages, by_list } = match request.cursor {
         Cursor::Before(before) => older::page(app, caller, conversation, before, wanted).await?,
         Cursor::After(after) => newer::page(app, caller, conversation, after, wanted).await?,
     };
@@ -71,10 +84,8 @@ async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<PageVi
     messages.truncate(request.limit);
     keep_within(MAX_PAGE_BYTES, &mut messages);
     let next = messages.last().filter(|_| messages.len() < found).map(|last| last.id.to_string());
-    Ok(Reply::Ok(PageView {
-        messages: messages.into_iter().map(|message| MessageView::of(message, caller)).collect(),
-        next,
-    }))
+    let messages = messages.into_iter().map(|message| MessageView::of(message, caller)).collect();
+    Ok((PageView { messages, next }, by_list))
 }
 
 /// Keeps as many messages as fit into `most` bytes of JSON, at least one.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use hongyan::app::App;
-use hongyan::cache::page::Part;
+use hongyan::cache::page;
 use hongyan::error::{ApiError, ServerError};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
 
+use crate::page::Found;
 use crate::{refill, visible};
 
 /// The oldest `wanted` messages newer than `after` that the caller may see, oldest first.
@@ -17,12 +18,14 @@ pub(crate) async fn page(
     conversation: ConversationId,
     after: MessageId,
     wanted: usize,
-) -> Result<Vec<Message>, ApiError> {
+) -> Result<Found, ApiError> {
     match Box::pin(from_both(app, caller, conversation, after, wanted)).await {
         Err(error) if error.is_redis_away() => {
             tracing::warn!(%error, "query.newer: Redis is away; answered by MySQL alone");
             let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
-            Ok(app.store.visible_after(conversation, caller, after, limit).await?)
+            let messages = app.store.visible_after(conversation, caller, after, limit).await?;
+            visible::count_unlisted(messages.len());
+            Ok(Found { messages, by_list: false })
         }
         page => Ok(page?),
     }
@@ -34,33 +37,44 @@ async fn from_both(
     conversation: ConversationId,
     after: MessageId,
     wanted: usize,
-) -> Result<Vec<Message>, ServerError> {
-    let mut messages = Vec::new();
+) -> Result<Found, ServerError> {
+    let (mut messages, mut by_list) = (Vec::new(), true);
     let mut above = after;
     loop {
-        let (mut found, ceiling) = part(app, caller, conversation, above, wanted - messages.len()).await?;
+        let Part { mut found, ceiling, is_believed } =
+            part(app, caller, conversation, above, wanted - messages.len()).await?;
+        by_list &= is_believed;
         if let Some(ceiling) = ceiling {
             found.retain(|id, _| *id <= ceiling);
         }
         messages.extend(found.into_values().take(wanted - messages.len()));
         match ceiling {
             Some(ceiling) if messages.len() < wanted => above = ceiling,
-            _ => return Ok(messages),
+            _ => return Ok(Found { messages, by_list }),
         }
     }
 }
 
-/// The visible messages above `above`, at least the oldest `wanted`. If Redis has more pending ids than were read, the
-/// messages are complete only up to the id that is returned beside them.
+/// The visible messages of a part of a page.
+struct Part {
+    found: BTreeMap<MessageId, Message>,
+    /// If Redis has more pending ids than were read, the messages are complete only up to this id.
+    ceiling: Option<MessageId>,
+    /// The recent list was believed.
+    is_believed: bool,
+}
+
+/// The visible messages above `above`, at least the oldest `wanted`.
 async fn part(
     app: &App,
     caller: UserId,
     conversation: ConversationId,
     above: MessageId,
     wanted: usize,
-) -> Result<(BTreeMap<MessageId, Message>, Option<MessageId>), ServerError> {
+) -> Result<Part, ServerError> {
     // Redis is read before MySQL: a pending message that leaves Redis in between is a row by then.
-    let recent = app.cache.recent(conversation, Part::After(above), app.cache.conversation_size()).await?;
+    let recent =
+        app.cache.recent(conversation, page::Part::After(above), app.cache.conversation_size()).await?;
     let ceiling = recent.pending.last().copied().filter(|_| recent.has_more_pending());
     let epoch = app.cache.epoch().await?;
     let is_believed = recent.is_believed_in(&epoch);
@@ -72,13 +86,15 @@ async fn part(
         ids.dedup();
         (recent.listed.last().is_some_and(|&oldest| oldest <= above), ids)
     } else {
-        visible::count_lookups(0, 1);
         (false, visible::not_recalled(app, conversation, &recent.pending).await?)
     };
 
     let mut rows = BTreeMap::new();
     if !reaches_back {
         let read = visible::rows_after(app, caller, conversation, above, wanted).await?;
+        if !is_believed {
+            visible::count_unlisted(read.len());
+        }
         rows.extend(read.into_iter().map(|row| (row.id, row)));
     }
     let mut found = BTreeMap::new();
@@ -98,5 +114,5 @@ async fn part(
     if !is_believed {
         refill::replace(app, caller, conversation, &epoch, wanted).await;
     }
-    Ok((found, ceiling))
+    Ok(Part { found, ceiling, is_believed })
 }

@@ -8,6 +8,7 @@ use hongyan::error::{ApiError, ServerError};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
 
+use crate::page::Found;
 use crate::{refill, visible};
 
 /// The newest `wanted` messages older than `before` that the caller may see, newest first.
@@ -17,12 +18,14 @@ pub(crate) async fn page(
     conversation: ConversationId,
     before: Option<MessageId>,
     wanted: usize,
-) -> Result<Vec<Message>, ApiError> {
+) -> Result<Found, ApiError> {
     match Box::pin(from_both(app, caller, conversation, before, wanted)).await {
         Err(error) if error.is_redis_away() => {
             tracing::warn!(%error, "query.older: Redis is away; answered by MySQL alone");
             let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
-            Ok(app.store.visible_before(conversation, caller, before, limit).await?)
+            let messages = app.store.visible_before(conversation, caller, before, limit).await?;
+            visible::count_unlisted(messages.len());
+            Ok(Found { messages, by_list: false })
         }
         page => Ok(page?),
     }
@@ -34,14 +37,14 @@ async fn from_both(
     conversation: ConversationId,
     before: Option<MessageId>,
     wanted: usize,
-) -> Result<Vec<Message>, ServerError> {
-    let mut page = Page { app, caller, conversation, wanted, messages: Vec::new() };
+) -> Result<Found, ServerError> {
+    let mut page = Page { app, caller, conversation, wanted, messages: Vec::new(), by_list: true };
     let mut below = before;
     // The newest page seldom needs more than the head of the list.
     let mut limit = if before.is_none() { 2 * wanted } else { usize::MAX };
     loop {
         match page.extend(below, limit).await? {
-            Reached::End => return Ok(page.messages),
+            Reached::End => return Ok(Found { messages: page.messages, by_list: page.by_list }),
             Reached::Here(id) => (below, limit) = (Some(id), usize::MAX),
         }
     }
@@ -62,6 +65,8 @@ struct Page<'a> {
     wanted: usize,
     /// The messages so far, newest first.
     messages: Vec<Message>,
+    /// The recent list was believed so far.
+    by_list: bool,
 }
 
 impl Page<'_> {
@@ -118,6 +123,10 @@ impl Page<'_> {
         let behind = [end_of_list, below].into_iter().flatten().min();
         let rows = self.rows_behind(behind, floor).await?;
         let has_rows = !rows.is_empty();
+        if behind == end_of_list && recent.listed.len() < cache.conversation_size() {
+            // The list has room for these rows.
+            visible::count_lookups(0, rows.len());
+        }
         self.merge(rows, &far, Some(&recent)).await?;
         if behind == end_of_list && has_rows {
             refill::append(self.app, self.conversation, &recent, &epoch, self.wanted).await;
@@ -133,10 +142,11 @@ impl Page<'_> {
         recent: &Recent,
         epoch: hongyan::cache::epoch::Epoch,
     ) -> Result<Reached, ServerError> {
-        visible::count_lookups(0, 1);
+        self.by_list = false;
         let floor = recent.pending.last().copied().filter(|_| recent.has_more_pending());
         let pending = visible::not_recalled(self.app, self.conversation, &recent.pending).await?;
         let rows = self.rows_behind(below, floor).await?;
+        visible::count_unlisted(rows.len());
         self.merge(rows, &pending, None).await?;
         if below.is_none() {
             refill::replace(self.app, self.caller, self.conversation, &epoch, self.wanted).await;

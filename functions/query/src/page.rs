@@ -4,6 +4,7 @@ use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use hongyan::error::ApiError;
 use hongyan::http;
 use hongyan::id::MessageId;
+use hongyan::message::Message;
 
 /// The messages of a page if the request has no `limit`.
 pub const DEFAULT_LIMIT: usize = 20;
@@ -27,6 +28,13 @@ pub(crate) struct PageRequest {
     pub(crate) cursor: Cursor,
     /// The number of messages, 1 to 100.
     pub(crate) limit: usize,
+}
+
+/// The messages of a page.
+pub(crate) struct Found {
+    pub(crate) messages: Vec<Message>,
+    /// Redis' recent list led to them.
+    pub(crate) by_list: bool,
 }
 
 impl PageRequest {

@@ -23,7 +23,12 @@ pub(crate) fn epoch_has_ended() -> ServerError {
     ServerError { server: Server::Redis, action: "query.page", retry: Retry::Transient, source }
 }
 
-/// Counts the messages that Redis could answer and those that it could not; a list that is not believed is one miss.
+/// Counts a page, or a part of one, for which Redis has no list that is believed: each row that MySQL gave is a miss.
+pub(crate) fn count_unlisted(rows: usize) {
+    count_lookups(0, rows.max(1));
+}
+
+/// Counts the messages that Redis could answer, and those that it should have had.
 pub(crate) fn count_lookups(hits: usize, misses: usize) {
     metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "hit").increment(hits as u64);
     metrics::counter!(metric::CACHE_LOOKUPS, "outcome" => "miss").increment(misses as u64);

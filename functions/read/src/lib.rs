@@ -15,7 +15,11 @@ use hongyan::http::{self, Reply};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::lookup;
 use hongyan::push::PushEvent;
+use hongyan::telemetry::responses::NO_ROUTE;
 use serde::{Deserialize, Serialize};
+
+const READ: &str = "POST /conversations/{peerId}/read";
+const UNREAD: &str = "GET /unread";
 
 /// The most ids that `GET /unread` lists.
 pub const MAX_LISTED: usize = 1_000;
@@ -42,12 +46,12 @@ pub async fn handle(
     app: &App,
     event: ApiGatewayV2httpRequest,
 ) -> Result<ApiGatewayV2httpResponse, Infallible> {
-    let result = match http::route_key(&event) {
-        "POST /conversations/{peerId}/read" => mark_read(app, &event).await,
-        "GET /unread" => list_unread(app, &event).await,
-        _ => http::no_such_route(),
+    let (route, result) = match http::route_key(&event) {
+        READ => (READ, mark_read(app, &event).await),
+        UNREAD => (UNREAD, list_unread(app, &event).await),
+        _ => (NO_ROUTE, http::no_such_route()),
     };
-    Ok(http::respond(result))
+    Ok(http::respond_to("read", route, result))
 }
 
 /// Marks the conversation as read up to and including the message `upTo`.

@@ -53,7 +53,7 @@ pub async fn handle(
         Err(_) => "failed",
     };
     metrics::counter!(metric::RECALLS, "outcome" => outcome).increment(1);
-    Ok(http::respond(recalled))
+    Ok(http::respond_to("recall", "POST /messages/{id}/recall", recalled))
 }
 
 async fn recall(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<RecallView>, ApiError> {

@@ -26,6 +26,17 @@ const LEASE_MS: u64 = 55_000;
 /// that is away ends the run with an error; the next run tries again.
 #[tracing::instrument(name = "compensate", skip_all)]
 pub async fn handle(app: &App, _event: EventBridgeEvent) -> Result<Summary, Error> {
+    let ended = run_once(app).await;
+    let outcome = match &ended {
+        Ok(summary) if summary.skipped => "skipped",
+        Ok(_) => "done",
+        Err(_) => "failed",
+    };
+    metrics::counter!(metric::COMPENSATOR_RUNS, "outcome" => outcome).increment(1);
+    ended
+}
+
+async fn run_once(app: &App) -> Result<Summary, Error> {
     let holder = random::hex_128();
     if !app.cache.begin_compensation(&holder, LEASE_MS).await? {
         tracing::info!("compensate: another run is under way");
@@ -54,8 +65,11 @@ async fn count(app: &App, summary: &Summary) -> Result<(), ServerError> {
     for (outcome, messages) in outcomes {
         metrics::counter!(metric::COMPENSATED, "outcome" => outcome).increment(messages as u64);
     }
-    let pending = app.cache.pending_count().await?;
-    metrics::gauge!(metric::PENDING).set(f64::from(u32::try_from(pending).unwrap_or(u32::MAX)));
+    let backlog = app.cache.backlog().await?;
+    metrics::gauge!(metric::PENDING).set(f64::from(u32::try_from(backlog.messages).unwrap_or(u32::MAX)));
+    let oldest_ms = backlog.oldest.map_or(0, |oldest| app.clock.now_ms().saturating_sub(oldest));
+    metrics::gauge!(metric::PENDING_OLDEST_SECONDS)
+        .set(f64::from(u32::try_from(oldest_ms.max(0)).unwrap_or(u32::MAX)) / 1_000.0);
     Ok(())
 }
 

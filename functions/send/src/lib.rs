@@ -34,7 +34,7 @@ pub async fn handle(
     };
     metrics::counter!(metric::SENDS, "outcome" => outcome).increment(1);
     metrics::histogram!(metric::SEND_SECONDS).record(began.elapsed().as_secs_f64());
-    Ok(http::respond(sent))
+    Ok(http::respond_to("send", "POST /messages", sent))
 }
 
 async fn send(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<MessageView>, ApiError> {

@@ -13,6 +13,7 @@ use hongyan::app::App;
 use hongyan::auth::Handshake;
 use hongyan::error::{ApiError, ServerError};
 use hongyan::push::Standing;
+use hongyan::telemetry::responses::{self, NO_ROUTE};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -27,18 +28,19 @@ pub async fn handle(
     event: ApiGatewayWebsocketProxyRequest,
 ) -> Result<ApiGatewayProxyResponse, Infallible> {
     let context = &event.request_context;
-    let Some(connection) = context.connection_id.as_deref() else {
-        return Ok(failure(&ApiError::InvalidRequest("the event names no connection".to_owned())));
+    let (route, outcome) = match (context.route_key.as_deref(), context.connection_id.as_deref()) {
+        (_, None) => (NO_ROUTE, Err(ApiError::InvalidRequest("the event names no connection".to_owned()))),
+        (Some("$connect"), Some(connection)) => ("$connect", connect(app, &event, connection).await),
+        (Some("$disconnect"), Some(connection)) => ("$disconnect", disconnect(app, connection).await),
+        (Some("$default"), Some(connection)) => ("$default", message(app, &event, connection).await),
+        _ => {
+            let reason = "the event is none of $connect, $disconnect and $default of a WebSocket API";
+            (NO_ROUTE, Err(ApiError::InvalidRequest(reason.to_owned())))
+        }
     };
-    let outcome = match context.route_key.as_deref() {
-        Some("$connect") => connect(app, &event, connection).await,
-        Some("$disconnect") => disconnect(app, connection).await,
-        Some("$default") => message(app, &event, connection).await,
-        _ => Err(ApiError::InvalidRequest(
-            "the event is none of $connect, $disconnect and $default of a WebSocket API".to_owned(),
-        )),
-    };
-    Ok(outcome.unwrap_or_else(|error| failure(&error)))
+    let answer = outcome.unwrap_or_else(|error| failure(&error));
+    responses::count("websocket", route, answer.status_code);
+    Ok(answer)
 }
 
 /// Registers the connection of a caller with a valid token.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use hongyan::auth::Auth;
 use hongyan::clock::Clock;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +13,9 @@ use super::body::Room;
 use super::connections::Connections;
 use super::health::{Checks, HealthCheck};
 use crate::host::FunctionHost;
+
+/// Answers `GET /metrics`: the metrics of this process as Prometheus' text.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// The parts that the gateway works with.
 pub struct Behind {
@@ -26,7 +28,7 @@ pub struct Behind {
     /// The check behind `GET /health`.
     pub health: HealthCheck,
     /// The metrics behind `GET /metrics`. Without metrics the path does not exist.
-    pub metrics: Option<PrometheusHandle>,
+    pub metrics: Option<Metrics>,
 }
 
 /// The state of one gateway.

@@ -21,6 +21,15 @@ pub struct SeenEnd {
     pub at: TimestampMs,
 }
 
+/// The messages and recalls that MySQL has not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many there are.
+    pub messages: u64,
+    /// The send time or recall time of the oldest, ms since 1970 UTC.
+    pub oldest: Option<TimestampMs>,
+}
+
 impl Cache {
     /// Begins a run for `holder`. False if another run is under way. The run's lease ends by
     /// [`Self::end_compensation`], or by itself after `ttl_ms`.
@@ -40,10 +49,31 @@ impl Cache {
 
     /// How many messages and recalls MySQL has not confirmed, over all partitions.
     pub async fn pending_count(&self) -> Result<u64, ServerError> {
-        let counts =
-            (0..self.partitions.get()).map(|partition| step!("ZCARD", keys::pending(partition))).collect();
-        let counts = self.redis.batch_that_frees("cache.pending_count", counts).await?;
-        counts.into_iter().try_fold(0, |sum, count| Ok(sum + typed::<u64>("cache.pending_count", count)?))
+        Ok(self.backlog().await?.messages)
+    }
+
+    /// The messages and recalls that MySQL has not confirmed, over all partitions. One round trip.
+    pub async fn backlog(&self) -> Result<Backlog, ServerError> {
+        const ACTION: &str = "cache.backlog";
+        let reads: Vec<Step> = (0..self.partitions.get())
+            .flat_map(|partition| {
+                let shard = keys::pending(partition);
+                [step!("ZCARD", &shard), step!("ZRANGE", &shard, 0, 0, "WITHSCORES")]
+            })
+            .collect();
+        let mut answers = self.redis.batch_that_frees(ACTION, reads).await?.into_iter();
+        let mut backlog = Backlog { messages: 0, oldest: None };
+        while let (Some(count), Some(first)) = (answers.next(), answers.next()) {
+            backlog.messages += typed::<u64>(ACTION, count)?;
+            let first: Vec<(i64, f64)> = typed(ACTION, first)?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a time in ms; the half of a recall is dropped"
+            )]
+            let oldest = first.first().map(|(_, score)| *score as TimestampMs);
+            backlog.oldest = [backlog.oldest, oldest].into_iter().flatten().min();
+        }
+        Ok(backlog)
     }
 
     /// The oldest `limit` pending entries of a partition that are not newer than `until` (ms since 1970 UTC).

@@ -155,6 +155,14 @@ impl Redis {
         self.run("cache.ping", redis::cmd("PING")).await
     }
 
+    /// True while the circuit breaker is open. A cluster has none.
+    pub(crate) fn is_open(&self) -> bool {
+        match &self.connection {
+            Connection::Single(single) => single.is_open(),
+            Connection::Cluster(_) => false,
+        }
+    }
+
     /// True if commands go to several nodes, which keep no order among them.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.connection, Connection::Cluster(_))

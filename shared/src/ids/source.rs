@@ -92,6 +92,15 @@ impl IdSource {
             .ok_or_else(|| failed(Retry::Transient, "the worker number's lease ended at once"))
     }
 
+    /// How long ids can still be made without Redis; zero without a worker number.
+    pub fn lease_left(&self) -> Duration {
+        let (now, now_ms) = (Instant::now(), self.clock.now_ms());
+        let state = self.state.lock();
+        let Some(lease) = &state.lease else { return Duration::ZERO };
+        let wall = u64::try_from(lease.ends.1.saturating_sub(now_ms)).unwrap_or_default();
+        lease.ends.0.saturating_duration_since(now).min(Duration::from_millis(wall))
+    }
+
     /// Gives the worker number back, on a clean stop.
     pub async fn give_back(&self) -> Result<(), ServerError> {
         let Some(lease) = self.state.lock().lease.take() else {

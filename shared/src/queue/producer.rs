@@ -143,6 +143,11 @@ impl Producer {
         }
     }
 
+    /// How many records Kafka has not acknowledged yet.
+    pub(super) fn waiting(&self) -> u32 {
+        u32::try_from(self.current().in_flight_count()).unwrap_or_default()
+    }
+
     /// Waits until no record is on its way. Blocks at most `timeout`.
     pub(super) fn flush(&self, timeout: Duration) -> KafkaResult<()> {
         self.current().flush(timeout)

@@ -1,6 +1,7 @@
 //! The connections to one server: how a connection is set up and borrowed, and how a call ends if the server does not
 //! answer.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr as _;
@@ -43,6 +44,13 @@ const MIGRATION_SESSION: &str = "/* store.migrate */ SET SESSION lock_wait_timeo
 tokio::task_local! {
     /// The last moment at which a statement of the running call may begin to wait for a lock.
     static LAST_WAIT: tokio::time::Instant;
+    /// True once the running work has asked MySQL, for [`noting_use`].
+    static IS_USED: Cell<bool>;
+}
+
+/// Runs `work`, and returns whether it has asked MySQL. A task that `work` starts is not counted.
+pub async fn noting_use<T>(work: impl Future<Output = T>) -> (T, bool) {
+    IS_USED.scope(Cell::new(false), async { (work.await, IS_USED.with(Cell::get)) }).await
 }
 
 /// Fails if a statement that now begins to wait for a lock might still wait at the end of the call. For a transaction
@@ -149,6 +157,8 @@ impl Pool {
         work: impl for<'c> Fn(&'c mut MySqlConnection) -> Work<'env, 'c, T>,
     ) -> Result<T, ServerError> {
         let deadline = tokio::time::Instant::now() + limit;
+        // Outside of `noting_use` nobody wants to know.
+        let _ = IS_USED.try_with(|is_used| is_used.set(true));
         // If this side gives up, the server's statement goes on waiting for its lock. So no statement begins without
         // time for that wait; otherwise callers who try again would pile up statements in the server.
         let last_wait = deadline - (lock_wait(self.0.manager().timeout) + MARGIN).min(limit / 2);
@@ -207,6 +217,11 @@ impl Pool {
         let idle = self.0.retain(|_, _| false).removed;
         self.0.close();
         close_all(idle).await;
+    }
+
+    /// How many connections are open.
+    pub(super) fn size(&self) -> u32 {
+        u32::try_from(self.0.status().size).unwrap_or(u32::MAX)
     }
 
     async fn lease(&self) -> Result<Lease, sqlx::Error> {

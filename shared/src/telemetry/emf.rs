@@ -1,17 +1,18 @@
 //! Metrics in CloudWatch's embedded metric format: CloudWatch turns JSON lines on standard output into metrics, so a
 //! function needs neither a network call nor a permission.
 //!
-//! A label becomes a dimension; units come from [`super::metric`]. A counter is written as its increase since the last
-//! flush, a distribution as its samples, at most 100 in a line, as the format demands.
+//! A label becomes a dimension; units come from [`super::metric`]. Each value counts twice: for the stack, and for the
+//! version of the function ([`Place`]). A counter is written as its increase since the last flush, a gauge only if it was
+//! set since then, and a distribution as its samples, at most 100 in a line, as the format demands.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use metrics::{
-    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SetRecorderError, SharedString,
-    Unit,
+    Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SetRecorderError,
+    SharedString, Unit,
 };
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -19,8 +20,6 @@ use serde_json::{Map, Value, json};
 use super::metric::{ALL, Kind, Metric};
 use crate::clock::Clock;
 
-/// The CloudWatch namespace of the metrics.
-const NAMESPACE: &str = "Hongyan";
 /// The most samples in one line.
 const SAMPLES_PER_LINE: usize = 100;
 /// The most samples that are kept between two flushes, so that memory is bounded even if nothing flushes.
@@ -29,19 +28,70 @@ const MOST_SAMPLES: usize = 10_000;
 /// Name and value of each label, sorted.
 type Labels = Vec<(String, String)>;
 
+/// The label that the figures of a version leave out: a version is judged over all routes of its function.
+const ROUTE: &str = "route";
+
+/// The process that the metrics come from.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The CloudWatch namespace: `METRICS_NAMESPACE`.
+    pub namespace: String,
+    /// The stack, the dimension `stack` of all metrics: `METRICS_STACK`.
+    pub stack: String,
+    /// The function, the dimension `function` of the figures of a version.
+    pub function: String,
+    /// The version of the function, the dimension `version`.
+    pub version: String,
+}
+
 /// The recorder of a Lambda process. Cheap to clone.
 #[derive(Clone)]
 pub struct Emf(Arc<Inner>);
 
 struct Inner {
     clock: Clock,
+    place: Place,
     metrics: Mutex<BTreeMap<Key, Cell>>,
 }
 
 enum Cell {
     Counter(Arc<AtomicU64>),
-    Gauge(Arc<AtomicU64>),
+    Gauge(Arc<Level>),
     Histogram(Arc<Samples>),
+}
+
+/// A gauge, and whether it was set since the last flush.
+#[derive(Default)]
+struct Level {
+    value: Mutex<f64>,
+    is_new: AtomicBool,
+}
+
+impl Level {
+    fn change(&self, change: impl FnOnce(f64) -> f64) {
+        let mut value = self.value.lock();
+        *value = change(*value);
+        self.is_new.store(true, Ordering::Release);
+    }
+
+    /// The value, if it was set since the last call.
+    fn take(&self) -> Option<f64> {
+        self.is_new.swap(false, Ordering::AcqRel).then(|| *self.value.lock())
+    }
+}
+
+impl GaugeFn for Level {
+    fn increment(&self, added: f64) {
+        self.change(|value| value + added);
+    }
+
+    fn decrement(&self, taken: f64) {
+        self.change(|value| value - taken);
+    }
+
+    fn set(&self, value: f64) {
+        self.change(|_| value);
+    }
 }
 
 #[derive(Default)]
@@ -58,8 +108,8 @@ impl HistogramFn for Samples {
 
 impl Emf {
     /// A recorder, not installed yet.
-    pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner { clock, metrics: Mutex::default() }))
+    pub fn new(clock: Clock, place: Place) -> Self {
+        Self(Arc::new(Inner { clock, place, metrics: Mutex::default() }))
     }
 
     /// Installs it as the recorder of this process. Fails if there is another.
@@ -77,7 +127,9 @@ impl Emf {
     }
 
     fn lines(&self) -> Vec<Value> {
-        let now = self.0.clock.now_ms();
+        let line = |labels: &[(String, String)], values: &[(String, Value)]| {
+            line(self.0.clock.now_ms(), &self.0.place, labels, values)
+        };
         let mut lines = Vec::new();
         // Metrics with the same labels share a line.
         let mut shared: BTreeMap<Labels, Vec<(String, Value)>> = BTreeMap::new();
@@ -91,33 +143,45 @@ impl Emf {
                     0 => {}
                     added => shared.entry(labels).or_default().push((name, added.into())),
                 },
-                Cell::Gauge(bits) => {
-                    let value = f64::from_bits(bits.load(Ordering::Relaxed));
-                    shared.entry(labels).or_default().push((name, value.into()));
+                Cell::Gauge(gauge) => {
+                    if let Some(value) = gauge.take() {
+                        shared.entry(labels).or_default().push((name, value.into()));
+                    }
                 }
                 Cell::Histogram(samples) => {
                     let samples = std::mem::take(&mut *samples.0.lock());
                     for chunk in samples.chunks(SAMPLES_PER_LINE) {
-                        lines.push(line(now, &labels, &[(name.clone(), chunk.into())]));
+                        lines.push(line(&labels, &[(name.clone(), chunk.into())]));
                     }
                 }
             }
         }
-        lines.extend(shared.into_iter().map(|(labels, values)| line(now, &labels, &values)));
+        lines.extend(shared.into_iter().map(|(labels, values)| line(&labels, &values)));
         lines
     }
 }
 
-fn line(now: i64, labels: &[(String, String)], values: &[(String, Value)]) -> Value {
-    let dimensions: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
+fn line(now: i64, place: &Place, labels: &[(String, String)], values: &[(String, Value)]) -> Value {
+    let names = labels.iter().map(|(name, _)| name.as_str());
+    let of_stack: Vec<&str> = std::iter::once("stack").chain(names.clone()).collect();
+    let others = names.filter(|name| ![ROUTE, "function"].contains(name));
+    let of_version: Vec<&str> = ["stack", "function", "version"].into_iter().chain(others).collect();
     let definitions: Vec<Value> =
         values.iter().map(|(name, _)| json!({ "Name": name, "Unit": unit_of(name) })).collect();
     let mut line = Map::new();
+    for (name, value) in [("stack", &place.stack), ("function", &place.function), ("version", &place.version)]
+    {
+        line.insert(name.to_owned(), value.as_str().into());
+    }
     line.insert(
         "_aws".to_owned(),
         json!({
             "Timestamp": now,
-            "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": definitions }],
+            "CloudWatchMetrics": [{
+                "Namespace": place.namespace,
+                "Dimensions": [of_stack, of_version],
+                "Metrics": definitions,
+            }],
         }),
     );
     for (name, value) in labels {
@@ -174,15 +238,66 @@ mod tests {
     use super::*;
     use crate::telemetry::metric;
 
+    fn emf() -> Emf {
+        let text = str::to_owned;
+        let place = Place {
+            namespace: text("Chat"),
+            stack: text("blue"),
+            function: text("send"),
+            version: text("7"),
+        };
+        Emf::new(Clock::system(), place)
+    }
+
+    fn flushed_by(emf: &Emf) -> Vec<Value> {
+        let mut out = Vec::new();
+        emf.flush(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_version_is_told_apart_and_judged_over_all_its_routes() {
+        let emf = emf();
+        metrics::with_local_recorder(&emf, || {
+            let labels = [("function", "send"), (ROUTE, "POST /messages"), ("class", "5xx")];
+            metrics::counter!(metric::RESPONSES, &labels).increment(1);
+        });
+
+        let lines = flushed_by(&emf);
+
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        let dimensions =
+            json!([["stack", "class", "function", "route"], ["stack", "function", "version", "class"]]);
+        assert_eq!(lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"], dimensions);
+        for (name, value) in [
+            ("stack", "blue"),
+            ("function", "send"),
+            ("version", "7"),
+            (ROUTE, "POST /messages"),
+            ("class", "5xx"),
+        ] {
+            assert_eq!(lines[0][name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_is_written_only_after_it_was_set() {
+        let emf = emf();
+        let set = |value: f64| {
+            metrics::with_local_recorder(&emf, || metrics::gauge!(metric::PENDING).set(value));
+        };
+        set(3.0);
+        assert_eq!(flushed_by(&emf)[0][metric::PENDING], 3.0);
+        assert!(flushed_by(&emf).is_empty());
+        set(3.0);
+        assert_eq!(flushed_by(&emf)[0][metric::PENDING], 3.0, "the same value again counts too");
+    }
+
     #[test]
     fn each_flush_writes_what_was_recorded_since_the_last() {
-        let emf = Emf::new(Clock::system());
-        let flushed = || {
-            let mut out = Vec::new();
-            emf.flush(&mut out).unwrap();
-            let text = String::from_utf8(out).unwrap();
-            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
-        };
+        let emf = emf();
+        let flushed = || flushed_by(&emf);
         metrics::with_local_recorder(&emf, || {
             metrics::counter!(metric::SENDS, "outcome" => "accepted").increment(2);
             metrics::counter!(metric::SENDS, "outcome" => "failed").increment(1);
@@ -195,8 +310,9 @@ mod tests {
         let accepted = lines.iter().find(|line| line["outcome"] == "accepted").unwrap();
         assert_eq!(accepted[metric::SENDS], 2);
         let definition = &accepted["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(definition["Namespace"], "Hongyan");
-        assert_eq!(definition["Dimensions"], json!([["outcome"]]));
+        assert_eq!(definition["Namespace"], "Chat");
+        let dimensions = json!([["stack", "outcome"], ["stack", "function", "version", "outcome"]]);
+        assert_eq!(definition["Dimensions"], dimensions);
         assert_eq!(definition["Metrics"], json!([{ "Name": metric::SENDS, "Unit": "Count" }]));
         let samples: usize =
             lines.iter().filter_map(|line| line[metric::SEND_SECONDS].as_array()).map(Vec::len).sum();

@@ -45,7 +45,6 @@ const FOREIGN: [(&str, &[&str]); 9] = [
             "AmazonMSK_",
             "DELETE /@connections/{id}",
             "LastProcessingResult",
-            "OffsetLag",
             "POST /@connections/{id}",
             "delete-function-concurrency",
             "kafka.REGION.amazonaws.com",

@@ -1,5 +1,8 @@
 //! `cargo lambda invoke` for every file in `events/`: first the files that README.md shows, in its order.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use hongyan::telemetry::metric::{self, Metric};
 use hongyan_runtime::functions::{self, FUNCTIONS};
 use hongyan_testkit::lambda::stop_all;
 use serde_json::{Value, json};
@@ -97,5 +100,39 @@ async fn every_file_can_be_handed_to_its_function() {
         }
     }
     stop_all(environments).await;
+    assert_every_function_told_its_metrics(&house.lambda.metrics());
     house.close().await;
+}
+
+/// Each function has told figures of itself and its version, and no line has words of a message or more than known labels.
+fn assert_every_function_told_its_metrics(lines: &[Value]) {
+    let all: BTreeMap<&str, &Metric> = metric::ALL.iter().map(|metric| (metric.name, metric)).collect();
+    for line in lines {
+        assert_eq!((&line["stack"], &line["version"]), (&json!("hongyan"), &json!("1")), "{line}");
+        let told = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(told["Namespace"], "Hongyan");
+        assert_eq!(told["Dimensions"].as_array().map(Vec::len), Some(2), "{line}");
+        let (of_stack, of_version) = (&told["Dimensions"][0], &told["Dimensions"][1]);
+        assert_eq!(of_stack[0], "stack");
+        assert_eq!(of_version.as_array().unwrap()[..3], ["stack", "function", "version"]);
+        let dimensions = [of_stack, of_version].into_iter().flat_map(|set| set.as_array().unwrap());
+        let metrics = told["Metrics"].as_array().unwrap().iter().map(|metric| &metric["Name"]);
+        let named: BTreeSet<&str> = dimensions.chain(metrics).map(|name| name.as_str().unwrap()).collect();
+        let fields: BTreeSet<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let unnamed: Vec<_> = fields.difference(&named).filter(|field| **field != "_aws").collect();
+        assert!(unnamed.is_empty(), "{line}: {unnamed:?} is neither a dimension nor a metric");
+        assert!(!line.to_string().contains("你好"), "{line}");
+    }
+    let told_by = |function: &str, name: &str| {
+        assert!(all.contains_key(name), "{name}");
+        lines.iter().any(|line| line["function"] == function && line.get(name).is_some())
+    };
+    for function in FUNCTIONS.names() {
+        assert!(told_by(function, metric::MYSQL_CONNECTIONS), "{function} told nothing of itself");
+    }
+    for function in FUNCTIONS.http.iter().map(|function| function.name).chain([FUNCTIONS.websocket.name]) {
+        assert!(told_by(function, metric::RESPONSES), "{function} counted no answer");
+    }
+    assert!(told_by(FUNCTIONS.schedule.name, metric::PENDING_OLDEST_SECONDS));
+    assert!(told_by("query", metric::HISTORY_SECONDS));
 }

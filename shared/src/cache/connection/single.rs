@@ -86,6 +86,11 @@ impl Single {
         Ok(answers)
     }
 
+    /// True while the circuit breaker is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.current.lock().open.is_some()
+    }
+
     /// Handles the time-out of a command that was sent when `answers` batches had been answered. If any other was
     /// answered meanwhile, Redis is only slow; otherwise the circuit breaker opens.
     fn suspect(&self, answers: u64) {

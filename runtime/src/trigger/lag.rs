@@ -1,0 +1,104 @@
+//! How far the consumer group is behind, for operators: measured every few seconds as a metric.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongyan::telemetry::metric;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::consumer::Consumer;
+use super::shared::Shared;
+
+/// The pause between two measurements.
+const EVERY: Duration = Duration::from_secs(10);
+/// The pause before the first measurement, and after one that failed: the group's coordinator may not be ready yet.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// The longest wait for one answer of Kafka. Short, because a stop waits for a question under way.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// The progress of the group in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that is not committed as done. The start of the log if the group has committed nothing.
+    pub position: i64,
+    /// The offset of the next record to be produced.
+    pub end: i64,
+}
+
+impl PartitionLag {
+    /// How many records wait or are in flight.
+    pub fn records(&self) -> i64 {
+        (self.end - self.position).max(0)
+    }
+}
+
+/// Records the lag of the whole group, whichever member reads a partition, until the trigger stops. While Kafka does not
+/// answer, the metric keeps its last value.
+pub(super) async fn run(shared: Arc<Shared>) {
+    // The group forms first.
+    let mut pause = AFTER_FAILURE;
+    while shared.stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        let for_thread = Arc::clone(&shared);
+        let measured = tokio::task::spawn_blocking(move || measure(&for_thread)).await;
+        pause = match measured {
+            Ok(true) => EVERY,
+            Ok(false) => AFTER_FAILURE,
+            Err(error) => {
+                tracing::error!(%error, "measuring the lag ended by a panic and goes on");
+                EVERY
+            }
+        };
+    }
+}
+
+/// Measures once. False if Kafka did not answer; no log line, since the parts that need Kafka report that.
+fn measure(shared: &Shared) -> bool {
+    let Some(consumer) = shared.consumer() else { return false };
+    let Ok(lag) = of_group(&consumer, &shared.options.kafka.topic, LIMIT) else { return false };
+    for lag in lag {
+        let records = f64::from(u32::try_from(lag.records()).unwrap_or(u32::MAX));
+        metrics::gauge!(metric::CONSUMER_LAG, "partition" => lag.partition.to_string()).set(records);
+    }
+    true
+}
+
+/// The progress of the whole group in each partition, ordered by partition. Blocks; each request takes at most `limit`.
+pub(super) fn of_group(consumer: &Consumer, topic: &str, limit: Duration) -> KafkaResult<Vec<PartitionLag>> {
+    let mut lag = Vec::new();
+    for (partition, committed) in positions(consumer, topic, limit)? {
+        let (start, end) = consumer.fetch_watermarks(topic, partition, limit)?;
+        lag.push(PartitionLag { partition, position: committed.unwrap_or(start).max(start), end });
+    }
+    lag.sort_by_key(|lag| lag.partition);
+    Ok(lag)
+}
+
+/// The committed offset of the group in each partition of the topic. Blocks; each request takes at most `limit`.
+pub(super) fn positions(
+    consumer: &Consumer,
+    topic: &str,
+    limit: Duration,
+) -> KafkaResult<HashMap<i32, Option<i64>>> {
+    let metadata = consumer.fetch_metadata(Some(topic), limit)?;
+    let mut asked = TopicPartitionList::new();
+    for found in metadata.topics() {
+        for partition in found.partitions() {
+            asked.add_partition(topic, partition.id());
+        }
+    }
+    let mut positions = HashMap::new();
+    for place in consumer.committed_offsets(asked, limit)?.elements() {
+        place.error()?;
+        let committed = match place.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        positions.insert(place.partition(), committed);
+    }
+    Ok(positions)
+}
