@@ -28,7 +28,11 @@ pub static FUNCTIONS: Functions = Functions {
         http("recall", &["POST /messages/{id}/recall"], |app, event| {
             hongyan_recall::handle(app, event).boxed()
         }),
-        http("delete", &["DELETE /messages/{id}"], |app, event| hongyan_delete::handle(app, event).boxed()),
+        http(
+            "delete",
+            &["DELETE /messages/{id}", "DELETE /conversations/{peerId}/messages"],
+            |app, event| hongyan_delete::handle(app, event).boxed(),
+        ),
         http(
             "query",
             &[

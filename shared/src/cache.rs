@@ -5,11 +5,12 @@
 //! (`docs/protocol.md`, R1).
 //!
 //! There is one file for each thing that is done: [`accept`] a send, [`claim`] a name, [`recall`], [`persist`],
-//! [`settle`], [`compensate`], read a [`page`], note a [`deletion`]. Below these lie the [`connection`], the [`epoch`]
+//! [`settle`], [`compensate`], read a [`page`], note a [`deletion`] or a [`clearing`]. Below these lie the [`connection`], the [`epoch`]
 //! and the names of the [`keys`].
 
 pub mod accept;
 pub mod claim;
+pub mod clearing;
 pub mod compensate;
 pub mod connection;
 pub mod deletion;

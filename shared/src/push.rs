@@ -70,6 +70,13 @@ pub enum PushEvent {
         /// The message's conversation.
         conversation_id: ConversationId,
     },
+    /// This user cleared a conversation.
+    ConversationCleared {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// Every message up to this one is hidden.
+        up_to: MessageId,
+    },
 }
 
 #[derive(Serialize)]
@@ -79,6 +86,7 @@ enum Wire<'a> {
     MessageRecalled { message_id: String, conversation_id: ConversationId, recall_time: TimestampMs },
     Read { conversation_id: ConversationId, user_id: String, up_to: String },
     MessageDeleted { message_id: String, conversation_id: ConversationId },
+    ConversationCleared { conversation_id: ConversationId, up_to: String },
 }
 
 impl Serialize for PushEvent {
@@ -93,6 +101,9 @@ impl Serialize for PushEvent {
             }
             &Self::MessageDeleted { message_id, conversation_id } => {
                 Wire::MessageDeleted { message_id: message_id.to_string(), conversation_id }
+            }
+            &Self::ConversationCleared { conversation_id, up_to } => {
+                Wire::ConversationCleared { conversation_id, up_to: up_to.to_string() }
             }
         }
         .serialize(serializer)

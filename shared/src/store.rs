@@ -2,13 +2,14 @@
 //!
 //! A message becomes a row once it has passed Kafka ([`Store::persist`]). A recall leaves a tombstone and empties the
 //! row ([`Store::recall`]). Both are safe to repeat and end the same in either order. The other modules read by cursor:
-//! history, changes, deletions, read positions and unread counts.
+//! history, changes, deletions, clearings, read positions and unread counts.
 //!
 //! Every call ends within a bounded time, also when the server does not answer, and its error says whether trying again
 //! can help ([`crate::error::Retry`]). `docs/decisions/0024-mysql-schema.md` and `0025-mysql-connections.md` have the
 //! reasons.
 
 mod changes;
+mod clearing;
 mod conversation;
 mod deletion;
 mod fault;
@@ -33,6 +34,7 @@ use crate::config::MySqlConfig;
 use crate::error::ServerError;
 
 pub use changes::{Change, ChangeKind, ChangePage};
+pub use clearing::Cleared;
 pub use names::NameLookup;
 pub use persist::{Outcome, Persisted};
 pub use pool::noting_use;
@@ -119,6 +121,8 @@ mod tests {
         moves(|store| store.delete_for(user, conversation, id));
         moves(|store| store.deleted_among(user, &[]));
         moves(|store| store.deleted_by(user, 1));
+        moves(|store| store.clear_for(user, conversation, id));
+        moves(|store| store.cleared(user, conversation));
         moves(|store| store.advance_read_position(user, conversation, id));
         moves(|store| store.unread_rows(user, &[]));
         moves(|store| store.unread(user, 1));

@@ -92,6 +92,11 @@ impl Caller {
         self.request(Method::DELETE, &format!("/messages/{id}"), None).await
     }
 
+    /// Clears a conversation for this user, up to a message.
+    pub async fn clear(&self, peer: i64, up_to: &str) -> Answer {
+        self.request(Method::DELETE, &format!("/conversations/{peer}/messages?upTo={up_to}"), None).await
+    }
+
     /// Reads a page of history. `query` comes without the question mark.
     pub async fn history(&self, peer: i64, query: &str) -> Answer {
         self.get(&format!("/conversations/{peer}/messages?{query}")).await

@@ -119,6 +119,9 @@ async fn the_batch_from_msk_and_then_every_other_route() {
     assert_eq!(read("unread.json").await, (200, json!({"total": 0, "messageIds": []})));
     let deleted = hongyan_delete::handle(app, event("delete.json")).await.unwrap();
     assert_eq!((deleted.status_code, deleted.body), (204, None));
+    let cleared = hongyan_delete::handle(app, event("clear.json")).await.unwrap();
+    assert_eq!((cleared.status_code, cleared.body), (204, None));
+    assert_eq!(page(&query("query.json").await), [SECOND], "it lies above the clearing");
 
     let run = hongyan_scheduled_compensator::handle(app, event("schedule.json")).await.unwrap();
     assert_eq!((run.skipped, run.due), (false, 0), "{run:?}");

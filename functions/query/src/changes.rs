@@ -46,6 +46,7 @@ enum ChangeKindView {
     MessageRecalled { message_id: String, recall_time: TimestampMs },
     Read { user_id: String, up_to: String },
     MessageDeleted { message_id: String },
+    ConversationCleared { up_to: String },
 }
 
 impl ChangeView {
@@ -63,6 +64,7 @@ impl ChangeView {
             ChangeKind::Deleted { message_id } => {
                 ChangeKindView::MessageDeleted { message_id: message_id.to_string() }
             }
+            ChangeKind::Cleared { up_to } => ChangeKindView::ConversationCleared { up_to: up_to.to_string() },
         };
         Self { seq: change.seq, kind }
     }

@@ -2,7 +2,7 @@
 //! conversation in order ([`changes`]); and `GET /messages/{id}`: one message ([`message`]).
 //!
 //! Redis' recent list answers for recent messages, MySQL for older ones (`docs/protocol.md`, R18 to R21). Pages neither
-//! skip nor repeat. They leave out recalled messages and those that the caller deleted.
+//! skip nor repeat. They leave out recalled messages and those that the caller deleted or cleared.
 
 mod changes;
 mod message;

@@ -73,20 +73,26 @@ async fn part(
     wanted: usize,
 ) -> Result<Part, ServerError> {
     // Redis is read before MySQL: a pending message that leaves Redis in between is a row by then.
-    let recent =
-        app.cache.recent(conversation, page::Part::After(above), app.cache.conversation_size()).await?;
+    let size = app.cache.conversation_size();
+    let recent = app.cache.recent(caller, conversation, page::Part::After(above), size).await?;
     let ceiling = recent.pending.last().copied().filter(|_| recent.has_more_pending());
     let epoch = app.cache.epoch().await?;
     let is_believed = recent.is_believed_in(&epoch);
+    // The page begins above the clearing.
+    let cleared = visible::cleared_of(app, caller, conversation, &recent.cleared, &epoch).await?;
+    let above = cleared.last().map_or(above, |last| last.max(above));
 
     let (reaches_back, ids) = if is_believed {
         let listed = recent.listed.iter().copied().filter(|&id| id > above);
         let mut ids: Vec<MessageId> = listed.chain(recent.pending.iter().copied()).collect();
+        ids.retain(|id| !cleared.hides(*id));
         ids.sort_unstable();
         ids.dedup();
         (recent.listed.last().is_some_and(|&oldest| oldest <= above), ids)
     } else {
-        (false, visible::not_recalled(app, conversation, &recent.pending).await?)
+        let mut pending = visible::not_recalled(app, conversation, &recent.pending).await?;
+        pending.retain(|id| !cleared.hides(*id));
+        (false, pending)
     };
 
     let mut rows = BTreeMap::new();

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use hongyan::app::App;
+use hongyan::cache::epoch::Epoch;
 use hongyan::cache::page::{Part, Recent};
 use hongyan::error::{ApiError, ServerError};
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
+use hongyan::store::Cleared;
 
 use crate::page::Found;
 use crate::{refill, visible};
@@ -38,7 +40,8 @@ async fn from_both(
     before: Option<MessageId>,
     wanted: usize,
 ) -> Result<Found, ServerError> {
-    let mut page = Page { app, caller, conversation, wanted, messages: Vec::new(), by_list: true };
+    let mut page =
+        Page { app, caller, conversation, wanted, messages: Vec::new(), by_list: true, cleared: None };
     let mut below = before;
     // The newest page seldom needs more than the head of the list.
     let mut limit = if before.is_none() { 2 * wanted } else { usize::MAX };
@@ -48,6 +51,13 @@ async fn from_both(
             Reached::Here(id) => (below, limit) = (Some(id), usize::MAX),
         }
     }
+}
+
+/// The id below which pending messages are unknown, because more ids are pending than were read. Cleared ones need not
+/// be known.
+fn floor_of(recent: &Recent) -> Option<MessageId> {
+    let hidden = recent.cleared.at_least();
+    recent.pending.last().copied().filter(|floor| recent.has_more_pending() && !hidden.hides(*floor))
 }
 
 /// How far a page has been read.
@@ -67,6 +77,8 @@ struct Page<'a> {
     messages: Vec<Message>,
     /// The recent list was believed so far.
     by_list: bool,
+    /// How far the caller has cleared, once it is known.
+    cleared: Option<Cleared>,
 }
 
 impl Page<'_> {
@@ -75,11 +87,10 @@ impl Page<'_> {
         let cache = &self.app.cache;
         let had = self.messages.len();
         let limit = limit.min(cache.conversation_size());
-        let recent = cache.recent(self.conversation, Part::Before(below), limit).await?;
+        let recent = cache.recent(self.caller, self.conversation, Part::Before(below), limit).await?;
         let is_below = |id: &MessageId| below.is_none_or(|below| *id < below);
         let end_of_list = recent.listed.last().copied();
-        // If more ids are pending than were read, those below `floor` are unknown.
-        let floor = recent.pending.last().copied().filter(|_| recent.has_more_pending());
+        let floor = floor_of(&recent);
 
         // Walk the list to its end, together with the pending ids above its end.
         let listed = recent.listed.iter().copied().filter(is_below);
@@ -88,7 +99,8 @@ impl Page<'_> {
         let mut candidates: Vec<MessageId> = listed.chain(near).collect();
         candidates.sort_unstable_by(|a, b| b.cmp(a));
         candidates.dedup();
-        candidates.retain(|id| floor.is_none_or(|floor| *id >= floor));
+        let hidden = recent.cleared.at_least();
+        candidates.retain(|id| floor.is_none_or(|floor| *id >= floor) && !hidden.hides(*id));
         let mut epoch = None;
         for chunk in candidates.chunks(self.wanted) {
             let lookup = cache.look_up(self.caller, chunk).await?;
@@ -97,10 +109,12 @@ impl Page<'_> {
                 return Box::pin(self.extend_unbelieved(below, &recent, lookup.epoch)).await;
             }
             epoch = Some(lookup.epoch.clone());
+            let cleared = self.cleared(&recent, &lookup.epoch).await?;
             let seen = visible::of_redis(self.app, self.caller, self.conversation, chunk, lookup).await?;
-            self.messages.extend(seen);
+            self.messages.extend(seen.into_iter().filter(|message| !cleared.hides(message.id)));
             self.messages.truncate(self.wanted);
-            if self.is_full() {
+            // All that is older than a cleared message is cleared.
+            if self.is_full() || chunk.iter().any(|id| cleared.hides(*id)) {
                 return Ok(Reached::End);
             }
         }
@@ -120,18 +134,34 @@ impl Page<'_> {
             self.messages.truncate(had);
             return Box::pin(self.extend_unbelieved(below, &recent, epoch)).await;
         }
+        let cleared = self.cleared(&recent, &epoch).await?;
         let behind = [end_of_list, below].into_iter().flatten().min();
+        if behind.is_some_and(|behind| cleared.hides(behind)) {
+            return Ok(Reached::End);
+        }
         let rows = self.rows_behind(behind, floor).await?;
         let has_rows = !rows.is_empty();
         if behind == end_of_list && recent.listed.len() < cache.conversation_size() {
             // The list has room for these rows.
             visible::count_lookups(0, rows.len());
         }
+        let far: Vec<MessageId> = far.into_iter().filter(|id| !cleared.hides(*id)).collect();
         self.merge(rows, &far, Some(&recent)).await?;
         if behind == end_of_list && has_rows {
             refill::append(self.app, self.conversation, &recent, &epoch, self.wanted).await;
         }
         Ok(self.reached(floor))
+    }
+
+    /// How far the caller has cleared, as `recent` says in this epoch, or MySQL.
+    async fn cleared(&mut self, recent: &Recent, epoch: &Epoch) -> Result<Cleared, ServerError> {
+        if let Some(cleared) = self.cleared {
+            return Ok(cleared);
+        }
+        let (app, caller) = (self.app, self.caller);
+        let cleared = visible::cleared_of(app, caller, self.conversation, &recent.cleared, epoch).await?;
+        self.cleared = Some(cleared);
+        Ok(cleared)
     }
 
     /// Adds messages if the list is not believed. MySQL answers, together with the pending messages that have no
@@ -140,11 +170,13 @@ impl Page<'_> {
         &mut self,
         below: Option<MessageId>,
         recent: &Recent,
-        epoch: hongyan::cache::epoch::Epoch,
+        epoch: Epoch,
     ) -> Result<Reached, ServerError> {
         self.by_list = false;
-        let floor = recent.pending.last().copied().filter(|_| recent.has_more_pending());
-        let pending = visible::not_recalled(self.app, self.conversation, &recent.pending).await?;
+        let floor = floor_of(recent);
+        let cleared = self.cleared(recent, &epoch).await?;
+        let mut pending = visible::not_recalled(self.app, self.conversation, &recent.pending).await?;
+        pending.retain(|id| !cleared.hides(*id));
         let rows = self.rows_behind(below, floor).await?;
         visible::count_unlisted(rows.len());
         self.merge(rows, &pending, None).await?;

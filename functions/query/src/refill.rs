@@ -62,7 +62,7 @@ async fn try_replace(
     wanted: usize,
 ) -> Result<(), ServerError> {
     visible::refill_deletions(app, caller, epoch).await?;
-    let seen = app.cache.recent(conversation, Part::Before(None), 1).await?;
+    let seen = app.cache.recent(caller, conversation, Part::Before(None), 1).await?;
     if seen.has_more_pending() {
         tracing::warn!(%conversation, most = MOST_PENDING, "query.refill: too many messages are pending to check them all; MySQL answers");
         return Ok(());

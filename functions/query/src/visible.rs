@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use hongyan::app::App;
+use hongyan::cache::clearing::Clearing;
 use hongyan::cache::deletion::DeletedAmong;
 use hongyan::cache::detail::Detail;
 use hongyan::cache::epoch::Epoch;
@@ -11,6 +12,7 @@ use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
 use hongyan::message::Message;
+use hongyan::store::Cleared;
 use hongyan::telemetry::metric;
 
 /// The most deletions of a user that Redis keeps. For a user with more, MySQL is asked for each page.
@@ -162,8 +164,44 @@ async fn bring_back(app: &App, missing: &[MessageId]) -> Result<HashMap<MessageI
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// True if the caller has deleted the message, by Redis, or by MySQL while Redis is away.
-pub(crate) async fn is_deleted(app: &App, caller: UserId, id: MessageId) -> Result<bool, ServerError> {
+/// How far the caller has cleared the conversation: by what is `known` of Redis in `epoch`, else by MySQL, which Redis then
+/// learns. While MySQL is away, a clearing that was begun counts as done, as the user wanted.
+pub(crate) async fn cleared_of(
+    app: &App,
+    caller: UserId,
+    conversation: ConversationId,
+    known: &Clearing,
+    epoch: &Epoch,
+) -> Result<Cleared, ServerError> {
+    if let Some(cleared) = known.known_in(epoch) {
+        return Ok(cleared);
+    }
+    match app.store.cleared(caller, conversation).await {
+        Ok(cleared) => {
+            app.cache.fill_cleared(caller, conversation, known, cleared, epoch).await?;
+            Ok(cleared.max(known.at_least()))
+        }
+        Err(error) if error.is_transient() && known.is_complete_in(epoch) => Ok(known.at_most()),
+        Err(error) => Err(error),
+    }
+}
+
+/// True if the caller has deleted or cleared the message, by Redis, or by MySQL while Redis is away.
+pub(crate) async fn is_hidden(app: &App, caller: UserId, message: &Message) -> Result<bool, ServerError> {
+    Ok(is_deleted(app, caller, message.id).await? || Box::pin(is_cleared(app, caller, message)).await?)
+}
+
+async fn is_cleared(app: &App, caller: UserId, message: &Message) -> Result<bool, ServerError> {
+    let conversation = message.conversation();
+    let cleared = match app.cache.clearing(caller, conversation).await {
+        Ok((known, epoch)) => cleared_of(app, caller, conversation, &known, &epoch).await?,
+        Err(error) if error.is_transient() => app.store.cleared(caller, conversation).await?,
+        Err(error) => return Err(error),
+    };
+    Ok(cleared.hides(message.id))
+}
+
+async fn is_deleted(app: &App, caller: UserId, id: MessageId) -> Result<bool, ServerError> {
     let deleted = match app.cache.look_up(caller, &[id]).await {
         Ok(look) => deleted_of(app, caller, &[id], look.deleted, &look.epoch).await?,
         Err(error) if error.is_transient() => app.store.deleted_among(caller, &[id]).await?,

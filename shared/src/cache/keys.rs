@@ -39,6 +39,12 @@ pub fn deleted(user: UserId) -> String {
     format!("msg:deleted:{user}")
 }
 
+/// Set: the ids up to which this user has cleared this conversation, the negative of each id whose clearing was begun, and
+/// `epoch:…`, the epoch in which the set was complete.
+pub fn cleared(user: UserId, conversation: ConversationId) -> String {
+    format!("msg:cleared:{user}:{conversation}")
+}
+
 /// String, the recall time in ms: the sender asked to recall this message.
 pub fn cancel(id: MessageId) -> String {
     format!("msg:cancel:{id}")
@@ -103,7 +109,7 @@ pub(super) fn type_of(key: &str) -> Option<&'static str> {
     let kind = key.strip_prefix("msg:")?.split(':').next()?;
     match kind {
         "conv" => Some("list"),
-        "unread" | "deleted" | "connections" => Some("set"),
+        "unread" | "deleted" | "cleared" | "connections" => Some("set"),
         "pending" | "conv-pending" | "unread-pending" => Some("zset"),
         "passed" => Some("hash"),
         "detail" | "cancel" | "lock" | "client" | "worker" | "resent" | "compensator" | "epoch"

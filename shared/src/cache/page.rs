@@ -5,6 +5,7 @@
 //! oldest id. The oldest id shows that the list is still the same one: a list that vanished and was begun again by a
 //! send has another, and may lack a newer message that became a row in between.
 
+use super::clearing::{self, Clearing};
 use super::connection::typed;
 use super::deletion::{self, DeletedAmong};
 use super::detail::Detail;
@@ -35,6 +36,8 @@ pub struct Recent {
     pub(super) length: usize,
     /// The pending ids of the part, in the part's order; at most [`MOST_PENDING`].
     pub pending: Vec<MessageId>,
+    /// How far the reader has cleared the conversation.
+    pub cleared: Clearing,
     /// `epoch oldest-id`: the epoch in which the list was last known to be gapless, and its oldest id at that time.
     mark: Option<String>,
     /// The list's oldest id right before and right after the list was read.
@@ -76,10 +79,12 @@ impl Recent {
 }
 
 impl Cache {
-    /// The newest `limit` ids of the recent list, and the pending ids of `part`. One round trip.
+    /// The newest `limit` ids of the recent list, the pending ids of `part`, and how far `reader` has cleared. One round
+    /// trip.
     #[tracing::instrument(name = "cache.recent", skip_all)]
     pub async fn recent(
         &self,
+        reader: UserId,
         conversation: ConversationId,
         part: Part,
         limit: usize,
@@ -100,6 +105,7 @@ impl Cache {
             step!("LRANGE", &list, 0, end),
             step!("LLEN", &list),
             step!("LINDEX", &list, -1),
+            clearing::read_step(reader, conversation),
         ];
         // The epoch is read next. If MySQL must be asked for the generation, that happens meanwhile.
         let (answers, _) = tokio::join!(self.redis.batch(ACTION, reads), self.generation.current());
@@ -109,10 +115,12 @@ impl Cache {
         let before: Option<String> = typed(ACTION, next())?;
         let (listed, length): (Vec<String>, usize) = (typed(ACTION, next())?, typed(ACTION, next())?);
         let after: Option<String> = typed(ACTION, next())?;
+        let cleared = Clearing::of(typed(ACTION, next())?);
         Ok(Recent {
             listed: index::ids(listed),
             length,
             pending: index::ids(pending),
+            cleared,
             mark,
             oldest: [before, after].map(|id| id.and_then(|id| id.parse().ok())),
             is_full: length >= self.conversation_size,

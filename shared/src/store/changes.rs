@@ -4,7 +4,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use super::Store;
-use super::conversation::hidden_bit;
+use super::conversation::{hidden_bit, place};
 use super::pool::scoped;
 use super::row::{COLUMNS, message_id, message_of};
 use crate::clock::TimestampMs;
@@ -45,6 +45,11 @@ pub enum ChangeKind {
         /// The message.
         message_id: MessageId,
     },
+    /// The viewer cleared the conversation.
+    Cleared {
+        /// The position: every message up to this one is hidden.
+        up_to: MessageId,
+    },
 }
 
 /// A page of changes.
@@ -53,7 +58,7 @@ pub struct ChangePage {
     /// The changes, in the order of their numbers.
     pub changes: Vec<Change>,
     /// The `after` of the next page; `None` if this page reaches `last_seq`. A page may hold fewer changes than asked
-    /// for, or none, and still have a next one: messages that the viewer has hidden are left out.
+    /// for, or none, and still have a next one: messages that the viewer has hidden or cleared are left out.
     pub next: Option<i64>,
     /// The conversation's highest number when the page was read. All changes up to it are on the pages up to it.
     pub last_seq: i64,
@@ -95,8 +100,8 @@ async fn changes(
     limit: u32,
 ) -> Result<ChangePage, sqlx::Error> {
     let row = sqlx::query(
-        "/* store.changes: last */ SELECT last_seq, read_low, read_high, read_low_seq, read_high_seq FROM conversation \
-         WHERE conv_id = ?",
+        "/* store.changes: last */ SELECT last_seq, read_low, read_high, read_low_seq, read_high_seq, clear_low, clear_high, \
+         clear_low_seq, clear_high_seq FROM conversation WHERE conv_id = ?",
     )
     .bind(conversation.to_string())
     .fetch_optional(&mut *connection)
@@ -109,7 +114,9 @@ async fn changes(
     let range = Range { conversation, after, last_seq, limit };
 
     let mut slots = positions(&row, &range)?;
-    slots.extend(range.messages(connection, viewer).await?);
+    let (cleared, clearing) = clearing(&row, &range, viewer)?;
+    slots.extend(clearing);
+    slots.extend(range.messages(connection, viewer, cleared).await?);
     slots.extend(range.recalls(connection).await?);
     slots.extend(range.deletions(connection, viewer).await?);
     slots.sort_by_key(|slot| slot.seq);
@@ -134,6 +141,18 @@ fn positions(row: &MySqlRow, range: &Range) -> Result<Vec<Slot>, sqlx::Error> {
         }
     }
     Ok(slots)
+}
+
+/// The id up to which the viewer has cleared the conversation, and the change that set it. Both are columns of the
+/// conversation's row.
+fn clearing(row: &MySqlRow, range: &Range, viewer: UserId) -> Result<(i64, Option<Slot>), sqlx::Error> {
+    let columns = [("clear_low", "clear_low_seq"), ("clear_high", "clear_high_seq")];
+    let (up_to, seq) = columns[place(range.conversation, viewer)];
+    let (up_to, seq): (i64, Option<i64>) = (row.try_get(up_to)?, row.try_get(seq)?);
+    let Some(seq) = seq.filter(|&seq| seq > range.after && seq <= range.last_seq) else {
+        return Ok((up_to, None));
+    };
+    Ok((up_to, Some(Slot { seq, kind: Some(ChangeKind::Cleared { up_to: message_id(up_to)? }) })))
 }
 
 /// The range of numbers that a page is read from.
@@ -174,6 +193,7 @@ impl Range {
         &self,
         connection: &mut MySqlConnection,
         viewer: UserId,
+        cleared: i64,
     ) -> Result<Vec<Slot>, sqlx::Error> {
         let select = format!("/* store.changes: messages */ SELECT {COLUMNS}, hidden_for FROM message");
         let hidden_for_viewer = hidden_bit(self.conversation, viewer);
@@ -181,9 +201,10 @@ impl Range {
         let slot = |row: MySqlRow| -> Result<Slot, sqlx::Error> {
             let is_hidden = row.try_get::<u8, _>("hidden_for")? & hidden_for_viewer != 0;
             let message = message_of(&row)?;
+            let is_shown = !is_hidden && message.id.get() > cleared;
             Ok(Slot {
                 seq: row.try_get("seq")?,
-                kind: (!is_hidden).then(|| ChangeKind::Message(Box::new(message))),
+                kind: is_shown.then(|| ChangeKind::Message(Box::new(message))),
             })
         };
         rows.into_iter().map(slot).collect()

@@ -1,5 +1,5 @@
-//! The row of a conversation: its lock orders the conversation's changes, its columns hold both users' read positions
-//! and unread counts (`docs/decisions/0031-changes-in-order.md`).
+//! The row of a conversation: its lock orders the conversation's changes, its columns hold both users' read positions,
+//! clearings and unread counts (`docs/decisions/0031-changes-in-order.md`).
 //!
 //! Every transaction that changes a conversation goes through [`begin`]. It locks the row first, takes its numbers
 //! under the lock, and calls [`Conversations::save`] right before its commit.
@@ -22,6 +22,17 @@ pub(super) struct Reader {
     pub(super) seq: Option<i64>,
     /// The number of the user's unread rows.
     pub(super) unread: i64,
+    /// The clearing: every message up to this id is hidden from the user; 0 at first.
+    pub(super) cleared: i64,
+    /// The number of the change that set the clearing.
+    pub(super) cleared_seq: Option<i64>,
+}
+
+impl Reader {
+    /// The id above which the user's visible messages are unread.
+    pub(super) fn counted_above(&self) -> i64 {
+        self.up_to.max(self.cleared)
+    }
 }
 
 /// The row of a conversation, locked until the transaction ends.
@@ -88,7 +99,8 @@ impl Conversations {
         for rows in changed.chunks(LONGEST_LIST) {
             let mut query = QueryBuilder::<MySql>::new(
                 "/* store.conversation: save */ INSERT INTO conversation (conv_id, user_low, user_high, last_seq, newest_id, \
-                 read_low, read_high, read_low_seq, read_high_seq, unread_low, unread_high, early_deletions, changed_at) VALUES ",
+                 read_low, read_high, read_low_seq, read_high_seq, unread_low, unread_high, clear_low, clear_high, \
+                 clear_low_seq, clear_high_seq, early_deletions, changed_at) VALUES ",
             );
             push_rows(&mut query, rows, |list, row| {
                 let ([low, high], [lower, higher]) = (&row.readers, row.id.users());
@@ -103,6 +115,10 @@ impl Conversations {
                     .push_bind(high.seq)
                     .push_bind(low.unread.max(0))
                     .push_bind(high.unread.max(0))
+                    .push_bind(low.cleared)
+                    .push_bind(high.cleared)
+                    .push_bind(low.cleared_seq)
+                    .push_bind(high.cleared_seq)
                     .push_bind(row.early_deletions.max(0))
                     .push("FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)");
             });
@@ -111,7 +127,8 @@ impl Conversations {
                 " ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq), newest_id = VALUES(newest_id), \
                  read_low = VALUES(read_low), read_high = VALUES(read_high), read_low_seq = VALUES(read_low_seq), \
                  read_high_seq = VALUES(read_high_seq), unread_low = VALUES(unread_low), unread_high = VALUES(unread_high), \
-                 early_deletions = VALUES(early_deletions), changed_at = VALUES(changed_at)",
+                 clear_low = VALUES(clear_low), clear_high = VALUES(clear_high), clear_low_seq = VALUES(clear_low_seq), \
+                 clear_high_seq = VALUES(clear_high_seq), early_deletions = VALUES(early_deletions), changed_at = VALUES(changed_at)",
             );
             query.build().execute(&mut *connection).await?;
         }
@@ -151,7 +168,7 @@ async fn lock(
     for ids in ids.chunks(LONGEST_LIST) {
         let mut query = QueryBuilder::<MySql>::new(
             "/* store.conversation: lock */ SELECT conv_id, last_seq, newest_id, read_low, read_high, read_low_seq, read_high_seq, \
-             unread_low, unread_high, early_deletions FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ",
+             unread_low, unread_high, clear_low, clear_high, clear_low_seq, clear_high_seq, early_deletions FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ",
         );
         push_list(&mut query, ids, |(text, _)| text.clone());
         query.push(" ORDER BY conv_id FOR UPDATE");
@@ -183,18 +200,23 @@ async fn create(
 }
 
 fn conversation_of(row: &MySqlRow) -> Result<Conversation, sqlx::Error> {
-    let reader = |up_to: &str, seq: &str, unread: &str| -> Result<Reader, sqlx::Error> {
-        Ok(Reader { up_to: row.try_get(up_to)?, seq: row.try_get(seq)?, unread: row.try_get(unread)? })
+    let reader = |user: &str| -> Result<Reader, sqlx::Error> {
+        let number = |column: &str| row.try_get(format!("{column}_{user}").as_str());
+        let seq = |column: &str| row.try_get(format!("{column}_{user}_seq").as_str());
+        Ok(Reader {
+            up_to: number("read")?,
+            seq: seq("read")?,
+            unread: number("unread")?,
+            cleared: number("clear")?,
+            cleared_seq: seq("clear")?,
+        })
     };
     let id: ConversationId = row.try_get::<&str, _>("conv_id")?.parse().map_err(broken)?;
     Ok(Conversation {
         id,
         last_seq: row.try_get("last_seq")?,
         newest: row.try_get("newest_id")?,
-        readers: [
-            reader("read_low", "read_low_seq", "unread_low")?,
-            reader("read_high", "read_high_seq", "unread_high")?,
-        ],
+        readers: [reader("low")?, reader("high")?],
         early_deletions: row.try_get("early_deletions")?,
     })
 }
@@ -207,7 +229,7 @@ pub(super) async fn uncount(
     receiver: UserId,
     id: MessageId,
 ) -> Result<(), sqlx::Error> {
-    let counts = id.get() > conversation.reader(receiver).up_to
+    let counts = id.get() > conversation.reader(receiver).counted_above()
         || remove_unshown(connection, conversation.id, receiver, id).await?;
     if counts {
         conversation.reader_mut(receiver).unread -= 1;

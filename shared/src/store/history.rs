@@ -143,7 +143,7 @@ impl Store {
     }
 
     /// The newest `limit` messages older than `before` (or of all) that `viewer`, one of the two users, may see; newest
-    /// first. Recalled and hidden messages are left out. The cost grows with `limit` alone.
+    /// first. Recalled, hidden and cleared messages are left out. The cost grows with `limit` alone.
     ///
     /// A replica may read the page; the result is still what the writer has.
     #[tracing::instrument(name = "store.visible_before", skip_all, fields(conversation_id = %conversation, limit))]
@@ -203,7 +203,13 @@ impl Store {
         }
     }
 
-    async fn page(&self, page: Page) -> Result<Vec<Message>, ServerError> {
+    async fn page(&self, mut page: Page) -> Result<Vec<Message>, ServerError> {
+        // The writer says how far the viewer has cleared, so that no lagging replica shows more.
+        let cleared = Box::pin(self.cleared(page.viewer, page.conversation)).await?;
+        page.above = page.above.max(cleared.last().map_or(0, MessageId::get));
+        if page.above >= page.up_to {
+            return Ok(Vec::new());
+        }
         match Box::pin(self.page_of_replica(&page)).await? {
             Some(messages) => Ok(messages),
             None => page.read(&self.writer, self.timeout).await,

@@ -306,6 +306,9 @@ fn count<'e, 'a>(
         return Ok(());
     }
     let reader = conversation.reader_mut(receiver);
+    if message.id.get() <= reader.cleared {
+        return Ok(());
+    }
     if message.id.get() > reader.up_to {
         reader.unread += 1;
     } else if !entry.was_shown {

@@ -1,5 +1,5 @@
 //! Read positions and unread rows. A row is unread if the user received it, and it lies above the read position or was
-//! never shown before the position passed it; recalled and hidden rows do not count. The row of each conversation
+//! never shown before the position passed it; recalled, hidden and cleared rows do not count. The row of each conversation
 //! counts the unread rows of both users.
 
 use std::collections::{HashMap, HashSet};
@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::Store;
-use super::conversation::{self, place};
+use super::conversation::{self, Conversation, place};
 use super::pool::scoped;
 use super::row::{LONGEST_LIST, broken, filled, message_id, message_ids, push_ids, push_list};
 use super::visible::{visible_range, visible_to};
@@ -20,7 +20,7 @@ const CONVERSATIONS: usize = 20;
 /// A conversation with unread rows of a user.
 struct Inbox {
     conversation: ConversationId,
-    /// The user's read position; 0 without one.
+    /// The user's read position or clearing, the greater one; 0 without either.
     above: i64,
     /// The conversation's newest message.
     newest: i64,
@@ -31,7 +31,7 @@ struct Inbox {
 pub struct UnreadRows {
     /// The number of unread rows.
     pub total: u64,
-    /// The pending messages asked for that are unread: not rows, and neither read, hidden nor recalled.
+    /// The pending messages asked for that are unread: not rows, and neither read, hidden, cleared nor recalled.
     pub pending: HashSet<MessageId>,
 }
 
@@ -166,34 +166,49 @@ async fn advance(
     let (mut transaction, mut conversations) = conversation::begin(connection, [id]).await?;
     let conversation = conversations.get_mut(id)?;
     let before = conversation.reader(user).up_to;
-
-    // Remove the entries of unshown messages: each counts as unread by itself.
-    let shown = sqlx::query(
-        "/* store.advance_read_position: shown */ DELETE FROM message_unshown WHERE user_id = ? AND conv_id = ? AND message_id <= ?",
-    )
-    .bind(user.get())
-    .bind(id.to_string())
-    .bind(up_to)
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
-    conversation.reader_mut(user).unread -= i64::try_from(shown).unwrap_or(i64::MAX);
-
+    uncount_up_to(&mut transaction, conversation, id, user, up_to).await?;
     if up_to > before {
-        // Up to the newest message everything is read, so nothing needs to be counted.
-        let left = if up_to >= conversation.newest {
-            unshown_above(&mut transaction, user, id, up_to).await?
-        } else {
-            conversation.reader(user).unread
-                - visible_between(&mut transaction, user, id, before, up_to).await?
-        };
         let seq = conversation.next_seq();
         let reader = conversation.reader_mut(user);
-        (reader.up_to, reader.seq, reader.unread) = (up_to, Some(seq), left.max(0));
+        (reader.up_to, reader.seq) = (up_to, Some(seq));
     }
     conversations.save(&mut transaction).await?;
     transaction.commit().await?;
     Ok(up_to > before)
+}
+
+/// Takes the messages up to `up_to` off the user's unread count, because they are read or hidden. The position that says
+/// so is the caller's to set.
+pub(super) async fn uncount_up_to(
+    connection: &mut MySqlConnection,
+    conversation: &mut Conversation,
+    id: ConversationId,
+    user: UserId,
+    up_to: i64,
+) -> Result<(), sqlx::Error> {
+    // Remove the entries of unshown messages: each counts as unread by itself.
+    let shown = sqlx::query(
+        "/* store.unread: shown */ DELETE FROM message_unshown WHERE user_id = ? AND conv_id = ? AND message_id <= ?",
+    )
+    .bind(user.get())
+    .bind(id.to_string())
+    .bind(up_to)
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    conversation.reader_mut(user).unread -= i64::try_from(shown).unwrap_or(i64::MAX);
+
+    let above = conversation.reader(user).counted_above();
+    if up_to > above {
+        // Up to the newest message everything is read or hidden, so nothing needs to be counted.
+        let left = if up_to >= conversation.newest {
+            unshown_above(connection, user, id, up_to).await?
+        } else {
+            conversation.reader(user).unread - visible_between(connection, user, id, above, up_to).await?
+        };
+        conversation.reader_mut(user).unread = left.max(0);
+    }
+    Ok(())
 }
 
 async fn unshown_above(
@@ -203,7 +218,7 @@ async fn unshown_above(
     above: i64,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
-        "/* store.advance_read_position: unshown */ SELECT COUNT(*) FROM message_unshown WHERE user_id = ? AND conv_id = ? \
+        "/* store.unread: unshown */ SELECT COUNT(*) FROM message_unshown WHERE user_id = ? AND conv_id = ? \
          AND message_id > ?",
     )
     .bind(user.get())
@@ -223,7 +238,7 @@ async fn visible_between(
 ) -> Result<i64, sqlx::Error> {
     let [visible, hidden_for_peer] = visible_to(conversation, user);
     sqlx::query_scalar(
-        "/* store.advance_read_position: count */ SELECT COUNT(*) FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? \
+        "/* store.unread: count */ SELECT COUNT(*) FROM message FORCE INDEX (idx_visible) WHERE conv_id = ? \
          AND to_id = ? AND status = 1 AND hidden_for IN (?, ?) AND id > ? AND id <= ?",
     )
     .bind(conversation.to_string())
@@ -279,8 +294,8 @@ async fn unread_rows(
     Ok(unread)
 }
 
-/// Adds the questions which of these messages are rows, recalled or hidden, and how far the user has read their
-/// conversations.
+/// Adds the questions which of these messages are rows, recalled or hidden, and how far the user has read or
+/// cleared their conversations.
 fn push_pending(query: &mut QueryBuilder<MySql>, user: UserId, pending: &[(MessageId, ConversationId)]) {
     let ids: Vec<MessageId> = pending.iter().map(|(id, _)| *id).collect();
     query.push(" UNION ALL SELECT 'excluded', '', id FROM message FORCE INDEX (uk_message_id) WHERE id IN ");
@@ -291,16 +306,16 @@ fn push_pending(query: &mut QueryBuilder<MySql>, user: UserId, pending: &[(Messa
     query.push_bind(user.get()).push(" AND message_id IN ");
     push_ids(query, &ids);
     query.push(" UNION ALL SELECT 'read', conv_id, IF(user_low = ");
-    query.push_bind(user.get()).push(", read_low, read_high) FROM conversation WHERE conv_id IN ");
+    query.push_bind(user.get()).push(", GREATEST(read_low, clear_low), GREATEST(read_high, clear_high)) FROM conversation WHERE conv_id IN ");
     push_list(query, pending, |(_, conversation)| conversation.to_string());
 }
 
 /// The conversations with unread rows of the user, newest first.
 async fn inboxes_of(connection: &mut MySqlConnection, user: UserId) -> Result<Vec<Inbox>, sqlx::Error> {
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-        "/* store.unread: conversations */ SELECT conv_id, read_low AS up_to, newest_id AS newest FROM conversation \
+        "/* store.unread: conversations */ SELECT conv_id, GREATEST(read_low, clear_low) AS up_to, newest_id AS newest FROM conversation \
          FORCE INDEX (idx_unread_low) WHERE user_low = ? AND unread_low > 0 \
-         UNION ALL SELECT conv_id, read_high, newest_id FROM conversation FORCE INDEX (idx_unread_high) \
+         UNION ALL SELECT conv_id, GREATEST(read_high, clear_high), newest_id FROM conversation FORCE INDEX (idx_unread_high) \
          WHERE user_high = ? AND unread_high > 0 ORDER BY newest DESC",
     )
     .bind(user.get())

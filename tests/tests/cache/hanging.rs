@@ -41,7 +41,7 @@ async fn nobody_waits_for_a_redis_that_hangs_and_a_new_connection_finds_the_one_
         .await;
     let cache = &test.app().cache;
     accept(cache, &message(1)).await;
-    let look = async || timed(cache.recent(conversation(), Part::Before(None), 10)).await;
+    let look = async || timed(cache.recent(message(1).from, conversation(), Part::Before(None), 10)).await;
 
     // Redis hangs. Calls under way wait for the time-out, and later calls do not wait.
     host.freeze(true);

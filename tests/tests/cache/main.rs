@@ -60,7 +60,7 @@ async fn ttl(redis: &mut RedisConnection, message: &Message) -> i64 {
 }
 
 async fn list(cache: &Cache) -> Vec<i64> {
-    let recent = cache.recent(conversation(), Part::Before(None), 10_000).await.unwrap();
+    let recent = cache.recent(message(1).from, conversation(), Part::Before(None), 10_000).await.unwrap();
     recent.listed.into_iter().map(MessageId::get).collect()
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::assert_refused;
 
 /// All changes above `after`, read by pages of `limit`, and the highest number.
-async fn changes(caller: &Caller, peer: i64, mut after: i64, limit: u32) -> (Vec<Value>, i64) {
+pub(crate) async fn changes(caller: &Caller, peer: i64, mut after: i64, limit: u32) -> (Vec<Value>, i64) {
     let mut all = Vec::new();
     loop {
         let path = format!("/conversations/{peer}/changes?after={after}&limit={limit}");
@@ -28,7 +28,7 @@ async fn changes(caller: &Caller, peer: i64, mut after: i64, limit: u32) -> (Vec
 }
 
 /// The types of some changes, in order.
-fn types(changes: &[Value]) -> Vec<&str> {
+pub(crate) fn types(changes: &[Value]) -> Vec<&str> {
     changes.iter().map(|change| change["type"].as_str().unwrap()).collect()
 }
 

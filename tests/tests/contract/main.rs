@@ -4,6 +4,7 @@
 
 mod answers;
 mod changes;
+mod clear;
 mod content;
 mod delete;
 mod epochs;

@@ -26,14 +26,15 @@ async fn a_stranger_gets_nothing_on_any_route() {
                 for peer in ["1", "2"] {
                     // The stranger claims to be the sender in every field that allows it.
                     let path = route.path.replace("{id}", &id).replace("{peerId}", peer);
-                    let path = format!("{path}?userId=1&fromUserId=1&sub=1&before=9223372036854775807");
+                    let path =
+                        format!("{path}?userId=1&fromUserId=1&sub=1&before=9223372036854775807&upTo={id}");
                     let body = json!({"upTo": id, "fromUserId": "1", "userId": "1", "sub": "1"}).to_string();
                     let answer = stranger.request(route.method.clone(), &path, Some(body)).await;
                     assert!(!answer.text.contains("SECRET"), "{path}: {answer:?}");
                     match (route.method.as_str(), route.path) {
                         ("POST", "/messages") => assert_eq!(answer.status, 400, "{answer:?}"),
                         ("POST", "/messages/{id}/recall" | "/conversations/{peerId}/read")
-                        | ("DELETE", "/messages/{id}") => {
+                        | ("DELETE", "/messages/{id}" | "/conversations/{peerId}/messages") => {
                             assert_eq!(answer.problem(), (404, "not_found"), "{answer:?}");
                         }
                         ("GET", "/conversations/{peerId}/messages") => {

@@ -19,6 +19,7 @@ struct Account {
     rows: BTreeSet<MessageId>,
     recalled: BTreeSet<MessageId>,
     hidden: BTreeSet<(UserId, MessageId)>,
+    cleared: BTreeMap<(UserId, ConversationId), MessageId>,
     positions: BTreeMap<(UserId, ConversationId), MessageId>,
     /// Rows that came below the receiver's position without having been shown before.
     unshown: BTreeSet<MessageId>,
@@ -26,7 +27,12 @@ struct Account {
 
 impl Account {
     fn is_visible(&self, viewer: UserId, id: MessageId) -> bool {
-        self.rows.contains(&id) && !self.recalled.contains(&id) && !self.hidden.contains(&(viewer, id))
+        let cleared = self.cleared.get(&(viewer, self.messages[&id].conversation()));
+        let is_cleared = cleared.is_some_and(|cleared| id <= *cleared);
+        self.rows.contains(&id)
+            && !self.recalled.contains(&id)
+            && !self.hidden.contains(&(viewer, id))
+            && !is_cleared
     }
 
     fn unread(&self, user: UserId) -> Vec<MessageId> {
@@ -52,8 +58,8 @@ async fn step(store: &Store, account: &mut Account, random: &mut StdRng) {
     let Some(&id) = ids.choose(random) else { return };
     let message = account.messages[&id].clone();
     let conversation = message.conversation();
-    match random.random_range(0..10) {
-        0..4 => {
+    match random.random_range(0..20) {
+        0..8 => {
             // A batch in any order, with some messages known before. Half of the messages were never in Redis.
             let batch: Vec<Message> =
                 ids.choose_multiple(random, 8).map(|id| account.messages[id].clone()).collect();
@@ -67,16 +73,23 @@ async fn step(store: &Store, account: &mut Account, random: &mut StdRng) {
                 }
             }
         }
-        4..6 => {
+        8..12 => {
             let recalls: Vec<Recall> =
                 ids.choose_multiple(random, 3).map(|id| Recall::of(&account.messages[id], 7)).collect();
             store.recall(&recalls).await.unwrap();
             account.recalled.extend(recalls.iter().map(|recall| recall.message_id));
         }
-        6..8 => {
+        12..16 => {
             let viewer = *conversation.users().choose(random).unwrap();
             store.delete_for(viewer, conversation, id).await.unwrap();
             account.hidden.insert((viewer, id));
+        }
+        16 => {
+            let viewer = *conversation.users().choose(random).unwrap();
+            store.clear_for(viewer, conversation, id).await.unwrap();
+            let cleared = account.cleared.entry((viewer, conversation)).or_insert(id);
+            *cleared = (*cleared).max(id);
+            assert_eq!(store.cleared(viewer, conversation).await.unwrap().last(), Some(*cleared));
         }
         _ => {
             let reader = *conversation.users().choose(random).unwrap();
@@ -112,7 +125,7 @@ async fn changes(
 
 /// The contents that a client shows after applying these changes, newest first.
 fn shown(changes: &[Change]) -> Vec<MessageId> {
-    let mut shown = BTreeSet::new();
+    let (mut shown, mut cleared) = (BTreeSet::new(), None);
     for change in changes {
         match &change.kind {
             ChangeKind::Message(message) if !message.is_recalled() => {
@@ -121,9 +134,11 @@ fn shown(changes: &[Change]) -> Vec<MessageId> {
             ChangeKind::Recalled { message_id, .. } | ChangeKind::Deleted { message_id } => {
                 shown.remove(message_id);
             }
+            ChangeKind::Cleared { up_to } => cleared = cleared.max(Some(*up_to)),
             ChangeKind::Message(_) | ChangeKind::Read { .. } => {}
         }
     }
+    shown.retain(|id| Some(*id) > cleared);
     shown.into_iter().rev().collect()
 }
 
@@ -141,7 +156,7 @@ async fn pages_counts_and_changes_agree_with_a_plain_account() {
             let message = between(from, to, base * 1_000 + number, "x");
             account.messages.insert(message.id, message);
         }
-        for round in 0..120 {
+        for round in 0..160 {
             step(&store, &mut account, &mut random).await;
             if round % 10 != 9 {
                 continue;
