@@ -74,6 +74,7 @@ impl Service {
                 key: AuthKey::Secret(secret.clone().into()),
                 issuer: variable("JWT_ISSUER"),
                 audience: variable("JWT_AUDIENCE"),
+                user_claim: variable("JWT_USER_CLAIM").unwrap_or_else(|| "sub".to_owned()),
             },
             None => {
                 options.place.settings().context("JWT_SECRET is not set, and no running stack has it")?.auth

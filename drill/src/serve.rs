@@ -43,7 +43,7 @@ pub async fn serve(how: Serve) -> anyhow::Result<()> {
     if let Some(trigger) = &mut options.trigger {
         trigger.longest_pause = how.longest_pause;
     }
-    let runtime = Runtime::start(options).await?;
+    let runtime = Box::pin(Runtime::start(options)).await?;
     writeln!(std::io::stdout(), "{READY}")?;
     let mut lines = lines_of_input();
     loop {

@@ -38,6 +38,7 @@ struct Inner {
     key: Key,
     issuer: Option<String>,
     audience: Option<String>,
+    user_claim: String,
     clock: Clock,
 }
 
@@ -79,7 +80,13 @@ impl Auth {
             },
             AuthKey::Jwks(url) => Key::Jwks(Jwks::new(url.clone(), jwks::Pauses::default())),
         };
-        Self(Arc::new(Inner { key, issuer: config.issuer.clone(), audience: config.audience.clone(), clock }))
+        let (issuer, audience) = (config.issuer.clone(), config.audience.clone());
+        Self(Arc::new(Inner { key, issuer, audience, user_claim: config.user_claim.clone(), clock }))
+    }
+
+    /// The claim with the caller's user id: `JWT_USER_CLAIM`.
+    pub fn user_claim(&self) -> &str {
+        &self.0.user_claim
     }
 
     /// The user of a token. [`ApiError::Unauthorized`] if the token is not valid; [`ApiError::Unavailable`] if the keys
@@ -136,7 +143,8 @@ impl Auth {
         };
         let now = now / 1_000;
         let expiry = now.saturating_add_unsigned(lifetime.as_secs());
-        let mut claims = json!({ "sub": user.to_string(), "iat": now, "nbf": now, "exp": expiry });
+        let mut claims = json!({ "iat": now, "nbf": now, "exp": expiry });
+        claims[&self.0.user_claim] = user.to_string().into();
         for (name, value) in [("iss", &self.0.issuer), ("aud", &self.0.audience)] {
             if let Some(value) = value {
                 claims[name] = value.as_str().into();
@@ -217,13 +225,15 @@ impl Inner {
             return Err("is of another issuer");
         }
         if let Some(wanted) = &self.audience {
-            let audience = claims.get("aud").cloned().unwrap_or_default();
+            // A token without `aud` is judged by its `client_id`, as API Gateway does: Cognito's access tokens have only that.
+            let audience = claims.get("aud").or_else(|| claims.get("client_id")).cloned().unwrap_or_default();
             if !serde_json::from_value::<Audience>(audience).is_ok_and(|audience| audience.has(wanted)) {
                 return Err("is for another audience");
             }
         }
-        let subject = claims.get("sub").and_then(Value::as_str).ok_or("has no sub that is a text")?;
-        let user = subject.parse().map_err(|_| "has a sub that is not a user id")?;
+        let user = claims.get(&self.user_claim).and_then(Value::as_str);
+        let user = user.ok_or("has no claim JWT_USER_CLAIM that is a text")?;
+        let user = user.parse().map_err(|_| "has a claim JWT_USER_CLAIM that is not a user id")?;
         let claims = claims.into_iter().map(|(name, value)| (name, as_text(value))).collect();
         Ok(Verified { user, ends_at, claims })
     }

@@ -135,7 +135,7 @@ pub struct ImConfig {
     pub worker_lease: Duration,
 }
 
-/// `JWT_SECRET` or `JWT_JWKS_URL`, with `JWT_ISSUER` and `JWT_AUDIENCE`.
+/// `JWT_SECRET` or `JWT_JWKS_URL`, with `JWT_ISSUER`, `JWT_AUDIENCE` and `JWT_USER_CLAIM`.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
     /// The key that verifies signatures.
@@ -144,6 +144,8 @@ pub struct AuthConfig {
     pub issuer: Option<String>,
     /// The `aud` that a token must have, if this is set.
     pub audience: Option<String>,
+    /// The claim with the caller's user id: `JWT_USER_CLAIM` (`sub`).
+    pub user_claim: String,
 }
 
 /// The key that verifies signatures.
@@ -347,7 +349,22 @@ impl AuthConfig {
                 AuthKey::Secret(String::new().into())
             }
         };
-        Self { key, issuer: reader.optional("JWT_ISSUER"), audience: reader.optional("JWT_AUDIENCE") }
+        let user_claim = reader.text("JWT_USER_CLAIM", "sub");
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
+        let taken = ["iss", "aud", "exp", "nbf", "iat", "jti"].contains(&user_claim.as_str());
+        if user_claim.len() > 128 || !user_claim.bytes().all(valid) || taken {
+            reader.fault(
+                "JWT_USER_CLAIM",
+                "must be the name of a claim that holds a user id: up to 128 letters, digits and _ - . : /, and none of iss, \
+                 aud, exp, nbf, iat, jti",
+            );
+        }
+        Self {
+            key,
+            issuer: reader.optional("JWT_ISSUER"),
+            audience: reader.optional("JWT_AUDIENCE"),
+            user_claim,
+        }
     }
 }
 
@@ -401,6 +418,7 @@ mod tests {
             ("REDIS_CLUSTER", "yes"),
             ("METRICS_NAMESPACE", "AWS/Lambda"),
             ("METRICS_STACK", "blue green"),
+            ("JWT_USER_CLAIM", "exp"),
         ]);
         let faults = read(&settings).unwrap_err().faults;
         for name in [
@@ -416,6 +434,7 @@ mod tests {
             "REDIS_CLUSTER",
             "METRICS_NAMESPACE",
             "METRICS_STACK",
+            "JWT_USER_CLAIM",
         ] {
             assert_eq!(
                 faults.iter().filter(|fault| fault.starts_with(name)).count(),
@@ -423,7 +442,7 @@ mod tests {
                 "{name} in {faults:#?}"
             );
         }
-        assert_eq!(faults.len(), 12, "{faults:#?}");
+        assert_eq!(faults.len(), 13, "{faults:#?}");
     }
 
     #[test]

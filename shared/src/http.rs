@@ -12,6 +12,7 @@ use base64::Engine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::auth::Auth;
 use crate::clock::TimestampMs;
 use crate::error::ApiError;
 use crate::id::{ConversationId, MessageId, UserId};
@@ -22,12 +23,12 @@ use crate::telemetry::responses;
 /// The value of `Retry-After` in a 503, seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// The caller: the `sub` claim of the token that the authorizer checked. No function takes the caller's id from a body
-/// or a query.
-pub fn caller(request: &ApiGatewayV2httpRequest) -> Result<UserId, ApiError> {
+/// The caller: the claim `JWT_USER_CLAIM` of the token that the authorizer checked. No function takes the caller's id from
+/// a body or a query.
+pub fn caller(request: &ApiGatewayV2httpRequest, auth: &Auth) -> Result<UserId, ApiError> {
     let claims = request.request_context.authorizer.as_ref().and_then(|authorizer| authorizer.jwt.as_ref());
-    let subject = claims.and_then(|jwt| jwt.claims.get("sub")).ok_or(ApiError::Unauthorized)?;
-    subject.parse().map_err(|_| ApiError::Unauthorized)
+    let user = claims.and_then(|jwt| jwt.claims.get(auth.user_claim())).ok_or(ApiError::Unauthorized)?;
+    user.parse().map_err(|_| ApiError::Unauthorized)
 }
 
 /// The key of the route of the request, e.g. `GET /unread`; empty if the event names none.

@@ -22,6 +22,7 @@ mod outbound;
 pub mod push;
 pub mod queue;
 pub mod random;
+pub mod redact;
 pub mod secret;
 mod signature;
 pub mod store;

@@ -9,11 +9,16 @@ pub mod emf;
 pub mod limiter;
 pub mod metric;
 pub mod responses;
+mod sparing;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format;
+use tracing_subscriber::fmt::format::JsonFields;
+
+use sparing::{Form, Sparing};
 
 /// The destination of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +53,20 @@ pub fn init(output: Output) -> Result<(), BadFilter> {
     static DONE: OnceLock<Result<(), BadFilter>> = OnceLock::new();
     DONE.get_or_init(|| {
         let filter = filter(|name| std::env::var(name).ok())?;
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+        let builder = tracing_subscriber::fmt().with_env_filter(filter);
+        let form = format().with_target(false);
         // A process that has a subscriber already keeps it: a test may have its own.
         let _ = match output {
             Output::Lambda => {
-                builder.json().flatten_event(true).with_current_span(true).with_span_list(true).try_init()
+                let form = form.json().flatten_event(true).with_current_span(true).with_span_list(true);
+                let fields = JsonFields::new();
+                builder.fmt_fields(fields).event_format(Sparing::new(form, Form::Json)).try_init()
             }
-            Output::Local => builder
-                .compact()
-                .with_ansi(std::io::stderr().is_terminal())
-                .with_writer(std::io::stderr)
-                .try_init(),
+            Output::Local => {
+                let ansi = std::io::stderr().is_terminal();
+                let form = Sparing::new(form.compact().with_ansi(ansi), Form::Text);
+                builder.with_ansi(ansi).with_writer(std::io::stderr).event_format(form).try_init()
+            }
         };
         metric::describe();
         Ok(())

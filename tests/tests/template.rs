@@ -226,7 +226,31 @@ fn nothing_is_skipped_while_a_store_is_away() {
         // Lambda takes these only from provisioned pollers.
         assert!(trigger["ProvisionedPollerConfig"].is_object(), "{name}");
     }
-    assert_eq!(TEMPLATE["Parameters"]["FailureDestinationArn"]["Default"], "");
+    assert_eq!(TEMPLATE["Parameters"]["FailureDestination"]["Default"], "");
+}
+
+#[test]
+fn a_failure_destination_may_be_written_to_and_keeps_the_records_by_default() {
+    let parameters = &TEMPLATE["Parameters"];
+    assert_eq!(parameters["FailureDestinationType"]["Default"], "kafka");
+    assert_eq!(parameters["FailureDestinationType"]["AllowedValues"], json!(["kafka", "s3", "sqs", "sns"]));
+    for name in ["PollMsk", "PollSelfManagedKafka"] {
+        let rights = resources("AWS::IAM::ManagedPolicy")[name].to_string();
+        for right in ["sqs:SendMessage", "sns:Publish", "s3:PutObject", "s3:ListBucket"] {
+            assert!(rights.contains(right), "{name}: {right}");
+        }
+    }
+    let rights = resources("AWS::IAM::ManagedPolicy")["PollMsk"].to_string();
+    assert!(rights.contains("topic/${Cluster}/${FailureDestination}"));
+    assert!(
+        rights.contains("kafka:ListScramSecrets"),
+        "with SCRAM the event source reads the cluster's secrets"
+    );
+}
+
+#[test]
+fn every_line_of_the_functions_log_is_an_object() {
+    assert_eq!(TEMPLATE["Globals"]["Function"]["LoggingConfig"]["LogFormat"], "JSON");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub async fn handle(
 /// MySQL decides; Redis learns first that a deletion is begun, and last that it is done. So whatever fails in between,
 /// no set of Redis denies a deletion that MySQL has (`docs/protocol.md`, R24).
 async fn delete(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<()>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let id = http::path_message_id(event)?;
     let message = lookup::message_of(app, caller, id).await?;
     app.cache.begin_deletion(caller, id).await?;
@@ -44,7 +44,7 @@ async fn delete(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<()>,
 
 /// Hides every message up to `upTo`. The order of the steps is that of a deletion.
 async fn clear(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<()>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let conversation = http::path_conversation(event, caller)?;
     let up_to = http::query_parameter(event, "upTo")?
         .ok_or_else(|| ApiError::InvalidRequest("give upTo, the last message to hide".to_owned()))?;

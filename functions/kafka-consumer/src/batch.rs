@@ -4,6 +4,7 @@ use hongyan::clock::TimestampMs;
 use hongyan::event::{MessageEvent, Recall};
 use hongyan::message::{Message, PersistStatus};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord};
+use hongyan::redact;
 
 /// The end of the year 9999. A message with a later time is refused; the time of a recall is limited to it. It lies far
 /// below 2^52, up to which a score of the pending set can hold its half.
@@ -117,7 +118,9 @@ impl Content {
             Ok(MessageEvent::Recall(recall)) => {
                 Self::Recall(Recall { recall_time: recall.recall_time.clamp(0, LATEST_MS), ..recall })
             }
-            Err(error) => Self::Broken(format!("the value is not an event of this topic: {error}")),
+            Err(error) => {
+                Self::Broken(format!("the value is not an event of this topic: {}", redact::json(&error)))
+            }
         }
     }
 

@@ -72,7 +72,7 @@ impl ChangeView {
 
 /// Answers one request.
 pub(crate) async fn list(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<ChangesView>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let conversation = http::path_conversation(event, caller)?;
     let (after, limit) = (after(event)?, limit(event)?);
 

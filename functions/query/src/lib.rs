@@ -71,7 +71,7 @@ async fn history(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<Pag
 
 /// The page, and whether Redis' recent list led to its messages.
 async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<(PageView, bool), ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let conversation = http::path_conversation(event, caller)?;
     let request = PageRequest::parse(event)?;
     // One message more than asked for shows whether there is a next page.

@@ -12,7 +12,7 @@ use crate::visible;
 /// The message; a recalled one with `status` 0 and without content. 404 where the caller is not in its conversation or has
 /// deleted or cleared the message.
 pub(crate) async fn show(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<MessageView>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let id = http::path_message_id(event)?;
     let message = lookup::message_of(app, caller, id).await?;
     if Box::pin(visible::is_hidden(app, caller, &message)).await? {

@@ -56,7 +56,7 @@ pub async fn handle(
 
 /// Marks the conversation as read up to and including the message `upTo`.
 async fn mark_read(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<View>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let conversation = http::path_conversation(event, caller)?;
     let body: ReadBody = http::json_body(event)?;
     // The position must be a message of this conversation: an id above all of them would mark future messages as read.
@@ -84,7 +84,7 @@ async fn push(app: &App, reader: UserId, conversation: ConversationId, up_to: Me
 }
 
 async fn list_unread(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<View>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let (total, ids) = count::list(app, caller, MAX_LISTED).await?;
     Ok(Reply::Ok(View::List { total, message_ids: ids.iter().map(ToString::to_string).collect() }))
 }

@@ -57,7 +57,7 @@ pub async fn handle(
 }
 
 async fn recall(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<RecallView>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let id = http::path_message_id(event)?;
     let message = lookup::message_of(app, caller, id).await?;
     let recall = decide(app, caller, &message)?;

@@ -38,7 +38,7 @@ pub async fn handle(
 }
 
 async fn send(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<MessageView>, ApiError> {
-    let caller = http::caller(event)?;
+    let caller = http::caller(event, &app.auth)?;
     let request = SendRequest::parse(event, caller, app.rules.max_content_bytes)?;
     Ok(match accept::accept_once(app, request).await? {
         Accepted::New(message) => Reply::Created(MessageView::of(message, caller)),

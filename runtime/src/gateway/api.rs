@@ -73,8 +73,12 @@ async fn answer(
     response::from_function(invoked).map_err(|error| ApiError::Internal(Box::new(error)))
 }
 
-/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1).
+/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1). A token without a scheme
+/// is taken too, as API Gateway's authorizer takes it.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    match value.split_once(' ') {
+        Some((scheme, token)) => scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()),
+        None => Some(value),
+    }
 }

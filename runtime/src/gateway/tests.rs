@@ -136,7 +136,8 @@ async fn start_with(options: GatewayOptions, away: Vec<Server>) -> Running {
     let key = AuthKey::Secret("0123456789abcdef0123456789abcdef".to_owned().into());
     let ahead_ms = Arc::<AtomicI64>::default();
     let clock = Clock::shifted(ahead_ms.clone());
-    let auth = Auth::new(&AuthConfig { key, issuer: None, audience: None }, clock.clone());
+    let user_claim = "sub".to_owned();
+    let auth = Auth::new(&AuthConfig { key, issuer: None, audience: None, user_claim }, clock.clone());
     let recorder = Arc::new(Recorder::default());
     let health: HealthCheck = Arc::new(move || {
         let asked = [Server::Redis, Server::Kafka, Server::MySql].map(|server| ServerHealth {

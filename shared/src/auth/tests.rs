@@ -22,10 +22,18 @@ struct Setup {
 }
 
 fn setup(key: AuthKey, issuer: Option<&str>, audience: Option<&str>) -> Setup {
+    setup_with(&AuthConfig {
+        key,
+        issuer: issuer.map(str::to_owned),
+        audience: audience.map(str::to_owned),
+        user_claim: "sub".to_owned(),
+    })
+}
+
+fn setup_with(config: &AuthConfig) -> Setup {
     let shift_ms = Arc::new(AtomicI64::new(0));
     let clock = Clock::shifted(shift_ms.clone());
-    let config = AuthConfig { key, issuer: issuer.map(str::to_owned), audience: audience.map(str::to_owned) };
-    Setup { auth: Auth::new(&config, clock.clone()), clock, shift_ms }
+    Setup { auth: Auth::new(config, clock.clone()), clock, shift_ms }
 }
 
 fn secret() -> Setup {
@@ -64,6 +72,34 @@ async fn a_token_that_was_issued_is_good_until_it_expires() {
     assert!(matches!(auth.verify(&token).await, Err(ApiError::Unauthorized)));
     shift_ms.store(-10_000, Ordering::SeqCst);
     assert!(matches!(auth.verify(&token).await, Err(ApiError::Unauthorized)), "before nbf");
+}
+
+#[tokio::test]
+async fn the_user_is_in_the_claim_of_the_setting() {
+    let key = AuthKey::Secret(SECRET.to_owned().into());
+    let claim = "custom:chat_id".to_owned();
+    let setup = setup_with(&AuthConfig { key, issuer: None, audience: None, user_claim: claim.clone() });
+    let mut claims = setup.claims();
+    claims["sub"] = "6f1c0a2e-90b1-7001-5ad1-9b6d3c1f7a10".into();
+    setup.refuses(&signed(Algorithm::HS256, &claims, SECRET), "the claim is missing").await;
+
+    claims[&claim] = "7".into();
+
+    assert_eq!(setup.auth.verify(&signed(Algorithm::HS256, &claims, SECRET)).await.unwrap().get(), 7);
+    let issued = setup.auth.issue(UserId::new(8).unwrap(), setup.clock.now_ms(), Duration::from_mins(1));
+    assert_eq!(setup.auth.verify(&issued.unwrap()).await.unwrap().get(), 8);
+}
+
+#[tokio::test]
+async fn a_token_without_aud_is_judged_by_its_client_id_as_api_gateway_does() {
+    let setup = setup(AuthKey::Secret(SECRET.to_owned().into()), None, Some("chat"));
+    let mut claims = setup.claims();
+    claims["client_id"] = "chat".into();
+    assert!(setup.auth.verify(&signed(Algorithm::HS256, &claims, SECRET)).await.is_ok());
+    claims["client_id"] = "other".into();
+    setup.refuses(&signed(Algorithm::HS256, &claims, SECRET), "another client").await;
+    (claims["client_id"], claims["aud"]) = ("chat".into(), "other".into());
+    setup.refuses(&signed(Algorithm::HS256, &claims, SECRET), "aud counts more").await;
 }
 
 #[tokio::test]
@@ -283,6 +319,7 @@ fn fetching(provider: &Provider, pauses: jwks::Pauses) -> Setup {
         key: Key::Jwks(Jwks::new(provider.url.clone(), pauses)),
         issuer: None,
         audience: None,
+        user_claim: "sub".to_owned(),
         clock: setup.clock.clone(),
     }));
     setup

@@ -10,6 +10,7 @@ use crate::clock::TimestampMs;
 use crate::error::{Retry, Server, ServerError};
 use crate::id::{ConversationId, MessageId};
 use crate::message::Message;
+use crate::redact;
 
 /// The beginning of every recalled detail.
 pub(super) const RECALLED_HEAD: &str = r#"{"status":0"#;
@@ -135,7 +136,12 @@ impl Cache {
             }
             Ok(_) => return Ok(()),
             Err(error) => {
-                tracing::error!(key, %error, "cache.repair: the detail is not a message; removed, since MySQL or Kafka has the message");
+                let error = redact::json(&error);
+                tracing::error!(
+                    key,
+                    error,
+                    "cache.repair: the detail is not a message; removed, since MySQL or Kafka has the message"
+                );
                 String::new()
             }
         };

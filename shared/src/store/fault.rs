@@ -3,6 +3,7 @@
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::error::{Retry, Server, ServerError};
+use crate::redact;
 
 /// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,13 @@ impl Fault {
 pub(super) struct NoAnswer(pub(super) u128);
 
 pub(super) fn server_error(action: &'static str, error: sqlx::Error) -> ServerError {
-    ServerError { server: Server::MySql, action, retry: Fault::of(&error).retry(), source: error.into() }
+    let retry = Fault::of(&error).retry();
+    let source = match error {
+        // The server quotes values, and an error is logged.
+        sqlx::Error::Database(_) => redact::mysql(&error.to_string()).into(),
+        error => error.into(),
+    };
+    ServerError { server: Server::MySql, action, retry, source }
 }
 
 pub(super) fn no_answer(action: &'static str, limit: std::time::Duration) -> ServerError {

@@ -17,6 +17,7 @@ use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId};
 use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, PersistStatus};
+use crate::redact;
 
 /// The outcome of one message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -360,7 +361,7 @@ async fn insert(
         match insert_statement(connection, part).await {
             Err(error) if Fault::of(&error) == Fault::Value => {
                 if let [entry] = part {
-                    refused.insert(entry.place, error.to_string());
+                    refused.insert(entry.place, redact::mysql(&error.to_string()));
                 } else {
                     let (first, second) = part.split_at(part.len() / 2);
                     left.extend([second, first]);
