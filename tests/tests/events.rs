@@ -213,6 +213,8 @@ async fn an_event_that_is_not_one_of_kafka_is_an_error_that_says_so() {
         assert!(error.to_string().contains(says), "{name}: {error}");
     }
     assert_eq!(dlq::list(&test.config.kafka, Filter::default()).await.unwrap(), []);
+    // The event of a release holds no record and finds every server.
+    assert_eq!(consume(&test, "kafka-check.json").await, KafkaBatchResponse::done());
     test.stop().await;
 }
 

@@ -283,18 +283,67 @@ fn alarms_watch_metrics_that_there_are() {
             watched.insert(metric);
         }
     }
-    // `docs/operations.md`, "Metrics and alarms", and the dead letters, which wait for an operator.
+    // The alarms of the product, and those that take a release back.
     let wanted = [
         metric::CACHE_LOOKUPS,
         metric::PERSIST_DELAY_SECONDS,
         metric::PENDING,
         metric::PENDING_OLDEST_SECONDS,
         metric::RECORDS_UNFINISHED,
+        metric::BATCH_RECORDS,
+        metric::RESPONSES,
         metric::COMPENSATED,
         metric::SENDS,
         metric::DEAD_LETTERS,
     ];
     assert_eq!(watched, BTreeSet::from(wanted));
+}
+
+/// The alarms of a release look at the new version alone, and at what a function that answers every fault with 503 shows.
+#[test]
+fn a_release_is_judged_by_the_figures_of_its_own_version() {
+    let alarms = resources("AWS::CloudWatch::Alarm");
+    for (name, function) in resources("AWS::Serverless::Function") {
+        let preference = &function["DeploymentPreference"];
+        if preference.is_null() {
+            assert_eq!(name, "SendManagedFunction");
+            continue;
+        }
+        let version = format!("{name}.Version.Version");
+        let mut watched = BTreeSet::new();
+        for alarm in preference["Alarms"].as_array().unwrap() {
+            let alarm = alarms[alarm["Ref"].as_str().unwrap()];
+            let inner =
+                alarm["Metrics"].as_array().into_iter().flatten().map(|part| &part["MetricStat"]["Metric"]);
+            for part in inner.chain([alarm]).filter(|part| part["MetricName"].is_string()) {
+                let of_version = |one: &Value| one["Value"]["GetAtt"] == version.as_str();
+                assert!(part["Dimensions"].as_array().unwrap().iter().any(of_version), "{name}: {part}");
+                watched.insert(part["MetricName"].as_str().unwrap());
+            }
+        }
+        let wanted: &[&str] = match binaries()[name] {
+            "kafka-consumer" => &[metric::RECORDS_UNFINISHED, metric::BATCH_RECORDS],
+            "scheduled-compensator" => &[],
+            _ => &[metric::RESPONSES],
+        };
+        let wanted: BTreeSet<&str> = wanted.iter().copied().chain(["Errors", "Duration"]).collect();
+        assert_eq!(watched, wanted, "{name}");
+    }
+    for (name, hook) in [
+        ("KafkaConsumerFunction", "KafkaConsumerCheck"),
+        ("ScheduledCompensatorFunction", "ScheduledCompensatorCheck"),
+    ] {
+        let function = &TEMPLATE["Resources"][name]["Properties"];
+        assert_eq!(function["DeploymentPreference"]["Hooks"]["PreTraffic"]["Ref"], hook);
+        let hook = &TEMPLATE["Resources"][hook]["Properties"];
+        // CodeDeploy's role may invoke no other name.
+        assert!(hook["FunctionName"]["Sub"].as_str().unwrap().starts_with("CodeDeployHook_"));
+        assert_eq!(hook["Environment"]["Variables"]["VERSION"]["Ref"], format!("{name}.Version"));
+    }
+    let event = &TEMPLATE["Resources"]["ScheduledCompensatorCheck"]["Properties"]["Environment"]["Variables"]
+        ["EVENT"];
+    let event: Value = serde_json::from_str(event.as_str().unwrap()).unwrap();
+    assert_eq!(event["detail-type"], "Scheduled Event");
 }
 
 #[test]

@@ -21,9 +21,19 @@ use lambda_runtime::Error;
 
 use batch::Batch;
 
+/// The source of the event with which a release asks whether a new version reaches its stores (`docs/deploy.md`, "A release, and what to watch
+/// in it").
+pub const CHECK: &str = "hongyan:check";
+
+/// How often such an event asks Kafka before it gives up.
+const CHECK_TRIES: usize = 3;
+
 /// Handles one batch and returns the records that must come again. An event of another source is an error.
 #[tracing::instrument(name = "consume", skip_all, fields(records = tracing::field::Empty))]
 pub async fn handle(app: &App, event: KafkaEvent) -> Result<KafkaBatchResponse, Error> {
+    if event.source.as_deref() == Some(CHECK) {
+        return check(app).await;
+    }
     let mut batch = Batch::decode(event)?;
     tracing::Span::current().record("records", batch.records.len());
 
@@ -37,6 +47,24 @@ pub async fn handle(app: &App, event: KafkaEvent) -> Result<KafkaBatchResponse, 
     let unfinished = batch.records.iter().filter(|record| !record.done).count();
     metrics::counter!(metric::RECORDS_UNFINISHED).increment(unfinished as u64);
     Ok(batch.response()?)
+}
+
+/// Asks all three servers, and MySQL for its tables. An error says which of them does not serve this version.
+async fn check(app: &App) -> Result<KafkaBatchResponse, Error> {
+    app.cache.ping().await?;
+    // A cold producer may need longer than one ping waits to connect.
+    let mut reached = app.queue.ping().await;
+    for _ in 1..CHECK_TRIES {
+        if reached.is_err() {
+            reached = app.queue.ping().await;
+        }
+    }
+    reached?;
+    let missing = app.store.pending_migrations().await?;
+    if let Some(first) = missing.first() {
+        return Err(format!("the tables lack {} migrations, beginning with {first}", missing.len()).into());
+    }
+    Ok(KafkaBatchResponse::done())
 }
 
 /// Handles `event` as if it had come as a record of `partition`, although Kafka has refused the record. Returns whether

@@ -6,6 +6,7 @@ mod concurrency;
 mod environment;
 mod events;
 mod malformed;
+mod release;
 
 use std::collections::BTreeMap;
 
