@@ -14,6 +14,7 @@ const CASES: &str = include_str!("../../ops/alerts.test.yml");
 const GRAFANA: &str = include_str!("../../ops/grafana/hongyan.json");
 const TEMPLATE: &str = include_str!("../../template.yaml");
 const PAGE: &str = include_str!("../../docs/operations.md");
+const CHINESE_PAGE: &str = include_str!("../../docs/operations.zh.md");
 
 /// Lambda alone refuses invocations for lack of concurrency.
 const ONLY_AWS: [&str; 1] = ["Throttles"];
@@ -95,6 +96,23 @@ fn the_alarms_of_aws_and_of_prometheus_have_the_same_names_levels_and_sections()
         .collect();
     let named: BTreeSet<&str> = aws.keys().chain(prometheus.keys()).copied().collect();
     assert_eq!(sections, named);
+}
+
+/// The sections of the alarms of a page: the commands of each, by alarm.
+fn commands(page: &str, heading: &str) -> BTreeMap<String, String> {
+    let part = page.split_once(&format!("\n## {heading}\n")).unwrap().1.split("\n## ").next().unwrap();
+    let sections = part.split("\n### ").skip(1);
+    sections
+        .map(|section| {
+            let commands = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+            (section.lines().next().unwrap().to_owned(), commands.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn the_chinese_page_has_the_same_alarms_and_commands() {
+    assert_eq!(commands(CHINESE_PAGE, "报警"), commands(PAGE, "Alarms"));
 }
 
 #[test]
