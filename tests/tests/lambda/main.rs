@@ -5,6 +5,7 @@
 mod concurrency;
 mod environment;
 mod events;
+mod figures;
 mod malformed;
 mod release;
 
