@@ -13,6 +13,11 @@ if tool=$(command -v promtool) && command -v prometheus >/dev/null; then
 fi
 home=$root/.local/prometheus
 if [[ ! -x $home/usr/bin/promtool ]]; then
+  if ! command -v apt-get >/dev/null && command -v brew >/dev/null; then
+    brew install -q prometheus >&2
+    dirname -- "$(command -v promtool)"
+    exit
+  fi
   command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
     die "promtool is missing. Install Prometheus (brew install prometheus, or https://prometheus.io/download)."
   printf 'Unpacking Debian'\''s package prometheus into .local/\n' >&2
