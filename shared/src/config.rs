@@ -157,12 +157,14 @@ pub enum AuthKey {
     Jwks(Url),
 }
 
-/// `PUSH_ENDPOINT`.
+/// `PUSH_ENDPOINT`, `IM_MAX_CONNECTIONS_PER_USER`.
 #[derive(Debug, Clone)]
 pub struct PushConfig {
     /// The base of the `@connections` interface, for functions that do not learn it from an event, e.g.
     /// `https://abc.execute-api.eu-west-1.amazonaws.com/prod`. Without it nothing is pushed.
     pub endpoint: Option<Url>,
+    /// The most WebSockets of one user: `IM_MAX_CONNECTIONS_PER_USER` (20). One more closes the oldest.
+    pub max_connections_per_user: usize,
 }
 
 /// `METRICS_NAMESPACE`, `METRICS_STACK`.
@@ -195,7 +197,11 @@ impl Config {
             kafka: KafkaConfig::read(reader),
             im: ImConfig::read(reader),
             auth: AuthConfig::read(reader),
-            push: PushConfig { endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]) },
+            push: PushConfig {
+                endpoint: reader.optional_url("PUSH_ENDPOINT", &["http", "https"]),
+                // A push reaches at most 100 connections of a user.
+                max_connections_per_user: reader.number("IM_MAX_CONNECTIONS_PER_USER", 20, 1, 100),
+            },
             metrics: MetricsConfig::read(reader),
         }
     }
@@ -402,6 +408,7 @@ mod tests {
         assert_eq!(config.im.compensate_after, Duration::from_mins(5));
         assert_eq!(config.im.max_content_bytes, 8_192);
         assert!(config.im.read_receipts);
+        assert_eq!(config.push.max_connections_per_user, 20);
         assert_eq!(config.kafka.batch_size, 100);
     }
 

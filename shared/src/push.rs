@@ -37,6 +37,8 @@ const MAX_EVENT_BYTES: usize = 128 * 1024;
 /// How long after a registration API Gateway may answer 410 for an open connection, because `$connect` has not returned
 /// yet.
 const YOUNG_MS: TimestampMs = 5_000;
+/// The close code of a connection that gives way to a newer one of its user.
+pub const SUPERSEDED: u16 = 4409;
 /// The pauses before the next tries for such a connection, all within [`TIME_LIMIT`].
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
@@ -127,6 +129,7 @@ pub struct Push {
     registry: Registry,
     callback: Callback,
     endpoint: Option<Url>,
+    max_connections_per_user: usize,
     clock: Clock,
 }
 
@@ -137,12 +140,13 @@ impl Push {
             registry: Registry::new(redis),
             callback: Callback::new(),
             endpoint: config.endpoint.clone(),
+            max_connections_per_user: config.max_connections_per_user,
             clock,
         }
     }
 
     /// Registers `connection` for `user`, as held by the gateway at `PUSH_ENDPOINT`. Its token is good until `ends_at`
-    /// (ms since 1970 UTC).
+    /// (ms since 1970 UTC). If the user has more connections than `IM_MAX_CONNECTIONS_PER_USER`, the oldest are closed.
     pub async fn connected(
         &self,
         user: UserId,
@@ -151,7 +155,51 @@ impl Push {
     ) -> Result<(), ServerError> {
         let endpoint = self.endpoint.as_ref().and_then(endpoint::to_register);
         let registration = Registration { user, endpoint, connected_at: self.clock.now_ms(), ends_at };
-        self.registry.add(connection, &registration).await
+        self.registry.add(connection, &registration).await?;
+        if let Err(error) = self.close_oldest(user, connection).await {
+            tracing::warn!(%error, "push.connected: the user's connections are not counted; the next one counts them");
+        }
+        Ok(())
+    }
+
+    /// Closes the user's oldest connections above the limit. `newest`, which has just been registered, stays.
+    async fn close_oldest(&self, user: UserId, newest: &str) -> Result<(), ServerError> {
+        let mut others = self.registry.connections(&[user]).await?.pop().unwrap_or_default();
+        others.retain(|connection| connection != newest);
+        let room = self.max_connections_per_user - 1;
+        if others.len() <= room {
+            return Ok(());
+        }
+        let registrations = self.registry.get_all(&others).await?;
+        let mut open: Vec<(String, Registration)> = Vec::new();
+        for (connection, registration) in others.into_iter().zip(registrations) {
+            match registration {
+                Some(registration) if registration.user == user => open.push((connection, registration)),
+                // The registration expired, or is another user's: the member counts for nothing.
+                _ => self.registry.remove_member(user, &connection).await?,
+            }
+        }
+        open.sort_by_key(|(_, registration)| registration.connected_at);
+        let beyond = open.len().saturating_sub(room);
+        let mut closed: FuturesUnordered<_> =
+            open.iter().take(beyond).map(|(connection, old)| self.supersede(connection, old)).collect();
+        while closed.next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Forgets and closes a connection that gives way to a newer one.
+    async fn supersede(&self, connection: &str, registration: &Registration) {
+        tracing::debug!(user = %registration.user, %connection, "push.supersede: the user has too many connections");
+        self.forget(connection, self.registry.remove(registration.user, connection)).await;
+        let own = self.endpoint.as_ref();
+        let holder = own.and_then(|own| Self::holder(own, registration));
+        let Some(holder) = holder else {
+            tracing::warn!(%connection, "push.close: PUSH_ENDPOINT is not set; the connection stays open");
+            return;
+        };
+        // API Gateway has no reason for a close. A gateway that names itself is a local one.
+        let code = registration.endpoint.is_some().then_some(SUPERSEDED);
+        self.close_at(&holder, connection, code).await;
     }
 
     /// Renews the registration of `connection` after a sign of life, for two hours more. Fails only if Redis cannot be
@@ -280,7 +328,7 @@ impl Push {
             // skipping it: its client connects again and catches up.
             None => {
                 self.forget(connection, self.registry.remove_member(user, connection)).await;
-                self.close_at(own, connection).await;
+                self.close_at(own, connection, None).await;
                 "gone"
             }
             Some((registration, _)) if registration.user != user => {
@@ -293,7 +341,7 @@ impl Push {
             }
             Some((registration, Some(holder))) if self.clock.now_ms() >= registration.ends_at => {
                 self.forget(connection, self.registry.remove(user, connection)).await;
-                self.close_at(&holder, connection).await;
+                self.close_at(&holder, connection, None).await;
                 "gone"
             }
             Some((registration, Some(holder))) => self.tell(&holder, registration, connection, body).await,
@@ -367,11 +415,12 @@ impl Push {
             tracing::warn!(%connection, "push.close: PUSH_ENDPOINT is not set; the connection stays open");
             return;
         };
-        self.close_at(endpoint, connection).await;
+        self.close_at(endpoint, connection, None).await;
     }
 
-    async fn close_at(&self, endpoint: &Url, connection: &str) {
-        let closed = tokio::time::timeout(TIME_LIMIT, self.callback.delete(endpoint, connection)).await;
+    /// Closes `connection`, at a local gateway with this close code.
+    async fn close_at(&self, endpoint: &Url, connection: &str, code: Option<u16>) {
+        let closed = tokio::time::timeout(TIME_LIMIT, self.callback.delete(endpoint, connection, code)).await;
         match closed {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => {

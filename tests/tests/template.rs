@@ -204,6 +204,7 @@ fn the_defaults_are_those_of_the_code() {
     let (coded, _) = started(&bare, "plaintext");
     assert_eq!(format!("{:?}", deployed.im), format!("{:?}", coded.im));
     assert_eq!(format!("{:?}", deployed.kafka), format!("{:?}", coded.kafka));
+    assert_eq!(format!("{:?}", deployed.push), format!("{:?}", coded.push));
     assert_eq!(deployed.redis.cluster, coded.redis.cluster);
     assert_eq!(TEMPLATE["Parameters"]["BatchSize"]["Default"], coded.kafka.batch_size);
 }

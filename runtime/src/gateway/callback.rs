@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::ws::Utf8Bytes;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hongyan::clock::TimestampMs;
@@ -15,6 +15,7 @@ use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
+use super::connections::{DELETED, SUPERSEDED};
 use super::shared::Shared;
 
 /// Lets only loopback peers through. API Gateway checks a signature here; this gateway checks that the caller is on
@@ -62,9 +63,16 @@ pub(super) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String
     .into_response()
 }
 
-/// Answers 204 and closes the connection, or 410.
-pub(super) async fn delete(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
-    if shared.connections.delete(&id, shared.behind.clock.now_ms()) {
+/// Answers 204 and closes the connection, or 410. With `?code=4409` the client is told that it gives way to a newer
+/// connection; API Gateway has nothing like it.
+pub(super) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let superseded = query.is_some_and(|query| query == format!("code={}", SUPERSEDED.code));
+    let closing = if superseded { SUPERSEDED } else { DELETED };
+    if shared.connections.delete(&id, closing, shared.behind.clock.now_ms()) {
         StatusCode::NO_CONTENT.into_response()
     } else {
         gone()

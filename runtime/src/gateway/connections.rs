@@ -30,7 +30,13 @@ pub(super) const TOO_SLOW: Closing =
 pub(super) const TOKEN_ENDED: Closing =
     Closing { code: 4401, reason: "the token has ended; connect again with a new one" };
 /// A function closed the connection by `DELETE /@connections/{id}`.
-const DELETED: Closing = Closing { code: 1000, reason: "closed by the server" };
+pub(super) const DELETED: Closing = Closing { code: 1000, reason: "closed by the server" };
+
+/// The user has opened more connections than `IM_MAX_CONNECTIONS_PER_USER`, and this is the oldest.
+pub(super) const SUPERSEDED: Closing = Closing {
+    code: hongyan::push::SUPERSEDED,
+    reason: "too many connections of this user; the oldest gives way",
+};
 
 /// One of the [`GatewayOptions::max_connections`] places. A connection gives its place back when its last part ends;
 /// for a WebSocket, that is the end of the WebSocket.
@@ -166,12 +172,12 @@ impl Connections {
         }
     }
 
-    /// Closes the connection `id`. False if there is no such connection.
-    pub(super) fn delete(&self, id: &str, now: TimestampMs) -> bool {
+    /// Closes the connection `id` for the reason `closing`. False if there is no such connection.
+    pub(super) fn delete(&self, id: &str, closing: Closing, now: TimestampMs) -> bool {
         let found = self.get(id);
         if let Some(connection) = &found {
             connection.close_if_ended(now);
-            connection.close(DELETED);
+            connection.close(closing);
         }
         found.is_some()
     }
@@ -207,7 +213,7 @@ mod tests {
         assert!(connections.get(&connection.id).is_none(), "gone at once for whoever pushes");
         assert_eq!(queue.try_recv().unwrap(), "a");
         assert!(connection.send("d".into(), 3).is_err(), "room again, but never with a gap");
-        assert!(!connections.delete(&connection.id, 3));
+        assert!(!connections.delete(&connection.id, DELETED, 3));
     }
 
     #[test]
@@ -231,7 +237,7 @@ mod tests {
         assert_eq!(connection.closing(), Some(TOKEN_ENDED));
 
         let (connection, _queue) = open(&connections, client());
-        assert!(connections.delete(&connection.id, 10));
+        assert!(connections.delete(&connection.id, DELETED, 10));
         assert_eq!(connection.closing(), Some(TOKEN_ENDED));
     }
 }

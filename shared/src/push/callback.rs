@@ -69,11 +69,17 @@ impl Callback {
         connection: &str,
         body: Bytes,
     ) -> Result<Delivery, CallFailure> {
-        self.call(Method::POST, endpoint, connection, body).await
+        self.call(Method::POST, endpoint, connection, None, body).await
     }
 
-    pub(super) async fn delete(&self, endpoint: &Url, connection: &str) -> Result<Delivery, CallFailure> {
-        self.call(Method::DELETE, endpoint, connection, Bytes::new()).await
+    /// Closes a connection. Only the local gateway knows `code`, the code of the close.
+    pub(super) async fn delete(
+        &self,
+        endpoint: &Url,
+        connection: &str,
+        code: Option<u16>,
+    ) -> Result<Delivery, CallFailure> {
+        self.call(Method::DELETE, endpoint, connection, code, Bytes::new()).await
     }
 
     async fn call(
@@ -81,9 +87,13 @@ impl Callback {
         method: Method,
         endpoint: &Url,
         connection: &str,
+        code: Option<u16>,
         body: Bytes,
     ) -> Result<Delivery, CallFailure> {
-        let url = address(endpoint, connection).ok_or(CallFailure::Endpoint)?;
+        let mut url = address(endpoint, connection).ok_or(CallFailure::Endpoint)?;
+        if let Some(code) = code {
+            url.query_pairs_mut().append_pair("code", &code.to_string());
+        }
         let mut request = Request::builder().method(method).uri(url.as_str());
         if !body.is_empty() {
             request = request.header(http::header::CONTENT_TYPE, "application/json");

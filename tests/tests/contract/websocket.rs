@@ -112,6 +112,32 @@ async fn a_browser_gives_its_token_as_a_subprotocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_connection_of_a_user_gives_way_to_one_too_many() {
+    let test = TestApp::builder().in_process().set("IM_MAX_CONNECTIONS_PER_USER", "2").start().await;
+    let mut redis = test.redis().await;
+    // A connection that left nothing but its name counts for nothing.
+    redis.sadd::<_, _, ()>("msg:connections:2", "evicted").await.unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..4 {
+        sockets.push(test.user(2).connect().await);
+        test.pass_ms(1);
+    }
+    let mut of_carol = test.user(3).connect().await;
+
+    for oldest in &mut sockets[..2] {
+        assert_eq!(oldest.closed().await, Some(4409));
+    }
+    let sent = test.user(1).send(2, "to the two newest").await;
+    for newest in &mut sockets[2..] {
+        assert_eq!(newest.hear().await["data"]["id"], sent.body["id"]);
+        pong(newest).await;
+    }
+    pong(&mut of_carol).await;
+    assert_eq!(redis.scard::<_, usize>("msg:connections:2").await.unwrap(), 2);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_text_that_says_nothing_gets_an_error_and_the_connection_stays() {
     let test = TestApp::start().await;
     let mut socket = test.user(1).connect().await;
