@@ -37,6 +37,8 @@ pub static FUNCTIONS: Functions = Functions {
             "query",
             &[
                 "GET /messages/{id}",
+                "GET /conversations",
+                "GET /conversations/{peerId}",
                 "GET /conversations/{peerId}/messages",
                 "GET /conversations/{peerId}/changes",
             ],

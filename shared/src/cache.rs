@@ -26,6 +26,7 @@ mod refill;
 pub mod scripts;
 pub mod settle;
 pub(crate) mod step;
+mod talks;
 mod unread;
 
 use std::num::NonZeroU16;

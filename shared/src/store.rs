@@ -23,6 +23,7 @@ mod replica;
 mod row;
 mod schema;
 mod sends;
+mod talks;
 mod unread;
 mod visible;
 
@@ -43,6 +44,7 @@ pub use recall::{TakeBack, TakenBack};
 use replica::Replica;
 pub use schema::{Applied, Migration};
 pub use sends::NamedSend;
+pub use talks::{Place, Places, Talk, Talks};
 pub use unread::UnreadRows;
 
 /// The store. Cheap to clone; all clones share their connections.
@@ -126,5 +128,9 @@ mod tests {
         moves(|store| store.advance_read_position(user, conversation, id));
         moves(|store| store.unread_rows(user, &[]));
         moves(|store| store.unread(user, 1));
+        moves(|store| store.places_before(user, None, 1, &[]));
+        moves(|store| store.places_changed(user, 0, 0, 1));
+        moves(|store| store.talks(user, &[], &[]));
+        moves(|store| store.last_messages(user, &[]));
     }
 }

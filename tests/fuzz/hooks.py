@@ -10,10 +10,12 @@ NAMES = itertools.count(1)
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """`before` and `after` exclude each other, and each message has a name of its own. Only for requests that are meant to be good."""
+    """`before` excludes `after` and `changedAfter`, and each message has a name of its own. Only for requests that are meant to be good."""
     good = case.meta is None or case.meta.generation.mode.is_positive
     if good and case.query and "before" in case.query and "after" in case.query:
         del case.query["after"]
+    if good and case.query and "before" in case.query and "changedAfter" in case.query:
+        del case.query["changedAfter"]
     # A step that follows a send wants the message that this send made. Under the name of the example it would get the first message
     # of that name, which an earlier request may have deleted.
     follows = case.meta is not None and case.meta.phase.name == TestPhase.STATEFUL

@@ -1,10 +1,12 @@
 //! `GET /conversations/{peerId}/messages`: a page of history, by cursor; `GET /conversations/{peerId}/changes`: the changes of a
-//! conversation in order ([`changes`]); and `GET /messages/{id}`: one message ([`message`]).
+//! conversation in order ([`changes`]); `GET /messages/{id}`: one message ([`message`]); and `GET /conversations`,
+//! `GET /conversations/{peerId}`: the list of conversations, and one of them ([`conversations`]).
 //!
 //! Redis' recent list answers for recent messages, MySQL for older ones (`docs/protocol.md`, R18 to R21). Pages neither
 //! skip nor repeat. They leave out recalled messages and those that the caller deleted or cleared.
 
 mod changes;
+mod conversations;
 mod message;
 mod newer;
 mod older;
@@ -30,6 +32,8 @@ pub use self::page::{DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE_BYTES};
 pub use changes::{DEFAULT_CHANGES, MAX_CHANGES};
 
 const HISTORY: &str = "GET /conversations/{peerId}/messages";
+const LIST: &str = "GET /conversations";
+const SHOW: &str = "GET /conversations/{peerId}";
 const MESSAGE: &str = "GET /messages/{id}";
 const CHANGES: &str = "GET /conversations/{peerId}/changes";
 
@@ -50,6 +54,8 @@ pub async fn handle(
     Ok(match http::route_key(&event) {
         HISTORY => http::respond_to("query", HISTORY, history(app, &event).await),
         MESSAGE => http::respond_to("query", MESSAGE, message::show(app, &event).await),
+        LIST => http::respond_to("query", LIST, conversations::list(app, &event).await),
+        SHOW => http::respond_to("query", SHOW, conversations::show(app, &event).await),
         CHANGES => http::respond_to("query", CHANGES, changes::list(app, &event).await),
         _ => http::respond_to("query", NO_ROUTE, http::no_such_route::<Reply<()>>()),
     })

@@ -48,6 +48,7 @@ impl Cache {
             step!("SADD", keys::unread(message.to), id.get()),
             step!("PEXPIRE", keys::unread(message.to), self.expiry_ms),
             step!("ZADD", keys::unread_pending(message.to), 0, index::member(id)),
+            step!("ZADD", keys::sent_pending(message.from), 0, index::member(id)),
             step!("GETRANGE", keys::detail(id), 0, RECALLED_HEAD.len() - 1),
         ];
         match self.in_order(ACTION, first, rest).await {

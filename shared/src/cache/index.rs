@@ -1,6 +1,6 @@
-//! The indexes that lead to a message in Redis, and above all the two pending indexes: `msg:conv-pending:{convId}` and
-//! `msg:unread-pending:{userId}` have the messages that were accepted and are not rows of MySQL yet, by conversation
-//! and by receiver.
+//! The indexes that lead to a message in Redis, and above all the pending indexes: `msg:conv-pending:{convId}`,
+//! `msg:unread-pending:{userId}` and `msg:sent-pending:{userId}` have the messages that were accepted and are not rows of MySQL
+//! yet, by conversation, by receiver and by sender.
 //!
 //! While a message waits for MySQL, the recent list may expire, be dropped or be trimmed. The pending indexes have no
 //! TTL, so from the answer to its send on, every page shows the message and every count includes it. A send adds the
@@ -26,14 +26,15 @@ pub(super) fn ids(members: Vec<String>) -> Vec<MessageId> {
         .collect()
 }
 
-/// The commands that take these messages off both pending indexes. Both users' unread indexes are addressed: a message
-/// is never in its sender's, so the receiver need not be known.
+/// The commands that take these messages off the pending indexes. Both users' indexes are addressed: a message is in one
+/// of each pair, so sender and receiver need not be known.
 pub(super) fn remove_steps(messages: impl Iterator<Item = (ConversationId, MessageId)>) -> Vec<Step> {
     let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (conversation, id) in messages {
         sets.entry(keys::conversation_pending(conversation)).or_default().push(member(id));
         for user in conversation.users() {
             sets.entry(keys::unread_pending(user)).or_default().push(member(id));
+            sets.entry(keys::sent_pending(user)).or_default().push(member(id));
         }
     }
     sets.into_iter().map(|(set, members)| step!("ZREM", set, members)).collect()
@@ -74,13 +75,14 @@ pub(super) fn off_pages_steps(conversation: ConversationId, id: MessageId) -> [S
     ]
 }
 
-/// Takes a recalled or forgotten message off every index: the pages of its conversation and the unread sets of both
-/// users. A message is never in its sender's unread set, so the receiver need not be known.
+/// Takes a recalled or forgotten message off every index: the pages of its conversation and the sets of both users.
+/// A message is in one of each pair, so sender and receiver need not be known.
 pub(super) fn take_off_steps(conversation: ConversationId, id: MessageId) -> Vec<Step> {
     let mut steps = Vec::from(off_pages_steps(conversation, id));
     for user in conversation.users() {
         steps.push(step!("SREM", keys::unread(user), id.get()));
         steps.push(step!("ZREM", keys::unread_pending(user), member(id)));
+        steps.push(step!("ZREM", keys::sent_pending(user), member(id)));
     }
     steps
 }

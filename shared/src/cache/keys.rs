@@ -33,6 +33,11 @@ pub fn unread_pending(user: UserId) -> String {
     format!("msg:unread-pending:{user}")
 }
 
+/// Sorted set like [`conversation_pending`]: the messages of this user that are not rows of MySQL yet.
+pub fn sent_pending(user: UserId) -> String {
+    format!("msg:sent-pending:{user}")
+}
+
 /// Set: the ids that this user deleted, the negative of each id whose deletion was begun, and `epoch:…`, the epoch in
 /// which the set was complete.
 pub fn deleted(user: UserId) -> String {
@@ -110,7 +115,7 @@ pub(super) fn type_of(key: &str) -> Option<&'static str> {
     match kind {
         "conv" => Some("list"),
         "unread" | "deleted" | "cleared" | "connections" => Some("set"),
-        "pending" | "conv-pending" | "unread-pending" => Some("zset"),
+        "pending" | "conv-pending" | "unread-pending" | "sent-pending" => Some("zset"),
         "passed" => Some("hash"),
         "detail" | "cancel" | "lock" | "client" | "worker" | "resent" | "compensator" | "epoch"
         | "conv-epoch" | "connection" => Some("string"),

@@ -12,7 +12,7 @@ use redis::AsyncCommands as _;
 use serde_json::json;
 
 /// An application whose way to Redis can be closed.
-async fn behind_a_proxy() -> (TestAppBuilder, Proxy) {
+pub(crate) async fn behind_a_proxy() -> (TestAppBuilder, Proxy) {
     let proxy = Proxy::to(&servers::address_of(servers::stack().await, ServerKind::Redis)).await;
     let test = TestApp::builder().set("REDIS_TIMEOUT_MS", "500").redis_by_way_of(proxy.address());
     (test, proxy)

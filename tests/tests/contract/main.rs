@@ -6,6 +6,7 @@ mod answers;
 mod changes;
 mod clear;
 mod content;
+mod conversations;
 mod delete;
 mod epochs;
 mod half_done;

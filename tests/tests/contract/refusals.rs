@@ -144,7 +144,7 @@ async fn what_does_not_exist_is_404_and_another_method_405() {
     for none in ["1", "9223372036854775807"] {
         assert_refused(&alice.recall(none).await, 404, "not_found");
     }
-    for path in ["/", "/nope", "/messages/", "/messages/1/recall/", "/conversations/2", "/Unread"] {
+    for path in ["/", "/nope", "/messages/", "/messages/1/recall/", "/conversations/2/", "/Unread"] {
         assert_refused(&alice.get(path).await, 404, "not_found");
     }
     let answer = alice.get("/messages").await;

@@ -34,7 +34,8 @@ async fn a_stranger_gets_nothing_on_any_route() {
                     match (route.method.as_str(), route.path) {
                         ("POST", "/messages") => assert_eq!(answer.status, 400, "{answer:?}"),
                         ("POST", "/messages/{id}/recall" | "/conversations/{peerId}/read")
-                        | ("DELETE", "/messages/{id}" | "/conversations/{peerId}/messages") => {
+                        | ("DELETE", "/messages/{id}" | "/conversations/{peerId}/messages")
+                        | ("GET", "/conversations/{peerId}") => {
                             assert_eq!(answer.problem(), (404, "not_found"), "{answer:?}");
                         }
                         ("GET", "/conversations/{peerId}/messages") => {
@@ -42,6 +43,10 @@ async fn a_stranger_gets_nothing_on_any_route() {
                         }
                         ("GET", "/conversations/{peerId}/changes") => {
                             assert_eq!(answer.body, json!({"changes": [], "next": null, "lastSeq": 0}));
+                        }
+                        ("GET", "/conversations") => {
+                            let empty = (&json!([]), &serde_json::Value::Null);
+                            assert_eq!((&answer.body["conversations"], &answer.body["next"]), empty);
                         }
                         ("GET", "/unread") => assert_eq!(answer.body, json!({"total": 0, "messageIds": []})),
                         // A route added after this test has no id of others in its path.
