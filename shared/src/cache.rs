@@ -17,6 +17,7 @@ pub mod deletion;
 pub mod detail;
 pub mod epoch;
 pub mod generation;
+mod in_epoch;
 mod index;
 pub mod keys;
 pub mod page;
@@ -25,6 +26,7 @@ pub mod recall;
 mod refill;
 pub mod scripts;
 pub mod settle;
+mod shared_reads;
 pub(crate) mod step;
 mod talks;
 mod unread;
@@ -36,6 +38,7 @@ use parking_lot::Mutex;
 
 use self::connection::Redis;
 use self::generation::{Generation, Reported};
+use self::shared_reads::SharedReads;
 use self::step::Step;
 use crate::clock::{Clock, TimestampMs};
 use crate::config::{ImConfig, KafkaConfig, RedisConfig};
@@ -54,6 +57,7 @@ pub struct Cache {
     /// How much of that this process has reported to MySQL.
     reported: Arc<tokio::sync::Mutex<Reported>>,
     generation: Generation,
+    shared_reads: Arc<SharedReads>,
     clock: Clock,
 }
 
@@ -73,6 +77,7 @@ impl Cache {
             kafka_only_until: Arc::default(),
             reported: Arc::default(),
             generation: Generation::new(clock.clone()),
+            shared_reads: Arc::default(),
             clock,
         })
     }

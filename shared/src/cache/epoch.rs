@@ -18,6 +18,7 @@ use redis::{FromRedisValue, RedisError, Value};
 
 use super::connection::typed;
 use super::generation::GENERATION_MAX_AGE;
+use super::shared_reads::Answers;
 use super::step::{Step, write_probe};
 use super::{Cache, keys, scripts};
 use crate::clock::TimestampMs;
@@ -71,15 +72,8 @@ impl Cache {
         Ok(Box::pin(self.in_epoch("cache.epoch", Vec::new())).await?.1)
     }
 
-    /// Runs `reads`, then reads the epoch, in one round trip (two in a cluster). The epoch is read last: if it ended in
-    /// between, the data is stale in the epoch that is returned.
-    ///
-    /// Fails if Redis refuses writes: a Redis that may have refused a recall must not answer a page.
-    pub(super) async fn in_epoch(
-        &self,
-        action: &'static str,
-        mut reads: Vec<Step>,
-    ) -> Result<(Vec<Result<Value, ServerError>>, Epoch), ServerError> {
+    /// The round trip of [`Self::in_epoch`], for one request or for several together.
+    pub(super) async fn read_in_epoch(&self, action: &'static str, mut reads: Vec<Step>) -> Answers {
         let generation = self.generation.current().await;
         reads.insert(0, write_probe().into());
         let mut answers = if self.redis.is_cluster() {
@@ -95,13 +89,19 @@ impl Cache {
             reads.push(self.epoch_step(generation, String::new()));
             self.redis.each(action, reads, false).await?
         };
-        let (epoch, tick) = Epoch::parse(answers.pop().unwrap_or_else(|| Err(failed("no answer")))?)?;
+        let epoch = answers.pop().unwrap_or_else(|| Err(failed("no answer")))?;
         answers.remove(0)?;
+        Ok((answers, epoch))
+    }
+
+    /// The epoch that the script has answered.
+    pub(super) fn epoch_of(&self, answer: Value) -> Result<Epoch, ServerError> {
+        let (epoch, tick) = Epoch::parse(answer)?;
         let mut seen = self.generation.seen();
         seen.tick = seen.tick.max(tick);
         epoch.name().clone_into(&mut seen.name);
         drop(seen);
-        Ok((answers, epoch))
+        Ok(epoch)
     }
 
     fn epoch_step(&self, generation: u64, identity: String) -> Step {
@@ -176,7 +176,8 @@ fn identity_of_all(infos: Result<Value, RedisError>) -> Result<String, ServerErr
     Ok(identities.join("."))
 }
 
-fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ServerError {
+/// A transient error of the epoch.
+pub(super) fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ServerError {
     ServerError {
         server: Server::Redis,
         action: "cache.epoch",

@@ -10,7 +10,7 @@ use super::connection::typed;
 use super::deletion::{self, DeletedAmong};
 use super::detail::Detail;
 use super::epoch::Epoch;
-use super::step::{Step, step};
+use super::step::step;
 use super::{Cache, index, keys};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
@@ -131,14 +131,15 @@ impl Cache {
     #[tracing::instrument(name = "cache.look_up", skip_all, fields(messages = ids.len()))]
     pub async fn look_up(&self, user: UserId, ids: &[MessageId]) -> Result<Lookup, ServerError> {
         const ACTION: &str = "cache.look_up";
-        let mut reads: Vec<Step> = ids.iter().map(|&id| step!("GET", keys::detail(id))).collect();
+        let mut reads = self.detail_steps(ids);
         let assumed = self.generation.last_epoch();
         reads.push(deletion::among_step(user, ids, &assumed));
         let (answers, epoch) = Box::pin(self.in_epoch(ACTION, reads)).await?;
         let mut answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut deleted = deletion::among(ids, answers.pop().unwrap_or(redis::Value::Nil))?;
         deleted.complete &= assumed == epoch.name();
-        Ok(Lookup { details: self.read_details(ids, answers).await?, deleted, epoch })
+        let details = self.read_details(ids, self.detail_values(answers)?).await?;
+        Ok(Lookup { details, deleted, epoch })
     }
 
     /// The greatest length of a recent list: `IM_CONV_CACHE_SIZE`.

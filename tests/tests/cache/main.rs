@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 mod hanging;
+mod shared_reads;
 mod unpersisted;
 
 use std::collections::HashSet;

@@ -13,12 +13,19 @@
 --
 -- Example  first use, generation 3, at 1000, word a1b2  ->  {"3-a1b2-1000", "1"};  again at 2500  ->  {"3-a1b2-1000", "2"}
 --          after a restart at 3000, word c3d4           ->  {"3-c3d4-3000", "3"}
+
+-- A field of INFO. Looked for as plain text: a pattern would be tried at every character, and this script runs once a page.
+local function info(section, field)
+  local text = redis.call('INFO', section)
+  local _, colon = string.find(text, field .. ':', 1, true)
+  return colon and string.match(text, '^%w+', colon + 1) or ''
+end
+
 local identity = ARGV[4]
 if identity == '' then
   -- A start and a failover give the server a new master_replid. Loading a data set while the server runs (DEBUG RELOAD)
   -- does not, but changes the number of loaded keys (since Redis 7; empty before).
-  identity = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-    .. '/' .. (string.match(redis.call('INFO', 'persistence'), 'rdb_last_load_keys_loaded:(%d+)') or '')
+  identity = info('replication', 'master_replid') .. '/' .. info('persistence', 'rdb_last_load_keys_loaded')
 end
 
 -- An odd key is overwritten: pcall answers a table with the error.
