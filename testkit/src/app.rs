@@ -146,6 +146,9 @@ impl TestAppBuilder {
         let dead_letters =
             settings.entry("KAFKA_DEAD_LETTER_TOPIC").or_insert_with(|| format!("{name}_dead")).clone();
         settings.insert("KAFKA_GROUP_ID", name.clone());
+        // On a busy machine an acknowledgement may take longer than the default of 200 ms. The send would then be a 503
+        // while Redis is away.
+        settings.insert("KAFKA_WAIT_MS", "2000".to_owned());
         settings.insert("MYSQL_URL", stack.create_database(&name).await.expect("a database for the test"));
         let database = (!settings.contains_key("REDIS_CLUSTER")).then(RedisDatabase::take);
         if let Some(RedisDatabase(database)) = &database {
