@@ -24,7 +24,7 @@ use rdkafka::producer::FutureRecord;
 pub use batch::{BatchItemFailure, ItemIdentifier, KafkaBatchResponse};
 pub use dead_letter::DeadLetter;
 pub use envelope::{KafkaEvent, KafkaRecord};
-pub use progress::Progress;
+pub use progress::{Progress, observer};
 
 use crate::config::KafkaConfig;
 use crate::error::ServerError;

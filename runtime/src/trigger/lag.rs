@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongyan::queue::client::ClientEvents;
+use hongyan::queue::observer;
 use hongyan::telemetry::metric;
-use rdkafka::consumer::Consumer as _;
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::consumer::Consumer;
 use super::shared::Shared;
 
 /// The pause between two measurements.
@@ -39,12 +41,16 @@ impl PartitionLag {
 
 /// Records the lag of the whole group, whichever member reads a partition, until the trigger stops. While Kafka does not
 /// answer, the metric keeps its last value.
+///
+/// Kafka is asked by a client that is no member of the group. A member that waits for answers could be the last to hold a
+/// consumer that the poller has replaced, and the group would wait for that consumer.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let client = Arc::new(Mutex::new(None));
     // The group forms first.
     let mut pause = AFTER_FAILURE;
     while shared.stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        let for_thread = Arc::clone(&shared);
-        let measured = tokio::task::spawn_blocking(move || measure(&for_thread)).await;
+        let (for_thread, client) = (Arc::clone(&shared), Arc::clone(&client));
+        let measured = tokio::task::spawn_blocking(move || measure(&for_thread, &mut client.lock())).await;
         pause = match measured {
             Ok(true) => EVERY,
             Ok(false) => AFTER_FAILURE,
@@ -57,9 +63,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// Measures once. False if Kafka did not answer; no log line, since the parts that need Kafka report that.
-fn measure(shared: &Shared) -> bool {
-    let Some(consumer) = shared.consumer() else { return false };
-    let Ok(lag) = of_group(&consumer, &shared.options.kafka.topic, LIMIT) else { return false };
+fn measure(shared: &Shared, client: &mut Option<BaseConsumer<ClientEvents>>) -> bool {
+    if client.is_none() {
+        let Some(consumer) = shared.consumer() else { return false };
+        *client = observer(&shared.options.kafka, consumer.context().events.clone()).ok();
+    }
+    let Some(client) = client else { return false };
+    // Serves the client's callbacks, as for a new token. Nothing is subscribed, so no record comes.
+    while client.poll(Duration::ZERO).is_some() {}
+    let Ok(lag) = of_group(client, &shared.options.kafka.topic, LIMIT) else { return false };
     for lag in lag {
         let records = f64::from(u32::try_from(lag.records()).unwrap_or(u32::MAX));
         metrics::gauge!(metric::CONSUMER_LAG, "partition" => lag.partition.to_string()).set(records);
@@ -68,7 +80,11 @@ fn measure(shared: &Shared) -> bool {
 }
 
 /// The progress of the whole group in each partition, ordered by partition. Blocks; each request takes at most `limit`.
-pub(super) fn of_group(consumer: &Consumer, topic: &str, limit: Duration) -> KafkaResult<Vec<PartitionLag>> {
+pub(super) fn of_group<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    limit: Duration,
+) -> KafkaResult<Vec<PartitionLag>> {
     let mut lag = Vec::new();
     for (partition, committed) in positions(consumer, topic, limit)? {
         let (start, end) = consumer.fetch_watermarks(topic, partition, limit)?;
@@ -79,8 +95,8 @@ pub(super) fn of_group(consumer: &Consumer, topic: &str, limit: Duration) -> Kaf
 }
 
 /// The committed offset of the group in each partition of the topic. Blocks; each request takes at most `limit`.
-pub(super) fn positions(
-    consumer: &Consumer,
+pub(super) fn positions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     topic: &str,
     limit: Duration,
 ) -> KafkaResult<HashMap<i32, Option<i64>>> {

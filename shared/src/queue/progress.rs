@@ -76,7 +76,7 @@ pub(super) fn of_group(
 }
 
 /// A consumer that has the group's name, so that it may ask for the group's offsets, but never joins the group.
-fn observer(config: &KafkaConfig, events: ClientEvents) -> KafkaResult<BaseConsumer<ClientEvents>> {
+pub fn observer(config: &KafkaConfig, events: ClientEvents) -> KafkaResult<BaseConsumer<ClientEvents>> {
     let mut client = client_config(config);
     client
         .set("group.id", &config.group_id)
