@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test; the helpers beside it are part of it")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hongyan_drill::{Drill, Fault, Faults, Pace, drill};
@@ -20,11 +20,30 @@ async fn nothing_is_lost_doubled_or_resurrected(faults: Vec<Faults>) {
         logs: logs.path().to_owned(),
     };
     let drilled = drill(&short, std::future::pending(), |line| println!("{line}"));
-    let report = Box::pin(drilled).await.unwrap();
-    println!("{report}");
-    if !report.is_clean() {
-        let logs = logs.keep();
-        panic!("the log stays in {}:\n{}", logs.display(), report.offences().join("\n"));
+    let offences = match Box::pin(drilled).await {
+        Ok(report) => {
+            println!("{report}");
+            if report.is_clean() {
+                return;
+            }
+            report.offences().join("\n")
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    print_warnings(logs.path());
+    panic!("the log stays in {}:\n{offences}", logs.keep().display());
+}
+
+/// Prints the last warnings of each process: a machine that runs checks keeps the output of a test, and no file.
+fn print_warnings(logs: &Path) {
+    const LINES: usize = 60;
+    for file in std::fs::read_dir(logs).unwrap() {
+        let file = file.unwrap().path();
+        let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+        let warnings: Vec<&str> =
+            text.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).collect();
+        println!("{}:", file.display());
+        println!("{}", warnings[warnings.len().saturating_sub(LINES)..].join("\n"));
     }
 }
 
