@@ -234,24 +234,24 @@ impl Push {
     /// Pushes `message` to all connections of its two users, as [`Self::to_users`] does. Only its sender gets the
     /// `clientMsgId`.
     pub async fn message(&self, message: &Message) {
-        let users = [message.to, message.from];
-        let events = users.map(|user| PushEvent::Message(Box::new(MessageView::of(message.clone(), user))));
-        self.send(&[(users[0], &events[0]), (users[1], &events[1])]).await;
+        let view = |user| PushEvent::Message(Box::new(MessageView::of(message.clone(), user)));
+        self.send(&[message.to, message.from], |user| encode(&view(user))).await;
     }
 
     /// Pushes `event` to the connections of `users`, all at the same time, and returns after a second at the latest.
     /// Without `PUSH_ENDPOINT` nothing is pushed. If a user has more than 100 connections, the newest get the push.
     pub async fn to_users(&self, users: &[UserId], event: &PushEvent) {
-        let pushes: Vec<_> = users.iter().map(|&user| (user, event)).collect();
-        self.send(&pushes).await;
+        self.send(users, |_| encode(event)).await;
     }
 
-    #[tracing::instrument(name = "push.to_users", skip_all, fields(users = pushes.len()))]
-    async fn send(&self, pushes: &[(UserId, &PushEvent)]) {
+    /// Pushes to the connections of `users`. `body_for` makes the bytes for a user, and is called only for a user with
+    /// connections: most sends are to users without any.
+    #[tracing::instrument(name = "push.to_users", skip_all, fields(users = users.len()))]
+    async fn send(&self, users: &[UserId], body_for: impl Fn(UserId) -> Result<Bytes, serde_json::Error>) {
         let Some(endpoint) = &self.endpoint else {
             return;
         };
-        if tokio::time::timeout(TIME_LIMIT, self.send_all(endpoint, pushes)).await.is_err() {
+        if tokio::time::timeout(TIME_LIMIT, self.send_all(endpoint, users, body_for)).await.is_err() {
             metrics::counter!(metric::PUSHES, "outcome" => "late").increment(1);
             tracing::warn!(
                 "push.to_users: not all connections were reached within 1 s; they catch up from the changes"
@@ -259,9 +259,13 @@ impl Push {
         }
     }
 
-    async fn send_all(&self, own: &Url, pushes: &[(UserId, &PushEvent)]) {
-        let users: Vec<UserId> = pushes.iter().map(|(user, _)| *user).collect();
-        let connections = match self.connections_of(&users).await {
+    async fn send_all(
+        &self,
+        own: &Url,
+        users: &[UserId],
+        body_for: impl Fn(UserId) -> Result<Bytes, serde_json::Error>,
+    ) {
+        let connections = match self.connections_of(users).await {
             Ok(connections) => connections,
             Err(error) => {
                 metrics::counter!(metric::PUSHES, "outcome" => "failed").increment(1);
@@ -270,11 +274,11 @@ impl Push {
             }
         };
         let mut told = FuturesUnordered::new();
-        for (&(user, event), connections) in pushes.iter().zip(&connections) {
+        for (&user, connections) in users.iter().zip(&connections) {
             if connections.is_empty() {
                 continue;
             }
-            let body = match encode(event) {
+            let body = match body_for(user) {
                 Ok(body) => body,
                 Err(error) => {
                     tracing::error!(%error, "push.to_users: the event does not become JSON; this is a fault of ours");
