@@ -5,15 +5,12 @@
 //! clearing was begun: MySQL knows how it ended.
 
 use super::connection::typed;
-use super::epoch::Epoch;
+use super::epoch::{COMPLETE, Epoch, complete_in};
 use super::step::{Step, step};
 use super::{Cache, keys};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::store::Cleared;
-
-/// The beginning of the member that says in which epoch the set was complete.
-const EPOCH: &str = "epoch:";
 
 /// The members of the set, as they were read.
 #[derive(Debug, Default)]
@@ -28,7 +25,7 @@ impl Clearing {
     pub(super) fn of(members: Vec<String>) -> Self {
         let mut clearing = Self::default();
         for member in members {
-            if member.starts_with(EPOCH) {
+            if member.starts_with(COMPLETE) {
                 clearing.epochs.push(member);
             } else if let Some(begun) = member.strip_prefix('-') {
                 clearing.begun.extend(begun.parse::<MessageId>().ok());
@@ -52,7 +49,7 @@ impl Clearing {
 
     /// True if the set had every clearing of MySQL in this epoch, apart from those that were begun.
     pub fn is_complete_in(&self, epoch: &Epoch) -> bool {
-        self.epochs.contains(&complete_in(epoch))
+        self.epochs.contains(&complete_in(epoch.name()))
     }
 
     /// The clearing, if Redis knows it in this epoch; `None` if MySQL must be asked.
@@ -66,11 +63,6 @@ impl Clearing {
         let begun = self.begun.iter().filter(|id| cleared.hides(**id));
         done.map(ToString::to_string).chain(begun.map(|id| format!("-{id}"))).collect()
     }
-}
-
-/// The member that says that the set is complete in this epoch.
-fn complete_in(epoch: &Epoch) -> String {
-    format!("{EPOCH}{}", epoch.name())
 }
 
 /// The command that reads the set.
@@ -135,7 +127,7 @@ impl Cache {
         epoch: &Epoch,
     ) -> Result<(), ServerError> {
         let key = keys::cleared(user, conversation);
-        let complete = complete_in(epoch);
+        let complete = complete_in(epoch.name());
         let mut fill = redis::cmd("SADD");
         fill.arg(&key).arg(&complete);
         if let Some(last) = cleared.last() {

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use redis::Value;
 
 use super::connection::typed;
-use super::epoch::Epoch;
+use super::epoch::{Epoch, complete_in};
 use super::step::{Step, step};
 use super::{Cache, index, keys};
 use crate::error::ServerError;
@@ -24,11 +24,6 @@ pub struct DeletedAmong {
     pub begun: Vec<MessageId>,
     /// True if all other ids are certainly not deleted.
     pub complete: bool,
-}
-
-/// The member that says that the set is complete in this epoch.
-fn complete_in(epoch: &str) -> String {
-    format!("epoch:{epoch}")
 }
 
 /// The command that asks which of `ids` a user deleted, and whether the set is complete in `epoch`.

@@ -59,6 +59,14 @@ impl Epoch {
     }
 }
 
+/// The beginning of a member that names an epoch.
+pub(super) const COMPLETE: &str = "epoch:";
+
+/// The member that says that a set is complete in the epoch of this name.
+pub(super) fn complete_in(epoch: &str) -> String {
+    format!("{COMPLETE}{epoch}")
+}
+
 impl Cache {
     /// This cache, with MySQL's generation: without it, epochs end only by what Redis says.
     #[must_use]
