@@ -10,7 +10,7 @@ use super::clearing::Cleared;
 use super::conversation::{hidden_bit, place};
 use super::pool::scoped;
 use super::row::{COLUMNS, LONGEST_LIST, broken, message_id, message_ids, message_of, push_ids, push_list};
-use super::visible::visible_to;
+use super::visible::{push_excluded, visible_to};
 use crate::clock::TimestampMs;
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
@@ -222,7 +222,7 @@ async fn talks(
             );
             push_list(&mut query, conversations, ToString::to_string);
             if !chunk.is_empty() {
-                push_excluded(&mut query, user, chunk);
+                push_excluded(&mut query, user, chunk, ", 0, 0, 0, 0, 0, 0, 0");
             }
             for row in query.build().fetch_all(&mut *connection).await? {
                 if row.try_get::<&str, _>("what")? == "talk" {
@@ -235,19 +235,6 @@ async fn talks(
         }
     }
     Ok(found)
-}
-
-/// Adds the questions which of these messages are rows, recalled or hidden by the user.
-fn push_excluded(query: &mut QueryBuilder<MySql>, user: UserId, pending: &[MessageId]) {
-    let select =
-        |column: &str| format!(" UNION ALL SELECT 'excluded', '', {column}, 0, 0, 0, 0, 0, 0, 0 FROM ");
-    query.push(select("id")).push("message FORCE INDEX (uk_message_id) WHERE id IN ");
-    push_ids(query, pending);
-    query.push(select("message_id")).push("message_recall WHERE message_id IN ");
-    push_ids(query, pending);
-    query.push(select("message_id")).push("message_delete WHERE user_id = ").push_bind(user.get());
-    query.push(" AND message_id IN ");
-    push_ids(query, pending);
 }
 
 fn talk_of(row: &MySqlRow, user: UserId) -> Result<Talk, sqlx::Error> {

@@ -9,8 +9,8 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use super::Store;
 use super::conversation::{self, Conversation, place};
 use super::pool::scoped;
-use super::row::{LONGEST_LIST, broken, filled, message_id, message_ids, push_ids, push_list};
-use super::visible::{visible_range, visible_to};
+use super::row::{LONGEST_LIST, broken, filled, message_id, message_ids, push_list};
+use super::visible::{push_excluded, visible_range, visible_to};
 use crate::error::ServerError;
 use crate::id::{ConversationId, MessageId, UserId};
 
@@ -298,13 +298,7 @@ async fn unread_rows(
 /// cleared their conversations.
 fn push_pending(query: &mut QueryBuilder<MySql>, user: UserId, pending: &[(MessageId, ConversationId)]) {
     let ids: Vec<MessageId> = pending.iter().map(|(id, _)| *id).collect();
-    query.push(" UNION ALL SELECT 'excluded', '', id FROM message FORCE INDEX (uk_message_id) WHERE id IN ");
-    push_ids(query, &ids);
-    query.push(" UNION ALL SELECT 'excluded', '', message_id FROM message_recall WHERE message_id IN ");
-    push_ids(query, &ids);
-    query.push(" UNION ALL SELECT 'excluded', '', message_id FROM message_delete WHERE user_id = ");
-    query.push_bind(user.get()).push(" AND message_id IN ");
-    push_ids(query, &ids);
+    push_excluded(query, user, &ids, "");
     query.push(" UNION ALL SELECT 'read', conv_id, IF(user_low = ");
     query.push_bind(user.get()).push(", GREATEST(read_low, clear_low), GREATEST(read_high, clear_high)) FROM conversation WHERE conv_id IN ");
     push_list(query, pending, |(_, conversation)| conversation.to_string());
