@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongyan::queue::client::ClientEvents;
+use hongyan::queue::client::{ClientEvents, group_offsets};
 use hongyan::queue::observer;
 use hongyan::telemetry::metric;
 use parking_lot::Mutex;
@@ -85,11 +85,15 @@ pub(super) fn of_group<C: ConsumerContext>(
     topic: &str,
     limit: Duration,
 ) -> KafkaResult<Vec<PartitionLag>> {
-    let mut lag = Vec::new();
-    for (partition, committed) in positions(consumer, topic, limit)? {
-        let (start, end) = consumer.fetch_watermarks(topic, partition, limit)?;
-        lag.push(PartitionLag { partition, position: committed.unwrap_or(start).max(start), end });
-    }
+    let (committed, bounds) = group_offsets(consumer, &partitions(consumer, topic, limit)?, limit)?;
+    let places = committed.elements().into_iter().zip(bounds);
+    let mut lag: Vec<PartitionLag> = places
+        .map(|(place, (start, end))| PartitionLag {
+            partition: place.partition(),
+            position: offset_of(place.offset()).unwrap_or(start).max(start),
+            end,
+        })
+        .collect();
     lag.sort_by_key(|lag| lag.partition);
     Ok(lag)
 }
@@ -100,21 +104,35 @@ pub(super) fn positions<C: ConsumerContext>(
     topic: &str,
     limit: Duration,
 ) -> KafkaResult<HashMap<i32, Option<i64>>> {
-    let metadata = consumer.fetch_metadata(Some(topic), limit)?;
-    let mut asked = TopicPartitionList::new();
-    for found in metadata.topics() {
-        for partition in found.partitions() {
-            asked.add_partition(topic, partition.id());
-        }
-    }
+    let asked = partitions(consumer, topic, limit)?;
     let mut positions = HashMap::new();
     for place in consumer.committed_offsets(asked, limit)?.elements() {
         place.error()?;
-        let committed = match place.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        };
-        positions.insert(place.partition(), committed);
+        positions.insert(place.partition(), offset_of(place.offset()));
     }
     Ok(positions)
+}
+
+/// The partitions that the topic has.
+fn partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    limit: Duration,
+) -> KafkaResult<TopicPartitionList> {
+    let metadata = consumer.fetch_metadata(Some(topic), limit)?;
+    let mut partitions = TopicPartitionList::new();
+    for found in metadata.topics() {
+        for partition in found.partitions() {
+            partitions.add_partition(topic, partition.id());
+        }
+    }
+    Ok(partitions)
+}
+
+/// The committed offset; `None` if the group has committed nothing.
+fn offset_of(committed: Offset) -> Option<i64> {
+    match committed {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
 }

@@ -122,8 +122,8 @@ fn is_silence(error: &KafkaError) -> bool {
 /// The committed offsets of the consumer's group in the partitions `asked`, and in the same order the start and the end
 /// of each partition's log. A refused partition is an error. Blocks for at most `timeout` per request; for use with
 /// [`first_answer`].
-pub fn group_offsets(
-    consumer: &BaseConsumer<ClientEvents>,
+pub fn group_offsets<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     asked: &TopicPartitionList,
     timeout: Duration,
 ) -> KafkaResult<(TopicPartitionList, Vec<(i64, i64)>)> {
