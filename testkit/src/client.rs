@@ -82,6 +82,15 @@ impl Caller {
         answer.id()
     }
 
+    /// Sends texts one after another, expects each to be accepted, and returns the ids.
+    pub async fn sent_each<const N: usize>(&self, to: i64, contents: [&str; N]) -> [String; N] {
+        let mut ids = std::array::from_fn(|_| String::new());
+        for (id, content) in ids.iter_mut().zip(contents) {
+            *id = self.sent(to, content).await;
+        }
+        ids
+    }
+
     /// Recalls a message.
     pub async fn recall(&self, id: &str) -> Answer {
         self.request(Method::POST, &format!("/messages/{id}/recall"), None).await

@@ -14,11 +14,7 @@ use crate::{assert_refused, empty_redis, words};
 async fn it_hides_all_up_to_a_message_and_what_comes_later_stays() {
     let test = TestApp::start().await;
     let (alice, bob) = (test.user(1), test.user(2));
-    let mut ids = Vec::new();
-    for content in ["a", "b", "c", "d"] {
-        ids.push(alice.sent(2, content).await);
-    }
-    let [a, b, c, d] = &ids[..] else { unreachable!("four were sent") };
+    let [a, b, c, d] = &alice.sent_each(2, ["a", "b", "c", "d"]).await;
     assert_eq!(bob.unread().await.body["total"], 4);
 
     for when in ["queued", "persisted", "from MySQL", "again from Redis"] {
@@ -101,10 +97,7 @@ async fn a_clearing_that_died_half_way_is_neither_forgotten_nor_invented() {
     let test = TestApp::start().await;
     let (alice, bob) = (test.user(1), test.user(2));
     let conversation = ConversationId::between(alice.id, bob.id).unwrap();
-    let mut ids = Vec::new();
-    for content in ["a", "b", "c"] {
-        ids.push(alice.sent(2, content).await);
-    }
+    let ids = alice.sent_each(2, ["a", "b", "c"]).await;
     test.drain().await;
     assert_eq!(words(&bob, 1).await, ["c", "b", "a"]);
 
@@ -177,10 +170,7 @@ async fn a_cleared_page_needs_no_mysql() {
     let mut proxy = Proxy::to(&servers::address_of(servers::stack().await, ServerKind::MySql)).await;
     let test = TestApp::builder().mysql_by_way_of(proxy.address()).start().await;
     let (alice, bob) = (test.user(1), test.user(2));
-    let mut ids = Vec::new();
-    for content in ["a", "b", "c", "d"] {
-        ids.push(alice.sent(2, content).await);
-    }
+    let ids = alice.sent_each(2, ["a", "b", "c", "d"]).await;
     test.drain().await;
     assert_eq!(bob.clear(1, &ids[1]).await.status, 204);
     assert_eq!(words(&bob, 1).await, ["d", "c"]);

@@ -75,11 +75,7 @@ async fn the_newest_comes_first_from_the_moment_it_is_accepted() {
 async fn recall_deletion_clearing_and_reading_are_seen_at_once() {
     let test = TestApp::start().await;
     let (alice, bob) = (test.user(1), test.user(2));
-    let mut ids = Vec::new();
-    for content in ["a", "b", "c", "d"] {
-        ids.push(alice.sent(2, content).await);
-    }
-    let [a, b, c, d] = &ids[..] else { unreachable!("four were sent") };
+    let [a, b, c, d] = &alice.sent_each(2, ["a", "b", "c", "d"]).await;
     for when in ["queued", "persisted"] {
         assert_eq!(bob.delete(d).await.status, 204);
         assert_eq!(lines(&list(&bob, "").await), expected(&[("1", "c", 3)]), "{when}");

@@ -8,11 +8,7 @@ use crate::assert_refused;
 async fn it_hides_for_one_and_lasts() {
     let test = TestApp::start().await;
     let (alice, bob) = (test.user(1), test.user(2));
-    let mut ids = Vec::new();
-    for content in ["a", "b", "c", "d"] {
-        ids.push(alice.sent(2, content).await);
-    }
-    let [a, b, c, d] = &ids[..] else { unreachable!("four were sent") };
+    let [a, b, c, d] = &alice.sent_each(2, ["a", "b", "c", "d"]).await;
     // 204 in every case: queued or persisted, by sender or receiver, once or again.
     for _ in 0..2 {
         assert_eq!(alice.delete(b).await.status, 204);

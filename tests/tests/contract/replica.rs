@@ -42,10 +42,7 @@ async fn a_replica_that_lags_is_not_seen() {
     let replicated = Replicated::start().await;
     let test = &replicated.test;
     let (alice, bob) = (test.user(1), test.user(2));
-    let mut ids = Vec::new();
-    for content in ["a", "b", "c"] {
-        ids.push(alice.sent(2, content).await);
-    }
+    let mut ids = alice.sent_each(2, ["a", "b", "c"]).await.to_vec();
     test.drain().await;
     replicated.replicate(&ids).await;
     // The list in Redis is not complete before the conversation is first read.
@@ -54,9 +51,7 @@ async fn a_replica_that_lags_is_not_seen() {
     assert_eq!(words(&bob, 1).await, ["c", "b on the replica", "a on the replica"]);
 
     // The replica lacks a message that comes after the list.
-    for content in ["d", "e"] {
-        ids.push(alice.sent(2, content).await);
-    }
+    ids.extend(alice.sent_each(2, ["d", "e"]).await);
     test.drain().await;
     for reader in [(&alice, 2), (&bob, 1)] {
         assert_eq!(words(reader.0, reader.1).await, ["e", "d", "c", "b", "a"]);
