@@ -1,19 +1,17 @@
 //! `GET /conversations/{peerId}/changes`: the changes of a conversation above a number, in order
 //! (`docs/decisions/0031-changes-in-order.md`). A client that applies every page up to `lastSeq` has missed nothing.
 
-use std::collections::HashMap;
-
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use hongyan::app::App;
-use hongyan::cache::detail::Detail;
 use hongyan::clock::TimestampMs;
-use hongyan::error::{ApiError, ServerError};
+use hongyan::error::ApiError;
 use hongyan::http::{self, MessageView, Reply};
 use hongyan::id::{MessageId, UserId};
 use hongyan::store::{Change, ChangeKind, ChangePage};
 use serde::Serialize;
 
-use crate::page::MAX_PAGE_BYTES;
+use crate::page::{fitting, limit};
+use crate::visible;
 
 /// The changes of a page if the request has no `limit`.
 pub const DEFAULT_CHANGES: u32 = 100;
@@ -74,7 +72,7 @@ impl ChangeView {
 pub(crate) async fn list(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<ChangesView>, ApiError> {
     let caller = http::caller(event, &app.auth)?;
     let conversation = http::path_conversation(event, caller)?;
-    let (after, limit) = (after(event)?, limit(event)?);
+    let (after, limit) = (after(event)?, limit(event, DEFAULT_CHANGES, MAX_CHANGES)?);
 
     let mut page = app.store.changes(conversation, caller, after, limit).await?;
     hide_recalled(app, &mut page).await?;
@@ -82,7 +80,7 @@ pub(crate) async fn list(app: &App, event: &ApiGatewayV2httpRequest) -> Result<R
         let is_receipt = |kind: &ChangeKind| matches!(kind, ChangeKind::Read { user, .. } if *user != caller);
         page.changes.retain(|change| !is_receipt(&change.kind));
     }
-    keep_within(MAX_PAGE_BYTES, &mut page);
+    keep_fitting(&mut page);
     let changes = page.changes.into_iter().map(|change| ChangeView::of(change, caller)).collect();
     Ok(Reply::Ok(ChangesView { changes, next: page.next, last_seq: page.last_seq }))
 }
@@ -96,12 +94,6 @@ fn after(event: &ApiGatewayV2httpRequest) -> Result<i64, ApiError> {
     }
 }
 
-fn limit(event: &ApiGatewayV2httpRequest) -> Result<u32, ApiError> {
-    let Some(text) = http::query_parameter(event, "limit")? else { return Ok(DEFAULT_CHANGES) };
-    let limit = text.parse().ok().filter(|limit| (1..=MAX_CHANGES).contains(limit));
-    limit.ok_or_else(|| ApiError::InvalidRequest("limit must be a whole number from 1 to 200".to_owned()))
-}
-
 /// Removes the content of messages that are recalled in Redis, since MySQL may not have the recall yet. While Redis is
 /// away, MySQL alone answers, as for history.
 async fn hide_recalled(app: &App, page: &mut ChangePage) -> Result<(), ApiError> {
@@ -113,7 +105,7 @@ async fn hide_recalled(app: &App, page: &mut ChangePage) -> Result<(), ApiError>
             _ => None,
         })
         .collect();
-    let recalled = match recalled_in_redis(app, &live).await {
+    let recalled = match visible::recalled_in_redis(app, &live).await {
         Ok(recalled) => recalled,
         Err(error) if error.is_redis_away() => {
             tracing::warn!(%error, "query.changes: Redis is away; answered by MySQL alone");
@@ -131,29 +123,12 @@ async fn hide_recalled(app: &App, page: &mut ChangePage) -> Result<(), ApiError>
     Ok(())
 }
 
-async fn recalled_in_redis(
-    app: &App,
-    ids: &[MessageId],
-) -> Result<HashMap<MessageId, TimestampMs>, ServerError> {
-    let details = app.cache.details(ids).await?;
-    let recalled = ids.iter().zip(details).filter_map(|(&id, detail)| match detail {
-        Detail::Recalled(recalled) => Some((id, recalled.recall_time)),
-        Detail::Message(_) | Detail::Missing => None,
-    });
-    Ok(recalled.collect())
-}
-
-/// Keeps as many changes as fit into `most` bytes of JSON, at least one. The rest is on the next page.
-fn keep_within(most: usize, page: &mut ChangePage) {
-    let mut bytes = 0;
-    let fitting = page.changes.iter().take_while(|change| {
-        bytes += match &change.kind {
-            ChangeKind::Message(message) => serde_json::to_vec(message).map_or(most, |json| json.len()),
-            _ => 100,
-        };
-        bytes <= most
-    });
-    let fitting = fitting.count().max(1);
+/// Keeps as many changes as an answer may hold, at least one. The rest is on the next page.
+fn keep_fitting(page: &mut ChangePage) {
+    let fitting = fitting(page.changes.iter().map(|change| match &change.kind {
+        ChangeKind::Message(message) => Some(message.as_ref()),
+        _ => None,
+    }));
     if fitting < page.changes.len() {
         page.changes.truncate(fitting);
         page.next = page.changes.last().map(|last| last.seq);

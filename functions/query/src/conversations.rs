@@ -3,7 +3,7 @@
 //! MySQL has the order and the counts, and Redis adds the messages that are not rows yet. Words are read at the time of asking
 //! and never stored a second time, so no recall can leave them (`docs/decisions/0050-list-of-conversations.md`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use hongyan::app::App;
@@ -17,7 +17,8 @@ use hongyan::message::Message;
 use hongyan::store::{Place, Talk};
 use serde::Serialize;
 
-use crate::page::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::page::{DEFAULT_LIMIT, MAX_LIMIT, limit};
+use crate::visible;
 
 /// An unread count above 999 is told as this.
 const MOST_UNREAD: u64 = 1_000;
@@ -62,7 +63,7 @@ type Pending = HashMap<ConversationId, Vec<Message>>;
 /// Answers `GET /conversations`.
 pub(crate) async fn list(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<ListView>, ApiError> {
     let caller = http::caller(event, &app.auth)?;
-    let (cursor, limit) = (cursor(event)?, limit(event)?);
+    let (cursor, limit) = (cursor(event)?, limit(event, DEFAULT_LIMIT, MAX_LIMIT)?);
     let page = match cursor {
         Cursor::Before(before) => Box::pin(newest_first(app, caller, before, limit)).await?,
         Cursor::ChangedAfter(at, newest) => Box::pin(changed(app, caller, at, newest, limit)).await?,
@@ -79,12 +80,6 @@ pub(crate) async fn show(
     let conversation = http::path_conversation(event, caller)?;
     let found = Box::pin(views(app, caller, &[conversation])).await?.pop();
     found.map(Reply::Ok).ok_or(ApiError::NotFound("there is no such conversation"))
-}
-
-fn limit(event: &ApiGatewayV2httpRequest) -> Result<usize, ApiError> {
-    let Some(text) = http::query_parameter(event, "limit")? else { return Ok(DEFAULT_LIMIT) };
-    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| ApiError::InvalidRequest("limit must be a whole number from 1 to 100".to_owned()))
 }
 
 fn cursor(event: &ApiGatewayV2httpRequest) -> Result<Cursor, ApiError> {
@@ -245,12 +240,7 @@ async fn views(
 /// Removes the content of rows that are recalled in Redis, since MySQL may not have the recall yet.
 async fn hide_recalled(app: &App, rows: &mut HashMap<ConversationId, Message>) -> Result<(), ServerError> {
     let shown: Vec<MessageId> = rows.values().filter(|row| !row.is_recalled()).map(|row| row.id).collect();
-    let details = unless_redis_is_away(app.cache.details(&shown)).await?;
-    let recalled = shown.iter().zip(details).filter_map(|(id, detail)| match detail {
-        Detail::Recalled(recalled) => Some((*id, recalled.recall_time)),
-        Detail::Message(_) | Detail::Missing => None,
-    });
-    let recalled: HashMap<MessageId, TimestampMs> = recalled.collect();
+    let recalled = unless_redis_is_away(visible::recalled_in_redis(app, &shown)).await?;
     for row in rows.values_mut() {
         if let Some(&recall_time) = recalled.get(&row.id) {
             *row = row.clone().recalled(recall_time);
@@ -274,8 +264,8 @@ fn view(
     let read_up_to = talk.as_ref().and_then(|talk| talk.read_up_to);
     let visible: Vec<Message> = pending.into_iter().filter(|message| !cleared.hides(message.id)).collect();
     let is_unread = |message: &&Message| message.to == caller && Some(message.id) > read_up_to;
-    let waiting = visible.iter().filter(is_unread).map(|message| message.id).collect::<HashSet<_>>();
-    let unread = talk.as_ref().map_or(0, |talk| talk.unread) + waiting.len() as u64;
+    let waiting = visible.iter().filter(is_unread).count();
+    let unread = talk.as_ref().map_or(0, |talk| talk.unread) + waiting as u64;
     let last_message = visible.into_iter().chain(row).max_by_key(|message| message.id);
     Some(ConversationView {
         conversation_id: conversation,

@@ -21,7 +21,6 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, MessageView, Reply};
-use hongyan::message::Message;
 use hongyan::store;
 use hongyan::telemetry::metric;
 use hongyan::telemetry::responses::NO_ROUTE;
@@ -88,32 +87,8 @@ async fn page(app: &App, event: &ApiGatewayV2httpRequest) -> Result<(PageView, b
     };
     let found = messages.len();
     messages.truncate(request.limit);
-    keep_within(MAX_PAGE_BYTES, &mut messages);
+    messages.truncate(page::fitting(messages.iter().map(Some)));
     let next = messages.last().filter(|_| messages.len() < found).map(|last| last.id.to_string());
     let messages = messages.into_iter().map(|message| MessageView::of(message, caller)).collect();
     Ok((PageView { messages, next }, by_list))
-}
-
-/// Keeps as many messages as fit into `most` bytes of JSON, at least one.
-fn keep_within(most: usize, messages: &mut Vec<Message>) {
-    // Nearly all pages are far below the limit. Counting their JSON would take as long as writing it.
-    if messages.iter().map(most_bytes).sum::<usize>() <= most {
-        return;
-    }
-    let mut bytes = 0;
-    let fitting = messages.iter().take_while(|message| {
-        bytes += serde_json::to_vec(message).map_or(most, |json| json.len());
-        bytes <= most
-    });
-    let fitting = fitting.count().max(1);
-    messages.truncate(fitting);
-}
-
-/// More bytes than the JSON of the message has.
-fn most_bytes(message: &Message) -> usize {
-    /// A control character takes six bytes in JSON.
-    const BYTES_OF_A_BYTE: usize = 6;
-    /// More than the JSON of a message without its content and its `clientMsgId`, which has at most 64 bytes.
-    const BYTES_OF_THE_REST: usize = 1_024;
-    BYTES_OF_A_BYTE * message.content.len() + BYTES_OF_THE_REST
 }

@@ -97,7 +97,7 @@ async fn part(
 
     let mut rows = BTreeMap::new();
     if !reaches_back {
-        let read = visible::rows_after(app, caller, conversation, above, wanted).await?;
+        let read = visible::rows_after(app, caller, conversation, cleared, above, wanted).await?;
         if !is_believed {
             visible::count_unlisted(read.len());
         }

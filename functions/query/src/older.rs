@@ -139,7 +139,7 @@ impl Page<'_> {
         if behind.is_some_and(|behind| cleared.hides(behind)) {
             return Ok(Reached::End);
         }
-        let rows = self.rows_behind(behind, floor).await?;
+        let rows = self.rows_behind(behind, floor, cleared).await?;
         let has_rows = !rows.is_empty();
         if behind == end_of_list && recent.listed.len() < cache.conversation_size() {
             // The list has room for these rows.
@@ -177,7 +177,7 @@ impl Page<'_> {
         let cleared = self.cleared(recent, &epoch).await?;
         let mut pending = visible::not_recalled(self.app, self.conversation, &recent.pending).await?;
         pending.retain(|id| !cleared.hides(*id));
-        let rows = self.rows_behind(below, floor).await?;
+        let rows = self.rows_behind(below, floor, cleared).await?;
         visible::count_unlisted(rows.len());
         self.merge(rows, &pending, None).await?;
         if below.is_none() {
@@ -191,10 +191,11 @@ impl Page<'_> {
         &self,
         behind: Option<MessageId>,
         floor: Option<MessageId>,
+        cleared: Cleared,
     ) -> Result<Vec<Message>, ServerError> {
         let lacking = self.wanted - self.messages.len();
         let mut rows =
-            visible::rows_before(self.app, self.caller, self.conversation, behind, lacking).await?;
+            visible::rows_before(self.app, self.caller, self.conversation, cleared, behind, lacking).await?;
         rows.retain(|row| floor.is_none_or(|floor| row.id >= floor));
         Ok(rows)
     }

@@ -1,5 +1,8 @@
 //! The parameters of a page of history, parsed once.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use hongyan::error::ApiError;
 use hongyan::http;
@@ -50,16 +53,48 @@ impl PageRequest {
                 (before, None) => Cursor::Before(before),
                 (None, Some(after)) => Cursor::After(after),
             },
-            limit: match http::query_parameter(event, "limit")? {
-                None => DEFAULT_LIMIT,
-                Some(limit) => {
-                    limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-                        ApiError::InvalidRequest("limit must be a whole number from 1 to 100".to_owned())
-                    })?
-                }
-            },
+            limit: limit(event, DEFAULT_LIMIT, MAX_LIMIT)?,
         })
     }
+}
+
+/// The `limit` of a request, from 1 to `most`; `default` without one.
+pub(crate) fn limit<T>(event: &ApiGatewayV2httpRequest, default: T, most: T) -> Result<T, ApiError>
+where
+    T: FromStr + PartialOrd + Display + From<u8> + Copy,
+{
+    let Some(text) = http::query_parameter(event, "limit")? else { return Ok(default) };
+    let limit = text.parse().ok().filter(|limit| (T::from(1)..=most).contains(limit));
+    limit.ok_or_else(|| ApiError::InvalidRequest(format!("limit must be a whole number from 1 to {most}")))
+}
+
+/// How many of these items, at least one, have at most [`MAX_PAGE_BYTES`] of JSON together. An item is a message, or
+/// `None` for a few short fields.
+pub(crate) fn fitting<'a>(items: impl Iterator<Item = Option<&'a Message>> + Clone) -> usize {
+    // Nearly all pages are far below the limit. Counting their JSON would take as long as writing it.
+    if items.clone().map(most_bytes).sum::<usize>() <= MAX_PAGE_BYTES {
+        return items.count();
+    }
+    let mut bytes = 0;
+    let fitting = items.take_while(|item| {
+        bytes += item.map_or(SHORT_BYTES, |message| {
+            serde_json::to_vec(message).map_or(MAX_PAGE_BYTES, |json| json.len())
+        });
+        bytes <= MAX_PAGE_BYTES
+    });
+    fitting.count().max(1)
+}
+
+/// The bytes that count for an item without a message.
+const SHORT_BYTES: usize = 100;
+
+/// At least the bytes that count for an item.
+fn most_bytes(item: Option<&Message>) -> usize {
+    /// A control character takes six bytes in JSON.
+    const BYTES_OF_A_BYTE: usize = 6;
+    /// More than the JSON of a message without its content and its `clientMsgId`, which has at most 64 bytes.
+    const BYTES_OF_THE_REST: usize = 1_024;
+    item.map_or(SHORT_BYTES, |message| BYTES_OF_A_BYTE * message.content.len() + BYTES_OF_THE_REST)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use hongyan::cache::deletion::DeletedAmong;
 use hongyan::cache::detail::Detail;
 use hongyan::cache::epoch::Epoch;
 use hongyan::cache::page::Lookup;
+use hongyan::clock::TimestampMs;
 use hongyan::error::{Retry, Server, ServerError};
 use hongyan::event::Recall;
 use hongyan::id::{ConversationId, MessageId, UserId};
@@ -92,19 +93,20 @@ pub(crate) async fn not_recalled(
     Ok(pending.iter().copied().filter(|id| !recalled.contains_key(id)).collect())
 }
 
-/// The newest `wanted` rows older than `before` that the caller may see, newest first. A row whose detail is recalled
+/// The newest `wanted` rows older than `before` that the caller, who has `cleared` so far, may see; newest first. A row whose detail is recalled
 /// is left out, since MySQL may not have the recall yet.
 pub(crate) async fn rows_before(
     app: &App,
     caller: UserId,
     conversation: ConversationId,
+    cleared: Cleared,
     mut before: Option<MessageId>,
     wanted: usize,
 ) -> Result<Vec<Message>, ServerError> {
     let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
     let mut found = Vec::new();
     while found.len() < wanted {
-        let rows = app.store.visible_before(conversation, caller, before, limit).await?;
+        let rows = app.store.uncleared_before(conversation, caller, cleared, before, limit).await?;
         let is_last = rows.len() < wanted;
         before = rows.last().map(|row| row.id).or(before);
         found.extend(without_recalled(app, rows).await?);
@@ -121,13 +123,14 @@ pub(crate) async fn rows_after(
     app: &App,
     caller: UserId,
     conversation: ConversationId,
+    cleared: Cleared,
     mut after: MessageId,
     wanted: usize,
 ) -> Result<Vec<Message>, ServerError> {
     let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
     let mut found = Vec::new();
     while found.len() < wanted {
-        let rows = app.store.visible_after(conversation, caller, after, limit).await?;
+        let rows = app.store.uncleared_after(conversation, caller, cleared, after, limit).await?;
         let is_last = rows.len() < wanted;
         after = rows.last().map_or(after, |row| row.id);
         found.extend(without_recalled(app, rows).await?);
@@ -139,16 +142,24 @@ pub(crate) async fn rows_after(
     Ok(found)
 }
 
+/// The messages of `ids` that Redis has as recalled, each with the time of its recall.
+pub(crate) async fn recalled_in_redis(
+    app: &App,
+    ids: &[MessageId],
+) -> Result<HashMap<MessageId, TimestampMs>, ServerError> {
+    let details = app.cache.details(ids).await?;
+    let recalled = ids.iter().zip(details).filter_map(|(&id, detail)| match detail {
+        Detail::Recalled(recalled) => Some((id, recalled.recall_time)),
+        Detail::Message(_) | Detail::Missing => None,
+    });
+    Ok(recalled.collect())
+}
+
 /// The rows whose detail is not recalled.
 async fn without_recalled(app: &App, rows: Vec<Message>) -> Result<Vec<Message>, ServerError> {
     let ids: Vec<MessageId> = rows.iter().map(|row| row.id).collect();
-    let details = app.cache.details(&ids).await?;
-    Ok(rows
-        .into_iter()
-        .zip(details)
-        .filter(|(_, detail)| !detail.is_recalled())
-        .map(|(row, _)| row)
-        .collect())
+    let recalled = recalled_in_redis(app, &ids).await?;
+    Ok(rows.into_iter().filter(|row| !recalled.contains_key(&row.id)).collect())
 }
 
 /// Reads missing messages from MySQL and restores their details. A recall that is decided meanwhile leaves a stub, so

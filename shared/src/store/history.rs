@@ -7,6 +7,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, QueryBuilder};
 
 use super::Store;
+use super::clearing::Cleared;
 use super::pool::{Pool, scoped};
 use super::row::{COLUMNS, LONGEST_LIST, message_ids, message_of, push_ids};
 use super::visible::{visible_range, visible_to};
@@ -154,9 +155,24 @@ impl Store {
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<Message>, ServerError> {
+        // The writer says how far the viewer has cleared, so that no lagging replica shows more.
+        let cleared = self.cleared(viewer, conversation).await?;
+        self.uncleared_before(conversation, viewer, cleared, before, limit).await
+    }
+
+    /// As [`Self::visible_before`], for a caller that knows how far the viewer has cleared.
+    pub async fn uncleared_before(
+        &self,
+        conversation: ConversationId,
+        viewer: UserId,
+        cleared: Cleared,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Message>, ServerError> {
+        let above = cleared.last().map_or(0, MessageId::get);
         let up_to = before.map_or(i64::MAX, |id| id.get() - 1);
         let (action, order) = ("store.visible_before", Order::NewestFirst);
-        self.page(Page { action, conversation, viewer, above: 0, up_to, order, limit }).await
+        self.page(Page { action, conversation, viewer, above, up_to, order, limit }).await
     }
 
     /// The oldest `limit` messages newer than `after` that `viewer` may see, oldest first; otherwise like
@@ -169,9 +185,22 @@ impl Store {
         after: MessageId,
         limit: u32,
     ) -> Result<Vec<Message>, ServerError> {
+        let cleared = self.cleared(viewer, conversation).await?;
+        self.uncleared_after(conversation, viewer, cleared, after, limit).await
+    }
+
+    /// As [`Self::visible_after`], for a caller that knows how far the viewer has cleared.
+    pub async fn uncleared_after(
+        &self,
+        conversation: ConversationId,
+        viewer: UserId,
+        cleared: Cleared,
+        after: MessageId,
+        limit: u32,
+    ) -> Result<Vec<Message>, ServerError> {
+        let above = cleared.last().map_or(after, |last| last.max(after)).get();
         let (action, order) = ("store.visible_after", Order::OldestFirst);
-        let page = Page { action, conversation, viewer, above: after.get(), up_to: i64::MAX, order, limit };
-        self.page(page).await
+        self.page(Page { action, conversation, viewer, above, up_to: i64::MAX, order, limit }).await
     }
 
     /// The page from the replica; `None` without one that answers. While the replica reads the page, the writer reads
@@ -203,10 +232,7 @@ impl Store {
         }
     }
 
-    async fn page(&self, mut page: Page) -> Result<Vec<Message>, ServerError> {
-        // The writer says how far the viewer has cleared, so that no lagging replica shows more.
-        let cleared = Box::pin(self.cleared(page.viewer, page.conversation)).await?;
-        page.above = page.above.max(cleared.last().map_or(0, MessageId::get));
+    async fn page(&self, page: Page) -> Result<Vec<Message>, ServerError> {
         if page.above >= page.up_to {
             return Ok(Vec::new());
         }
