@@ -81,8 +81,16 @@ struct Page {
     more: bool,
 }
 
+/// An answer to a request for changes.
+#[derive(Debug, Clone)]
+enum Told {
+    Page(Page),
+    /// The conversation's highest number is below the client's: MySQL's process died and lost changes that it had shown.
+    StartAnew,
+}
+
 impl Page {
-    fn of(answer: &Answer, after: u64) -> anyhow::Result<Self> {
+    fn of(answer: &Answer, after: u64) -> anyhow::Result<Told> {
         let changes = answer.body["changes"].as_array().context("no changes")?;
         let changes: Vec<Change> = changes.iter().map(change_of).collect::<anyhow::Result<_>>()?;
         let last = answer.body["lastSeq"].as_u64().context("no lastSeq")?;
@@ -90,6 +98,9 @@ impl Page {
             Value::Null => None,
             next => Some(next.as_u64().with_context(|| format!("next is {next}"))?),
         };
+        if last < after && next.is_none() && changes.is_empty() {
+            return Ok(Told::StartAnew);
+        }
         let up_to = next.unwrap_or(last);
         if up_to < after || next.is_some_and(|next| next == after) {
             bail!("after {after} comes next {next:?}, lastSeq {last}");
@@ -98,7 +109,7 @@ impl Page {
         if !numbers.is_sorted() || numbers.iter().any(|seq| *seq <= after || *seq > up_to) {
             bail!("after {after} up to {up_to} come {numbers:?}");
         }
-        Ok(Self { after, up_to, changes, more: next.is_some() })
+        Ok(Told::Page(Self { after, up_to, changes, more: next.is_some() }))
     }
 
     /// True if the page may omit `change`, because another change on the page makes it void: for a read position, a
@@ -199,13 +210,15 @@ struct Follower {
     /// All changes up to this number are in the copy.
     cursor: u64,
     pages: Vec<Page>,
+    /// How often the client read the conversation anew, because MySQL had lost numbers that it had shown.
+    started_anew: u32,
     wrong: Vec<String>,
 }
 
 impl Follower {
     fn new(user: &User, peer: i64) -> Self {
         let (view, pages, wrong) = (View::default(), Vec::new(), Vec::new());
-        Self { user: user.clone(), peer, view, cursor: 0, pages, wrong }
+        Self { user: user.clone(), peer, view, cursor: 0, pages, started_anew: 0, wrong }
     }
 
     fn name(&self) -> String {
@@ -216,7 +229,13 @@ impl Follower {
     async fn catch_up(&mut self) -> bool {
         loop {
             let page = match ask(&self.user, self.peer, self.cursor).await {
-                Ok(Some(page)) => page,
+                Ok(Some(Told::Page(page))) => page,
+                Ok(Some(Told::StartAnew)) => {
+                    self.started_anew += 1;
+                    self.view = View::default();
+                    self.cursor = 0;
+                    continue;
+                }
                 Ok(None) => return false,
                 Err(error) => {
                     self.wrong.push(format!("{}: {error:#}", self.name()));
@@ -284,6 +303,9 @@ impl Follower {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         verdict.other.extend(std::mem::take(&mut self.wrong));
+        if self.started_anew > 0 && !book.mysql_died {
+            verdict.other.push(format!("{}: numbers were taken back while MySQL lived", self.name()));
+        }
         if !differs.is_empty() {
             verdict.diverged.push(format!("{}: {differs}", self.name()));
         }
@@ -353,7 +375,7 @@ impl Follower {
 }
 
 /// One page of changes; `None` if the request was not answered with success.
-async fn ask(user: &User, peer: i64, after: u64) -> anyhow::Result<Option<Page>> {
+async fn ask(user: &User, peer: i64, after: u64) -> anyhow::Result<Option<Told>> {
     let path = format!("/conversations/{peer}/changes?after={after}&limit={LIMIT}");
     match user.ask(Method::GET, &path, None).await {
         Outcome::Answer(answer) if answer.status == 200 => Page::of(&answer, after).map(Some),
@@ -450,14 +472,21 @@ mod tests {
         view
     }
 
+    fn page(answer: &Answer, after: u64) -> Page {
+        match Page::of(answer, after) {
+            Ok(Told::Page(page)) => page,
+            other => panic!("no page: {other:?}"),
+        }
+    }
+
     #[test]
     fn a_page_reaches_to_next_or_to_the_last_number() {
         let changes = json!([message(4, "7", 1), {"seq": 6, "type": "READ", "userId": "2", "upTo": "7"}]);
         let more = json!({"changes": changes, "next": 6, "lastSeq": 90});
         let all = json!({"changes": changes, "next": null, "lastSeq": 9});
 
-        let more = Page::of(&answer(more), 3).unwrap();
-        let all = Page::of(&answer(all), 3).unwrap();
+        let more = page(&answer(more), 3);
+        let all = page(&answer(all), 3);
 
         assert_eq!((more.up_to, more.more, all.up_to, all.more), (6, true, 9, false));
         assert_eq!(all.changes[1].effect, Effect::Read { user: 2, up_to: 7 });
@@ -469,12 +498,18 @@ mod tests {
             json!({"changes": [message(3, "7", 1)], "next": null, "lastSeq": 9}),
             json!({"changes": [message(10, "7", 1)], "next": null, "lastSeq": 9}),
             json!({"changes": [message(5, "7", 1), message(4, "8", 1)], "next": null, "lastSeq": 9}),
-            json!({"changes": [], "next": null, "lastSeq": 2}),
+            json!({"changes": [message(2, "7", 1)], "next": null, "lastSeq": 2}),
             json!({"changes": [], "next": 3, "lastSeq": 9}),
             json!({"changes": []}),
         ] {
             assert!(Page::of(&answer(wrong.clone()), 3).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_last_number_below_the_clients_own_tells_it_to_start_anew() {
+        let fallen_back = json!({"changes": [], "next": null, "lastSeq": 2});
+        assert!(matches!(Page::of(&answer(fallen_back), 3).unwrap(), Told::StartAnew));
     }
 
     #[test]
@@ -487,7 +522,7 @@ mod tests {
             {"seq": 5, "type": "MESSAGE_DELETED", "messageId": "6"},
             {"seq": 6, "type": "OF_A_LATER_VERSION"},
         ]);
-        let page = Page::of(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0).unwrap();
+        let page = page(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0);
         let mut view = view_of(&page.changes);
 
         for late in ["6", "7", "9"] {
@@ -506,7 +541,7 @@ mod tests {
             {"seq": 2, "type": "READ", "userId": "2", "upTo": "7"},
             {"seq": 4, "type": "MESSAGE_RECALLED", "messageId": "7", "recallTime": 1},
         ]);
-        let page = Page::of(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0).unwrap();
+        let page = page(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0);
         let read = |seq, user| Change { seq, effect: Effect::Read { user, up_to: 1 } };
         let words = |id| Change { seq: 3, effect: Effect::Message { id, words: Some("words".to_owned()) } };
 

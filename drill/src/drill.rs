@@ -154,6 +154,7 @@ async fn round(drill: &Drill, site: &Site, number: usize, faults: &Faults) -> an
 
     let mut workload = Workload::begin(site, number, drill.seed, pace.patience)?;
     workload.ledger.book().forgetful = faults.forget();
+    workload.ledger.book().mysql_died = faults.kill_mysql();
     let prepared = Watchers::prepare(site, watcher, &workload.ledger, pace.patience, drill.seed);
     let watchers = Box::pin(prepared).await?;
     let followers = follow(&workload, &watchers);

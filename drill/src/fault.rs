@@ -368,6 +368,11 @@ impl Fault {
         self.0 == FaultKind::Flush || self.brings_back()
     }
 
+    /// True if MySQL's process dies by the fault.
+    fn kills_mysql(self) -> bool {
+        matches!(self.0, FaultKind::Kill(MYSQL) | FaultKind::AllAway)
+    }
+
     /// True if undoing the fault starts a runtime, or stops one in good order. Either needs all servers.
     fn ends_last(self) -> bool {
         self.0 == FaultKind::Kill(Victim::Runtime) || self.adds_a_consumer()
@@ -536,6 +541,11 @@ impl Faults {
     /// True if Redis loses its latest data by these faults.
     pub(crate) fn forget(&self) -> bool {
         self.0.iter().any(|fault| fault.forgets())
+    }
+
+    /// True if MySQL's process dies by these faults.
+    pub(crate) fn kill_mysql(&self) -> bool {
+        self.0.iter().any(|fault| fault.kills_mysql())
     }
 
     /// True if these faults need a Redis Cluster.

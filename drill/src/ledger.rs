@@ -25,6 +25,8 @@ pub(crate) struct Book {
     pub(crate) readings: BTreeMap<(i64, i64), Vec<(i64, Instant)>>,
     /// True if Redis loses its latest data in this round.
     pub(crate) forgetful: bool,
+    /// True if MySQL's process died in this round, which may take back numbers that it had shown.
+    pub(crate) mysql_died: bool,
     pub(crate) requests: usize,
     /// Requests answered 503, or not in time.
     pub(crate) failed: usize,

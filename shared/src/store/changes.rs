@@ -4,7 +4,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use super::Store;
-use super::conversation::{hidden_bit, place};
+use super::conversation::{NUMBERS_SKIPPED, hidden_bit, place};
 use super::pool::scoped;
 use super::row::{COLUMNS, message_id, message_of};
 use crate::clock::TimestampMs;
@@ -60,7 +60,9 @@ pub struct ChangePage {
     /// The `after` of the next page; `None` if this page reaches `last_seq`. A page may hold fewer changes than asked
     /// for, or none, and still have a next one: messages that the viewer has hidden or cleared are left out.
     pub next: Option<i64>,
-    /// The conversation's highest number when the page was read. All changes up to it are on the pages up to it.
+    /// The conversation's highest number when the page was read. All changes up to it are on the pages up to it. Below the
+    /// caller's number: MySQL's process died, and lost changes that it had shown and not acknowledged, so the caller starts anew
+    /// (`docs/decisions/0051-numbers-after-a-crash.md`).
     pub last_seq: i64,
 }
 
@@ -101,13 +103,20 @@ async fn changes(
 ) -> Result<ChangePage, sqlx::Error> {
     let row = sqlx::query(
         "/* store.changes: last */ SELECT last_seq, read_low, read_high, read_low_seq, read_high_seq, clear_low, clear_high, \
-         clear_low_seq, clear_high_seq FROM conversation WHERE conv_id = ?",
+         clear_low_seq, clear_high_seq, resumed_after FROM conversation WHERE conv_id = ?",
     )
     .bind(conversation.to_string())
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Ok(ChangePage { changes: Vec::new(), next: None, last_seq: 0 }) };
     let last_seq: i64 = row.try_get("last_seq")?;
+    let resumed_after: Option<i64> = row.try_get("resumed_after")?;
+    if let Some(resumed_after) =
+        resumed_after.filter(|last| (last + 1..=last + NUMBERS_SKIPPED).contains(&after))
+    {
+        // No change has such a number: MySQL's process died before their commits were on the disk.
+        return Ok(ChangePage { changes: Vec::new(), next: None, last_seq: resumed_after });
+    }
     if after >= last_seq {
         return Ok(ChangePage { changes: Vec::new(), next: None, last_seq });
     }

@@ -9,9 +9,13 @@ use std::collections::BTreeMap;
 use sqlx::mysql::MySqlRow;
 use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
 
-use super::pool::has_time_for_a_lock;
+use super::pool::{SERVER_START, has_time_for_a_lock};
 use super::row::{LONGEST_LIST, broken, push_list, push_rows};
 use crate::id::{ConversationId, MessageId, UserId};
+
+/// How many numbers are skipped after a new start of MySQL. Far above the numbers that the transactions took whose commits could
+/// be seen and were not on the disk yet.
+pub(super) const NUMBERS_SKIPPED: i64 = 1_000_000;
 
 /// The reading state of one of the two users.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +44,11 @@ impl Reader {
 pub(super) struct Conversation {
     id: ConversationId,
     last_seq: i64,
+    /// `last_seq` before the newest gap that a new start of MySQL left; `None` before the first.
+    resumed_after: Option<i64>,
+    /// An earlier process of MySQL gave `last_seq`. That process may have shown higher numbers, whose commits were lost with it
+    /// (`docs/decisions/0051-numbers-after-a-crash.md`).
+    is_of_earlier_process: bool,
     /// The highest message id among the conversation's rows; 0 without one.
     pub(super) newest: i64,
     /// The reading states of the lower and of the higher user.
@@ -49,8 +58,12 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Takes the next number for a change.
+    /// Takes the next number for a change. The first one after a new start of MySQL is above all that were ever shown.
     pub(super) fn next_seq(&mut self) -> i64 {
+        if std::mem::take(&mut self.is_of_earlier_process) {
+            self.resumed_after = Some(self.last_seq);
+            self.last_seq += NUMBERS_SKIPPED;
+        }
         self.last_seq += 1;
         self.last_seq
     }
@@ -100,7 +113,7 @@ impl Conversations {
             let mut query = QueryBuilder::<MySql>::new(
                 "/* store.conversation: save */ INSERT INTO conversation (conv_id, user_low, user_high, last_seq, newest_id, \
                  read_low, read_high, read_low_seq, read_high_seq, unread_low, unread_high, clear_low, clear_high, \
-                 clear_low_seq, clear_high_seq, early_deletions, changed_at) VALUES ",
+                 clear_low_seq, clear_high_seq, early_deletions, resumed_after, changed_at, server_start) VALUES ",
             );
             push_rows(&mut query, rows, |list, row| {
                 let ([low, high], [lower, higher]) = (&row.readers, row.id.users());
@@ -120,7 +133,9 @@ impl Conversations {
                     .push_bind(low.cleared_seq)
                     .push_bind(high.cleared_seq)
                     .push_bind(row.early_deletions.max(0))
-                    .push("FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)");
+                    .push_bind(row.resumed_after)
+                    .push("FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)")
+                    .push(SERVER_START);
             });
             // The row exists, so this always updates. Both servers know `VALUES`; only MySQL knows the newer alias.
             query.push(
@@ -128,7 +143,8 @@ impl Conversations {
                  read_low = VALUES(read_low), read_high = VALUES(read_high), read_low_seq = VALUES(read_low_seq), \
                  read_high_seq = VALUES(read_high_seq), unread_low = VALUES(unread_low), unread_high = VALUES(unread_high), \
                  clear_low = VALUES(clear_low), clear_high = VALUES(clear_high), clear_low_seq = VALUES(clear_low_seq), \
-                 clear_high_seq = VALUES(clear_high_seq), early_deletions = VALUES(early_deletions), changed_at = VALUES(changed_at)",
+                 clear_high_seq = VALUES(clear_high_seq), early_deletions = VALUES(early_deletions), \
+                 resumed_after = VALUES(resumed_after), changed_at = VALUES(changed_at), server_start = VALUES(server_start)",
             );
             query.build().execute(&mut *connection).await?;
         }
@@ -168,8 +184,12 @@ async fn lock(
     for ids in ids.chunks(LONGEST_LIST) {
         let mut query = QueryBuilder::<MySql>::new(
             "/* store.conversation: lock */ SELECT conv_id, last_seq, newest_id, read_low, read_high, read_low_seq, read_high_seq, \
-             unread_low, unread_high, clear_low, clear_high, clear_low_seq, clear_high_seq, early_deletions FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ",
+             unread_low, unread_high, clear_low, clear_high, clear_low_seq, clear_high_seq, early_deletions, resumed_after, \
+             last_seq > 0 AND ABS(server_start - ",
         );
+        query.push(SERVER_START);
+        query
+            .push(") > 2 AS is_of_earlier_process FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ");
         push_list(&mut query, ids, |(text, _)| text.clone());
         query.push(" ORDER BY conv_id FOR UPDATE");
         for row in query.build().fetch_all(&mut *connection).await? {
@@ -218,6 +238,8 @@ fn conversation_of(row: &MySqlRow) -> Result<Conversation, sqlx::Error> {
         newest: row.try_get("newest_id")?,
         readers: [reader("low")?, reader("high")?],
         early_deletions: row.try_get("early_deletions")?,
+        resumed_after: row.try_get("resumed_after")?,
+        is_of_earlier_process: row.try_get("is_of_earlier_process")?,
     })
 }
 

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _};
 use tokio::time::{sleep, timeout, timeout_at};
 use url::Url;
 
@@ -40,6 +40,10 @@ const LARGEST_BATCH: u64 = 5;
 /// The session of a migration: waits for locks as long as by MySQL's defaults, and no limit for a statement.
 const MIGRATION_SESSION: &str = "/* store.migrate */ SET SESSION lock_wait_timeout = 60, \
      innodb_lock_wait_timeout = 50 /*!50708 , max_execution_time = 0 */ /*M!100101 , max_statement_time = 0 */";
+
+/// The session's variable with the start of MySQL's process, s since 1970 UTC; 0 if the server does not tell. A connection
+/// belongs to one process, so the variable is set once.
+pub(super) const SERVER_START: &str = "@hongyan_server_start";
 
 tokio::task_local! {
     /// The last moment at which a statement of the running call may begin to wait for a lock.
@@ -299,9 +303,19 @@ async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(
          /*!50708 , max_execution_time = {select_ms} */ /*M!100101 , max_statement_time = {statement_seconds} */; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
     )))
-    .execute(connection)
-    .await
-    .map(drop)
+    .execute(&mut *connection)
+    .await?;
+    let uptime_seconds: Option<i64> = sqlx::raw_sql("/* store.connect */ SHOW GLOBAL STATUS LIKE 'Uptime'")
+        .fetch_optional(&mut *connection)
+        .await?
+        .and_then(|row| row.try_get::<String, _>("Value").ok()?.parse().ok());
+    // The second may change between the two statements, so one process has starts that differ by a second or two.
+    let start =
+        uptime_seconds.map_or_else(|| "0".to_owned(), |uptime| format!("UNIX_TIMESTAMP() - {uptime}"));
+    sqlx::raw_sql(AssertSqlSafe(format!("/* store.connect */ SET {SERVER_START} = {start}")))
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// A borrowed connection. Only [`Self::give_back`] returns it to the pool. If a call is cut off, by its limit or

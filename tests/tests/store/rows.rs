@@ -287,6 +287,37 @@ async fn every_change_of_a_conversation_waits_for_its_row() {
 }
 
 #[tokio::test]
+async fn numbers_that_a_dead_process_may_have_shown_are_never_given_again() {
+    let (url, store) = database().await;
+    store.persist(&[message(1, "one"), message(2, "two")]).await.unwrap();
+    // The row as an earlier process of MySQL has left it: this process began one day later.
+    let mut connection = connect(&url).await;
+    execute(&mut connection, "UPDATE conversation SET server_start = server_start - 86400").await;
+    store.persist(&[message(1, "one")]).await.unwrap();
+    assert_eq!(
+        store.changes(conversation(), user(1), 2, 10).await.unwrap().last_seq,
+        2,
+        "no change, no number"
+    );
+
+    store.persist(&[message(3, "three"), message(4, "four")]).await.unwrap();
+    store.recall(&[recall(&message(1, "one"), 7)]).await.unwrap();
+
+    let changes = async |after| {
+        let page = store.changes(conversation(), user(1), after, 10).await.unwrap();
+        (page.changes.iter().map(|change| change.seq).collect::<Vec<_>>(), page.next, page.last_seq)
+    };
+    let after_the_gap = vec![1_000_003, 1_000_004, 1_000_005];
+    assert_eq!(changes(2).await, (after_the_gap.clone(), None, 1_000_005), "one gap for one new process");
+    assert_eq!(changes(0).await.0, [vec![1, 2], after_the_gap].concat());
+    // A client that was shown a lost number, and so a lost change, learns that its number is too high.
+    for lost in [3, 500_000, 1_000_002] {
+        assert_eq!(changes(lost).await, (vec![], None, 2), "{lost}");
+    }
+    assert_eq!(changes(1_000_003).await.0, [1_000_004, 1_000_005]);
+}
+
+#[tokio::test]
 async fn pages_neither_skip_nor_repeat_in_either_direction() {
     let (url, store) = database().await;
     let all: Vec<Message> =
