@@ -13,6 +13,7 @@
 pub mod app;
 pub mod certificates;
 pub mod client;
+pub mod description;
 pub mod kafka;
 pub mod lambda;
 pub mod proxy;

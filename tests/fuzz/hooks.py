@@ -10,12 +10,17 @@ NAMES = itertools.count(1)
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """`before` excludes `after` and `changedAfter`, and each message has a name of its own. Only for requests that are meant to be good."""
+    """For requests that are meant to be good, `before` excludes `after` and `changedAfter`, and each message has a name of its own."""
     good = case.meta is None or case.meta.generation.mode.is_positive
     if good and case.query and "before" in case.query and "after" in case.query:
         del case.query["after"]
     if good and case.query and "before" in case.query and "changedAfter" in case.query:
         del case.query["changedAfter"]
+    # The description has ids as strings alone, and the service takes numbers too. A number that is meant to be bad must be no id.
+    if not good and isinstance(case.body, dict):
+        for name in ("toId", "upTo"):
+            if is_id(case.body.get(name)):
+                case.body[name] = -case.body[name]
     # A step that follows a send wants the message that this send made. Under the name of the example it would get the first message
     # of that name, which an earlier request may have deleted.
     follows = case.meta is not None and case.meta.phase.name == TestPhase.STATEFUL
@@ -35,3 +40,7 @@ def whole(value):
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def is_id(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value < 2**63

@@ -13,6 +13,7 @@ use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan_runtime::dlq::{self, Filter};
 use hongyan_runtime::functions::{self, FUNCTIONS};
 use hongyan_testkit::TestApp;
+use hongyan_testkit::description::assert_valid;
 use rdkafka::message::{Headers as _, Message as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -174,6 +175,8 @@ async fn broken_records_are_dead_letters_and_the_good_one_behind_them_is_written
         let six =
             ["error", "attempts", "original-topic", "original-partition", "original-offset", "failed-at"];
         assert_eq!(names, six);
+        let all = headers.iter().map(|&(name, value)| (name.to_owned(), json!(value))).collect();
+        assert_valid("schemas/dead-letter-headers.schema.json", &Value::Object(all));
         let offset = offset.to_string();
         assert_eq!(
             headers[1..5].iter().map(|(_, value)| *value).collect::<Vec<_>>(),

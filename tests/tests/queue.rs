@@ -7,7 +7,9 @@ use hongyan::event::MessageEvent;
 use hongyan::queue::{DeadLetter, Progress, Queue};
 use rdkafka::Message as _;
 use rdkafka::message::Headers as _;
+use serde_json::Value;
 
+use hongyan_testkit::description::assert_valid;
 use hongyan_testkit::kafka::{commit, own_config, own_topics, persist, reader, servers};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -24,6 +26,8 @@ async fn a_record_lies_in_the_partition_of_its_conversation_under_its_key() {
     assert_eq!((record.partition(), record.key()), (4, Some(b"1_2".as_slice())));
     let event: MessageEvent = serde_json::from_slice(record.payload().unwrap()).unwrap();
     assert_eq!(event, persist(9_007_199_254_740_993, 2, 1));
+    let value = serde_json::from_slice(record.payload().unwrap()).unwrap();
+    assert_valid("schemas/persist.schema.json", &value);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,6 +60,8 @@ async fn a_dead_letter_keeps_key_and_value_and_says_why() {
     let expected: Vec<(String, String)> =
         letter.headers().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     assert_eq!(headers, expected);
+    let headers = headers.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    assert_valid("schemas/dead-letter-headers.schema.json", &Value::Object(headers));
     let empty = consumer.poll(WAIT).unwrap().unwrap();
     assert_eq!((empty.key(), empty.payload()), (None, None));
 }

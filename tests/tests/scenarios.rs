@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use hongyan_testkit::TestApp;
 use hongyan_testkit::app::eventually;
+use hongyan_testkit::description::assert_valid;
+use hongyan_testkit::kafka::reader;
+use rdkafka::Message as _;
 use serde_json::json;
 
 /// 1. Send → Redis and Kafka written → answered → in MySQL within 3 s → Redis says PERSISTED.
@@ -49,6 +52,12 @@ async fn a_message_recalled_while_queued_never_becomes_a_visible_row() {
     test.drain().await;
     assert_eq!(test.count_rows("status = 1").await, 0);
     assert_eq!(test.row(&id).await, None, "the check before the write spared MySQL the row");
+    let topic = reader(&test.config.kafka, &test.config.kafka.topic);
+    for schema in ["schemas/persist.schema.json", "schemas/recall.schema.json"] {
+        let record = topic.poll(Duration::from_secs(10)).unwrap().unwrap();
+        assert_eq!(record.key(), Some(b"1_2".as_slice()));
+        assert_valid(schema, &serde_json::from_slice(record.payload().unwrap()).unwrap());
+    }
     let detail = test.detail(&id).await.unwrap();
     assert_eq!((&detail["status"], &detail["content"]), (&json!(0), &json!("")));
     for reader in [&alice, &bob] {

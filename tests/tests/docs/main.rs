@@ -8,6 +8,7 @@
     reason = "helpers of tests: what cannot be read ends the test"
 )]
 
+mod asyncapi;
 mod citations;
 mod commands;
 mod comments;
