@@ -95,6 +95,8 @@ impl Service {
             .args(["run", "--listen", "127.0.0.1:0", "--data"])
             .arg(folder.path())
             .env(SERVE, "1")
+            // Each send is counted, and none is too many.
+            .env("IM_SENDS_PER_SECOND", "1000000")
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
             // See `end_with_parent`. Ctrl-C at the terminal must not reach the service: this process stops it after
             // measuring.

@@ -100,6 +100,8 @@ impl Site {
         let stack = Box::pin(Stack::start(options)).await?;
         let mut settings: Vec<(String, String)> =
             stack.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        // A user of the drill sends as fast as it can.
+        settings.push(("IM_SENDS_PER_SECOND".to_owned(), "0".to_owned()));
         settings.extend(pace.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = config_of(&settings)?;
         let mysql = MySqlPool::connect_lazy(value_of(&settings, ServerKind::MySql.variable())?)?;

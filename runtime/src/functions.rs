@@ -47,6 +47,9 @@ pub static FUNCTIONS: Functions = Functions {
         http("read", &["POST /conversations/{peerId}/read", "GET /unread"], |app, event| {
             hongyan_read::handle(app, event).boxed()
         }),
+        http("block", &["PUT /blocks/{userId}", "DELETE /blocks/{userId}", "GET /blocks"], |app, event| {
+            hongyan_block::handle(app, event).boxed()
+        }),
     ],
     websocket: Function {
         name: "websocket",

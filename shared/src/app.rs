@@ -11,7 +11,7 @@ use crate::error::ServerError;
 use crate::ids::IdSource;
 use crate::push::Push;
 use crate::queue::Queue;
-use crate::store::{NameLookup, Store};
+use crate::store::{NameLookup, Silence, Store};
 use crate::telemetry::metric;
 
 /// How long a clean stop waits for Kafka to acknowledge records that were already produced.
@@ -38,6 +38,8 @@ pub struct App {
     pub store: Store,
     /// Looks up in MySQL which message a sender's `clientMsgId` stands for.
     pub names: NameLookup,
+    /// The silence of MySQL: after it has let a send wait, the next ones do not ask.
+    pub mysql_silence: Silence,
     /// Connected clients.
     pub push: Push,
     /// Verifies a caller's token.
@@ -50,13 +52,15 @@ impl App {
         let store = Store::new(&config.mysql)?;
         let cache = Cache::new(&config.redis, &config.kafka, &config.im, clock.clone())?
             .with_generation_of(store.clone());
+        let mysql_silence = Silence::default();
         Ok(Self {
             rules: Arc::new(config.im.clone()),
             kafka_wait: config.kafka.wait,
             kafka_delivery_timeout: config.kafka.delivery_timeout,
             ids: Arc::new(IdSource::new(cache.clone(), clock.clone(), config.im.worker_lease)),
             queue: Queue::new(&config.kafka)?,
-            names: NameLookup::new(store.clone(), config.kafka.wait),
+            names: NameLookup::new(store.clone(), config.kafka.wait, mysql_silence.clone()),
+            mysql_silence,
             store,
             push: Push::new(&config.push, cache.redis().clone(), clock.clone()),
             auth: Auth::new(&config.auth, clock.clone()),

@@ -9,6 +9,7 @@
 //! and the names of the [`keys`].
 
 pub mod accept;
+mod blocks;
 pub mod claim;
 pub mod clearing;
 pub mod compensate;
@@ -22,6 +23,7 @@ mod index;
 pub mod keys;
 pub mod page;
 pub mod persist;
+mod rate;
 pub mod recall;
 mod refill;
 pub mod scripts;

@@ -130,6 +130,8 @@ pub struct ImConfig {
     pub max_content_bytes: usize,
     /// True if a user is told how far the other one has read: `IM_READ_RECEIPTS` (true).
     pub read_receipts: bool,
+    /// The most sends of a user in a second, and half of those that may come at once: `IM_SENDS_PER_SECOND` (20). 0: no limit.
+    pub sends_per_second: u32,
     /// The length of the lease of a worker number, and so how long a process makes ids without Redis:
     /// `IM_WORKER_LEASE_SECONDS` (600).
     pub worker_lease: Duration,
@@ -299,6 +301,7 @@ impl ImConfig {
             // The column `content` is a TEXT, which holds 65,535 bytes.
             max_content_bytes: reader.number("IM_MAX_CONTENT_BYTES", 8_192, 1, 65_535),
             read_receipts: reader.boolean("IM_READ_RECEIPTS", true),
+            sends_per_second: reader.number("IM_SENDS_PER_SECOND", 20, 0, 1_000_000),
             worker_lease: reader.seconds("IM_WORKER_LEASE_SECONDS", 600, 2, 3_600),
         }
     }
@@ -408,7 +411,7 @@ mod tests {
         assert_eq!(config.im.compensate_after, Duration::from_mins(5));
         assert_eq!(config.im.max_content_bytes, 8_192);
         assert!(config.im.read_receipts);
-        assert_eq!(config.push.max_connections_per_user, 20);
+        assert_eq!((config.push.max_connections_per_user, config.im.sends_per_second), (20, 20));
         assert_eq!(config.kafka.batch_size, 100);
     }
 

@@ -93,6 +93,18 @@ pub enum ApiError {
         /// The limit in bytes.
         max_bytes: usize,
     },
+    /// 403: the receiver has blocked the sender.
+    #[error("the receiver takes no messages from you")]
+    Blocked,
+    /// 409: the user has blocked as many users as they may.
+    #[error("you have blocked {0} users already; unblock one first")]
+    TooManyBlocks(u32),
+    /// 429: the user sends faster than `IM_SENDS_PER_SECOND`.
+    #[error("too many messages a second; try again later")]
+    RateLimited {
+        /// The time after which one more is accepted.
+        retry_after: Duration,
+    },
     /// 503: no store could take or answer the request. Trying again helps.
     #[error("the service cannot take this request right now")]
     Unavailable(#[source] Option<ServerError>),
@@ -119,6 +131,9 @@ impl ApiError {
             Self::RecallWindowClosed(_) => (409, "recall_window_closed", "Recall window closed"),
             Self::ClientMsgIdConflict => (409, "client_msg_id_conflict", "clientMsgId conflict"),
             Self::ContentTooLarge { .. } => (413, "content_too_large", "Content too large"),
+            Self::Blocked => (403, "blocked", "Blocked"),
+            Self::TooManyBlocks(_) => (409, "too_many_blocks", "Too many blocks"),
+            Self::RateLimited { .. } => (429, "rate_limited", "Too many messages"),
             Self::Internal(_) => (500, "internal", "Internal error"),
             Self::Unavailable(_) => (503, "unavailable", "Unavailable"),
         }

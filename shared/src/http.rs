@@ -68,6 +68,15 @@ pub fn path_conversation(
     Ok(ConversationId::between(caller, peer)?)
 }
 
+/// The user that the path parameter `userId` names, who is not the caller.
+pub fn path_other_user(request: &ApiGatewayV2httpRequest, caller: UserId) -> Result<UserId, ApiError> {
+    let other: UserId = path_parameter(request, "userId")?.parse()?;
+    if other == caller {
+        return Err(ApiError::InvalidRequest("userId must be another user".to_owned()));
+    }
+    Ok(other)
+}
+
 fn path_parameter<'a>(request: &'a ApiGatewayV2httpRequest, name: &str) -> Result<&'a str, ApiError> {
     let value = request.path_parameters.get(name).map(String::as_str);
     value.ok_or_else(|| ApiError::InvalidRequest(format!("the path has no {name}")))
@@ -193,6 +202,12 @@ pub fn problem(error: &ApiError) -> ApiGatewayV2httpResponse {
     let mut response = json_response(error.status(), "application/problem+json", &body)
         .unwrap_or_else(|_| empty_response(error.status()));
     match error {
+        ApiError::RateLimited { retry_after } => {
+            let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+            response
+                .headers
+                .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        }
         ApiError::Unavailable(_) => {
             response.headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
@@ -251,6 +266,9 @@ mod tests {
             (ApiError::RecallWindowClosed(Duration::from_mins(5)), 409, "recall_window_closed"),
             (ApiError::ClientMsgIdConflict, 409, "client_msg_id_conflict"),
             (ApiError::ContentTooLarge { max_bytes: 8192 }, 413, "content_too_large"),
+            (ApiError::Blocked, 403, "blocked"),
+            (ApiError::TooManyBlocks(1), 409, "too_many_blocks"),
+            (ApiError::RateLimited { retry_after: Duration::from_millis(1) }, 429, "rate_limited"),
             (ApiError::Internal(Box::new(server_error())), 500, "internal"),
             (ApiError::Unavailable(Some(server_error())), 503, "unavailable"),
         ];
@@ -258,7 +276,11 @@ mod tests {
             let response = problem(&error);
             assert_eq!(response.status_code, status);
             assert_eq!(response.headers[header::CONTENT_TYPE], "application/problem+json");
-            assert_eq!(response.headers.contains_key(header::RETRY_AFTER), status == 503, "{code}");
+            assert_eq!(
+                response.headers.contains_key(header::RETRY_AFTER),
+                [429, 503].contains(&status),
+                "{code}"
+            );
             let Some(Body::Text(body)) = response.body else { panic!("{code} has no body") };
             assert!(!body.contains("secret host name"), "{body}");
             let body: serde_json::Value = serde_json::from_str(&body).unwrap();

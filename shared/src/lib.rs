@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod blocks;
 pub mod cache;
 pub mod clock;
 pub mod config;

@@ -72,6 +72,13 @@ pub enum PushEvent {
         /// The message's conversation.
         conversation_id: ConversationId,
     },
+    /// A user is typing to this one.
+    Typing {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// The user who is typing.
+        from_user_id: UserId,
+    },
     /// This user cleared a conversation.
     ConversationCleared {
         /// The conversation.
@@ -89,6 +96,7 @@ enum Wire<'a> {
     Read { conversation_id: ConversationId, user_id: String, up_to: String },
     MessageDeleted { message_id: String, conversation_id: ConversationId },
     ConversationCleared { conversation_id: ConversationId, up_to: String },
+    Typing { conversation_id: ConversationId, from_user_id: String },
 }
 
 impl Serialize for PushEvent {
@@ -104,6 +112,9 @@ impl Serialize for PushEvent {
             &Self::MessageDeleted { message_id, conversation_id } => {
                 Wire::MessageDeleted { message_id: message_id.to_string(), conversation_id }
             }
+            &Self::Typing { conversation_id, from_user_id } => {
+                Wire::Typing { conversation_id, from_user_id: from_user_id.to_string() }
+            }
             &Self::ConversationCleared { conversation_id, up_to } => {
                 Wire::ConversationCleared { conversation_id, up_to: up_to.to_string() }
             }
@@ -115,8 +126,8 @@ impl Serialize for PushEvent {
 /// The state of the registration of a connection that has just sent something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// The connection is registered, and its registration was renewed.
-    Registered,
+    /// The connection is registered for this user, and its registration was renewed.
+    Registered(UserId),
     /// The connection is not registered (any more), so no push would reach it.
     Unknown,
     /// The connection's token has ended.
@@ -215,7 +226,7 @@ impl Push {
         if let Err(error) = self.registry.renew(registration.user, connection).await {
             tracing::debug!(%connection, %error, "push.renew: the registration is not renewed");
         }
-        Ok(Standing::Registered)
+        Ok(Standing::Registered(registration.user))
     }
 
     /// Removes the registration of `connection`, if there is one.
@@ -386,6 +397,8 @@ impl Push {
                 }
                 Ok(Delivery::Gone) => {
                     self.forget(connection, self.registry.remove(registration.user, connection)).await;
+                    // If the answer was wrong, the client learns so that it must connect again.
+                    self.close_at(holder, connection, None).await;
                     return "gone";
                 }
                 // No gateway listens there: that runtime has ended, and its registrations expire by themselves.

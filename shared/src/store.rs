@@ -8,6 +8,7 @@
 //! can help ([`crate::error::Retry`]). `docs/decisions/0024-mysql-schema.md` and `0025-mysql-connections.md` have the
 //! reasons.
 
+mod blocks;
 mod changes;
 mod clearing;
 mod conversation;
@@ -23,6 +24,7 @@ mod replica;
 mod row;
 mod schema;
 mod sends;
+mod silence;
 mod talks;
 mod unread;
 mod visible;
@@ -34,6 +36,7 @@ use sqlx::Connection as _;
 use crate::config::MySqlConfig;
 use crate::error::ServerError;
 
+pub use blocks::MOST_BLOCKS;
 pub use changes::{Change, ChangeKind, ChangePage};
 pub use clearing::Cleared;
 pub use names::NameLookup;
@@ -44,6 +47,7 @@ pub use recall::{TakeBack, TakenBack};
 use replica::Replica;
 pub use schema::{Applied, Migration};
 pub use sends::NamedSend;
+pub use silence::Silence;
 pub use talks::{Place, Places, Talk, Talks};
 pub use unread::UnreadRows;
 

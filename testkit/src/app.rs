@@ -146,6 +146,8 @@ impl TestAppBuilder {
         let dead_letters =
             settings.entry("KAFKA_DEAD_LETTER_TOPIC").or_insert_with(|| format!("{name}_dead")).clone();
         settings.insert("KAFKA_GROUP_ID", name.clone());
+        // A test sends as fast as it can.
+        settings.insert("IM_SENDS_PER_SECOND", "0".to_owned());
         // On a busy machine an acknowledgement may take longer than the default of 200 ms. The send would then be a 503
         // while Redis is away.
         settings.insert("KAFKA_WAIT_MS", "2000".to_owned());

@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use hongyan::app::App;
+use hongyan::blocks;
 use hongyan::cache::accept;
 use hongyan::cache::claim::Claim;
 use hongyan::cache::detail::Detail;
 use hongyan::error::{ApiError, ServerError};
 use hongyan::event::MessageEvent;
-use hongyan::id::MessageId;
+use hongyan::id::{MessageId, UserId};
 use hongyan::lookup;
 use hongyan::message::{ClientMessageId, Fingerprint, Message};
 use hongyan::store::NamedSend;
@@ -27,13 +28,22 @@ pub(crate) enum Accepted {
 /// Accepts the message, unless an earlier try of the same request was accepted.
 pub(crate) async fn accept_once(app: &App, request: SendRequest) -> Result<Accepted, ApiError> {
     let id = app.ids.next().await?;
-    let id = match &request.client_msg_id {
-        None => id,
-        Some(client_msg_id) => match claim(app, &request, client_msg_id, id).await? {
-            Claimed::New => id,
-            Claimed::Finish(first) => first,
-            Claimed::Done(message) => return Ok(Accepted::Before(message)),
-        },
+    // The sender's permission is asked for while the name is claimed, so that it takes no time of its own. A repeated send is
+    // answered with the first message in any case.
+    let (admitted, claimed) = tokio::join!(admit(app, &request), claim(app, &request, id));
+    let id = match claimed? {
+        Claimed::Done(message) => return Ok(Accepted::Before(message)),
+        Claimed::Finish(first) => {
+            admitted?;
+            first
+        }
+        Claimed::New => {
+            if let Err(refused) = admitted {
+                give_up(app, &request, id).await;
+                return Err(refused);
+            }
+            id
+        }
     };
     let SendRequest { from, to, kind, content, client_msg_id } = request;
     let message = Message::new(id, from, to, kind, content, client_msg_id);
@@ -51,13 +61,32 @@ enum Claimed {
     Done(Message),
 }
 
-/// Finds the message that the sender's `clientMsgId` stands for.
-async fn claim(
-    app: &App,
-    request: &SendRequest,
-    client_msg_id: &ClientMessageId,
-    id: MessageId,
-) -> Result<Claimed, ApiError> {
+/// 403 if the receiver has blocked the sender, 429 if the sender is too fast.
+async fn admit(app: &App, request: &SendRequest) -> Result<(), ApiError> {
+    let (is_blocked, allowed) =
+        tokio::join!(blocks::has_blocked(app, request.to, request.from), allow(app, request.from));
+    if is_blocked { Err(ApiError::Blocked) } else { allowed }
+}
+
+/// 429 if the user sends faster than `IM_SENDS_PER_SECOND`. Without Redis there is no limit.
+async fn allow(app: &App, user: UserId) -> Result<(), ApiError> {
+    let per_second = app.rules.sends_per_second;
+    if per_second == 0 {
+        return Ok(());
+    }
+    match app.cache.take_send(user, per_second).await {
+        Ok(None) => Ok(()),
+        Ok(Some(retry_after)) => Err(ApiError::RateLimited { retry_after }),
+        Err(error) => {
+            tracing::debug!(%error, "send.allow: Redis does not answer; the send is not counted");
+            Ok(())
+        }
+    }
+}
+
+/// Finds the message that the sender's `clientMsgId` stands for. A send without one is new.
+async fn claim(app: &App, request: &SendRequest, id: MessageId) -> Result<Claimed, ApiError> {
+    let Some(client_msg_id) = &request.client_msg_id else { return Ok(Claimed::New) };
     let fingerprint = Fingerprint::of(request.to, request.kind, &request.content);
     // Redis keeps names for minutes, MySQL for good. Both are asked at once.
     let (claimed, remembered) = tokio::join!(
@@ -84,6 +113,15 @@ async fn claim(
         Detail::Missing => {}
     }
     Ok(app.store.message(first).await?.map_or(Claimed::Finish(first), Claimed::Done))
+}
+
+/// Gives up the claim of a send that is refused, so that the next try gets an id of its own time.
+async fn give_up(app: &App, request: &SendRequest, id: MessageId) {
+    let Some(client_msg_id) = &request.client_msg_id else { return };
+    let fingerprint = Fingerprint::of(request.to, request.kind, &request.content);
+    if let Err(error) = app.cache.give_up_claim(request.from, client_msg_id, id, &fingerprint).await {
+        tracing::debug!(%error, "send.claim: the claim of a refused send stays; the next try finishes it under its id");
+    }
 }
 
 /// Looks for the name among the sends that MySQL `remembered`, because Redis has forgotten it. If MySQL could not be

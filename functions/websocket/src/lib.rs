@@ -3,6 +3,7 @@
 //! Every event gets an answer. A client learns of its faults by an object of type `ERROR` and stays connected.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use aws_lambda_events::apigw::{
     ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
@@ -11,8 +12,10 @@ use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use hongyan::app::App;
 use hongyan::auth::Handshake;
+use hongyan::blocks;
 use hongyan::error::{ApiError, ServerError};
-use hongyan::push::Standing;
+use hongyan::id::{ConversationId, UserId};
+use hongyan::push::{PushEvent, Standing};
 use hongyan::telemetry::responses::{self, NO_ROUTE};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -71,12 +74,18 @@ async fn disconnect(app: &App, connection: &str) -> Result<ApiGatewayProxyRespon
     Ok(answer(200, None))
 }
 
+/// The least time between two TYPING pushes of one user to one peer.
+const TYPING_EVERY: Duration = Duration::from_secs(3);
+
 /// The messages of clients.
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 enum Said {
     /// Asks whether the connection is alive, and renews its registration.
     Ping,
+    /// Tells `to_id` that the user of the connection is typing.
+    #[serde(rename_all = "camelCase")]
+    Typing { to_id: UserId },
 }
 
 async fn message(
@@ -85,8 +94,8 @@ async fn message(
     connection: &str,
 ) -> Result<ApiGatewayProxyResponse, ApiError> {
     let close = async || app.push.close(own_endpoint(&event.request_context).as_ref(), connection).await;
-    match app.push.renew(connection).await? {
-        Standing::Registered => {}
+    let user = match app.push.renew(connection).await? {
+        Standing::Registered(user) => user,
         // The registration was evicted, or Redis lost its data, so no push would find this connection. Closing it is
         // better than silently skipping it: the client connects again and catches up.
         Standing::Unknown => {
@@ -101,14 +110,37 @@ async fn message(
             close().await;
             return Err(ApiError::Unauthorized);
         }
-    }
+    };
     let said = event.body.as_deref().unwrap_or_default();
     match hongyan::json::object_from_slice(said.as_bytes()) {
         Ok(Said::Ping) => Ok(answer(200, Some(&json!({ "type": "PONG" })))),
+        Ok(Said::Typing { to_id }) => {
+            tell_typing(app, user, to_id).await?;
+            Ok(answer(200, None))
+        }
+        Err(error) => Err(ApiError::InvalidRequest(format!(
+            "the message is neither {{\"action\":\"ping\"}} nor {{\"action\":\"typing\",\"toId\":\"2\"}}: {error}"
+        ))),
+    }
+}
+
+/// Pushes TYPING to the peer's connections: at most once in 3 s, and not to a peer who has blocked the user. Nothing is stored, and
+/// no fault of a server is worth an answer.
+async fn tell_typing(app: &App, user: UserId, peer: UserId) -> Result<(), ApiError> {
+    let conversation = ConversationId::between(user, peer)?;
+    match app.cache.may_tell_typing(user, peer, TYPING_EVERY).await {
+        Ok(true) => {}
+        Ok(false) => return Ok(()),
         Err(error) => {
-            Err(ApiError::InvalidRequest(format!("the message is not {{\"action\":\"ping\"}}: {error}")))
+            tracing::debug!(%error, "websocket.typing: Redis does not answer; the peer is not told");
+            return Ok(());
         }
     }
+    if !blocks::has_blocked(app, peer, user).await {
+        let event = PushEvent::Typing { conversation_id: conversation, from_user_id: user };
+        app.push.to_users(&[peer], &event).await;
+    }
+    Ok(())
 }
 
 /// The `@connections` address of the API that sent the event.
@@ -143,12 +175,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_says_ping_and_nothing_else() {
+    fn a_client_says_ping_or_typing_and_nothing_else() {
         let read = |text: &str| hongyan::json::object_from_slice::<Said>(text.as_bytes());
         assert!(read(r#"{"action":"ping","more":1}"#).is_ok());
-        for wrong in
-            ["", "ping", "[]", r#"["ping"]"#, "null", "{}", r#"{"action":"send"}"#, r#"{"action":1}"#]
-        {
+        assert!(
+            read(r#"{"action":"typing","toId":"2"}"#).is_ok()
+                && read(r#"{"action":"typing","toId":2}"#).is_ok()
+        );
+        for wrong in [
+            "",
+            "ping",
+            "[]",
+            r#"["ping"]"#,
+            "null",
+            "{}",
+            r#"{"action":"send"}"#,
+            r#"{"action":1}"#,
+            r#"{"action":"typing"}"#,
+            r#"{"action":"typing","toId":"0"}"#,
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,7 +3,7 @@
 
 use super::connection::{typed, unless_full};
 use super::step::step;
-use super::{Cache, keys};
+use super::{Cache, keys, scripts};
 use crate::error::ServerError;
 use crate::id::{MessageId, UserId};
 use crate::message::{ClientMessageId, Fingerprint};
@@ -40,6 +40,20 @@ impl Cache {
             // The other claim expired between the two commands, which takes 30 minutes. The name is free.
             None => Claim::New,
         })
+    }
+
+    /// Gives up the claim of a send that was refused after all. Another try of the send may have finished it meanwhile under the
+    /// same id: then MySQL recognises the next retry.
+    pub async fn give_up_claim(
+        &self,
+        from: UserId,
+        client_msg_id: &ClientMessageId,
+        id: MessageId,
+        fingerprint: &Fingerprint,
+    ) -> Result<(), ServerError> {
+        let key = keys::client_message(from, client_msg_id);
+        let held = format!("{id}:{fingerprint}");
+        self.redis.run("cache.give_up_claim", scripts::EXCHANGE.on(key, vec![held, String::new()])).await
     }
 
     /// Points a sender's `clientMsgId` at the message that MySQL has for it, with the fingerprint of that send.

@@ -71,6 +71,21 @@ pub fn client_message(from: UserId, client_msg_id: &ClientMessageId) -> String {
     format!("msg:client:{from}:{client_msg_id}")
 }
 
+/// Set of user ids, TTL 1 min: whom this user has blocked; the member 0 says that the set has all of them.
+pub fn blocks(user: UserId) -> String {
+    format!("msg:blocks:{user}")
+}
+
+/// String `1`, TTL 3 s: the user has just told `peer` that they are typing.
+pub fn typing(user: UserId, peer: UserId) -> String {
+    format!("msg:typing:{user}:{peer}")
+}
+
+/// String, µs since 1970 UTC: when this user's allowance of sends is full again. The key expires then.
+pub fn rate(user: UserId) -> String {
+    format!("msg:rate:{user}")
+}
+
 /// String, `holder until-ms`, no TTL: the lease of this worker number.
 pub fn worker(number: WorkerNumber) -> String {
     format!("msg:worker:{}", number.get())
@@ -118,7 +133,7 @@ pub(super) fn type_of(key: &str) -> Option<&'static str> {
         "pending" | "conv-pending" | "unread-pending" | "sent-pending" => Some("zset"),
         "passed" => Some("hash"),
         "detail" | "cancel" | "lock" | "client" | "worker" | "resent" | "compensator" | "epoch"
-        | "conv-epoch" | "connection" => Some("string"),
+        | "conv-epoch" | "connection" | "rate" | "blocks" | "typing" => Some("string"),
         _ => None,
     }
 }

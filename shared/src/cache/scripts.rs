@@ -46,6 +46,8 @@ scripts! {
     NOTE_RESENT = "note_resent.lua";
     /// Replaces a value if it is still the one that was read.
     EXCHANGE = "exchange.lua";
+    /// Takes one from an allowance that fills up evenly.
+    TAKE = "take.lua";
     /// Removes an odd key: one of the wrong type.
     REMOVE_ODD = "remove_odd.lua";
 }

@@ -4,23 +4,20 @@
 //! cost of a question falls as the load rises.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::Store;
 use super::sends::NamedSend;
+use super::silence::Silence;
 use crate::error::{Retry, Server, ServerError};
 use crate::id::UserId;
 use crate::message::ClientMessageId;
 
 /// The most names in one statement.
 const MOST: usize = 100;
-
-/// How long MySQL is not asked after it did not answer in time, so that not every send waits for it.
-const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// A question that waits for its answer.
 struct Question {
@@ -32,22 +29,22 @@ struct Question {
 #[derive(Clone)]
 pub struct NameLookup {
     questions: mpsc::Sender<Question>,
-    backing_off_until: Arc<Mutex<Option<Instant>>>,
+    silence: Silence,
     longest_wait: Duration,
 }
 
 impl NameLookup {
-    /// Asks `store`; a caller waits at most `longest_wait`. Must be called in a Tokio runtime.
-    pub fn new(store: Store, longest_wait: Duration) -> Self {
+    /// Asks `store`; a caller waits at most `longest_wait`, and not at all in a `silence`. Must be called in a Tokio runtime.
+    pub fn new(store: Store, longest_wait: Duration, silence: Silence) -> Self {
         let (questions, asked) = mpsc::channel(1_024);
         tokio::spawn(answer_all(store, asked));
-        Self { questions, backing_off_until: Arc::default(), longest_wait }
+        Self { questions, silence, longest_wait }
     }
 
     /// The sends in MySQL with this name of the sender; usually none. A transient error means that MySQL did not answer
     /// in time. The unique key then decides when the message is written.
     pub async fn look_up(&self, from: UserId, name: &ClientMessageId) -> Result<Vec<NamedSend>, ServerError> {
-        if self.backing_off_until.lock().await.is_some_and(|until| Instant::now() < until) {
+        if self.silence.is_recent() {
             return Err(unknown("not asked: MySQL did not answer a moment ago"));
         }
         let (answer, answered) = oneshot::channel();
@@ -59,7 +56,7 @@ impl NameLookup {
         match timeout(self.longest_wait, asked).await {
             Ok(Some(sends)) => Ok(sends),
             failed => {
-                *self.backing_off_until.lock().await = Some(Instant::now() + BACK_OFF);
+                self.silence.begin();
                 Err(unknown(if failed.is_err() { "no answer in time" } else { "MySQL does not answer" }))
             }
         }

@@ -79,6 +79,42 @@ async fn mark(cache: &Cache, message: &Message) -> PersistMark {
     cache.mark_persisted(&[message]).await.unwrap()[0]
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowance_holds_two_seconds_and_fills_up_evenly() {
+    let (test, cache, mut redis) = prepared().await;
+    let (user, other) = (UserId::new(1).unwrap(), UserId::new(2).unwrap());
+    forget_scripts(&mut redis).await;
+
+    // One in 10 minutes: nothing is gained while the test runs.
+    let arguments = || vec!["600000000".to_owned(), "2".to_owned()];
+    let take = async || {
+        let step = scripts::TAKE.on("msg:rate:9".to_owned(), arguments());
+        cache.redis().run::<i64>("test", step).await.unwrap()
+    };
+    assert_eq!((take().await, take().await), (0, 0));
+    let wait_ms = take().await;
+    assert!((1..=600_000).contains(&wait_ms) && wait_ms > 500_000, "{wait_ms}");
+    let ttl: i64 = redis.pttl("msg:rate:9").await.unwrap();
+    assert!(ttl > 1_100_000 && ttl <= 1_200_000, "{ttl}");
+    // A value that is no time of ours is a full allowance.
+    for odd in ["nonsense", "99999999999999999"] {
+        redis.set::<_, _, ()>("msg:rate:9", odd).await.unwrap();
+        assert_eq!(take().await, 0, "{odd}");
+    }
+
+    for _ in 0..2 {
+        assert_eq!(cache.take_send(user, 1).await.unwrap(), None);
+    }
+    let wait = cache.take_send(user, 1).await.unwrap();
+    // A second may have passed meanwhile on a slow machine.
+    assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(1)), "{wait:?}");
+    assert_eq!(cache.take_send(other, 1).await.unwrap(), None);
+    for _ in 0..1_000 {
+        assert_eq!(cache.take_send(user, 1_000_000).await.unwrap(), None);
+    }
+    test.stop().await;
+}
+
 /// An application for tests that only look at Redis.
 async fn prepared() -> (TestApp, Cache, RedisConnection) {
     let test = TestApp::builder().without_trigger().start().await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test; the helpers beside it are part of it")]
 
 mod answers;
+mod blocks;
 mod changes;
 mod clear;
 mod content;
@@ -15,6 +16,7 @@ mod ids;
 mod odd_keys;
 mod one_message;
 mod paging;
+mod rate;
 mod recall;
 mod refusals;
 mod refusing_redis;
@@ -38,7 +40,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
     for name in ["type", "title", "detail"] {
         assert!(answer.body[name].as_str().is_some_and(|text| !text.is_empty()), "{name}: {answer:?}");
     }
-    assert_eq!(answer.headers.contains_key("retry-after"), status == 503, "{answer:?}");
+    assert_eq!(answer.headers.contains_key("retry-after"), [429, 503].contains(&status), "{answer:?}");
     assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{answer:?}");
 }
 

@@ -25,7 +25,8 @@ async fn a_stranger_gets_nothing_on_any_route() {
             for route in functions::routes() {
                 for peer in ["1", "2"] {
                     // The stranger claims to be the sender in every field that allows it.
-                    let path = route.path.replace("{id}", &id).replace("{peerId}", peer);
+                    let path =
+                        route.path.replace("{id}", &id).replace("{peerId}", peer).replace("{userId}", peer);
                     let path =
                         format!("{path}?userId=1&fromUserId=1&sub=1&before=9223372036854775807&upTo={id}");
                     let body = json!({"upTo": id, "fromUserId": "1", "userId": "1", "sub": "1"}).to_string();

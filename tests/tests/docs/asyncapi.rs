@@ -89,6 +89,7 @@ fn pushes() -> Vec<PushEvent> {
         PushEvent::Read { conversation_id, user_id, up_to: message_id },
         PushEvent::MessageDeleted { message_id, conversation_id },
         PushEvent::ConversationCleared { conversation_id, up_to: message_id },
+        PushEvent::Typing { conversation_id, from_user_id: user_id },
     ]
 }
 
@@ -107,7 +108,9 @@ fn every_push_is_as_described() {
             assert!(!schema.is_valid(&without), "{kind} without {field}");
         }
         // An id as a number would be rounded by JavaScript.
-        for field in ["messageId", "userId", "upTo"].iter().filter(|field| push.get(**field).is_some()) {
+        for field in
+            ["messageId", "userId", "fromUserId", "upTo"].iter().filter(|field| push.get(**field).is_some())
+        {
             let mut wrong = push.clone();
             wrong[*field] = 7.into();
             assert!(!schema.is_valid(&wrong), "{kind} with {field} as a number");

@@ -41,6 +41,9 @@ fn errors() -> Vec<ApiError> {
         ApiError::RecallWindowClosed(Duration::ZERO),
         ApiError::ClientMsgIdConflict,
         ApiError::ContentTooLarge { max_bytes: 0 },
+        ApiError::Blocked,
+        ApiError::TooManyBlocks(1),
+        ApiError::RateLimited { retry_after: Duration::ZERO },
         ApiError::Unavailable(None),
         ApiError::Internal("".into()),
     ];
@@ -54,6 +57,9 @@ fn errors() -> Vec<ApiError> {
             | ApiError::RecallWindowClosed(_)
             | ApiError::ClientMsgIdConflict
             | ApiError::ContentTooLarge { .. }
+            | ApiError::Blocked
+            | ApiError::TooManyBlocks(_)
+            | ApiError::RateLimited { .. }
             | ApiError::Unavailable(_)
             | ApiError::Internal(_) => {}
         }
