@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sqlx::mysql::MySqlRow;
 use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
 
-use super::pool::{SERVER_START, has_time_for_a_lock};
+use super::pool::{has_time_for_a_lock, server_start};
 use super::row::{LONGEST_LIST, broken, push_list, push_rows};
 use crate::id::{ConversationId, MessageId, UserId};
 
@@ -135,7 +135,7 @@ impl Conversations {
                     .push_bind(row.early_deletions.max(0))
                     .push_bind(row.resumed_after)
                     .push("FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)")
-                    .push(SERVER_START);
+                    .push_bind(server_start());
             });
             // The row exists, so this always updates. Both servers know `VALUES`; only MySQL knows the newer alias.
             query.push(
@@ -187,7 +187,7 @@ async fn lock(
              unread_low, unread_high, clear_low, clear_high, clear_low_seq, clear_high_seq, early_deletions, resumed_after, \
              last_seq > 0 AND ABS(server_start - ",
         );
-        query.push(SERVER_START);
+        query.push_bind(server_start());
         query
             .push(") > 2 AS is_of_earlier_process FROM conversation FORCE INDEX (PRIMARY) WHERE conv_id IN ");
         push_list(&mut query, ids, |(text, _)| text.clone());

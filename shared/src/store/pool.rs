@@ -41,13 +41,11 @@ const LARGEST_BATCH: u64 = 5;
 const MIGRATION_SESSION: &str = "/* store.migrate */ SET SESSION lock_wait_timeout = 60, \
      innodb_lock_wait_timeout = 50 /*!50708 , max_execution_time = 0 */ /*M!100101 , max_statement_time = 0 */";
 
-/// The session's variable with the start of MySQL's process, s since 1970 UTC; 0 if the server does not tell. A connection
-/// belongs to one process, so the variable is set once.
-pub(super) const SERVER_START: &str = "@hongyan_server_start";
-
 tokio::task_local! {
     /// The last moment at which a statement of the running call may begin to wait for a lock.
     static LAST_WAIT: tokio::time::Instant;
+    /// When the process of MySQL began that serves the running call, s since 1970 UTC.
+    static SERVER_START: i64;
     /// True once the running work has asked MySQL, for [`noting_use`].
     static IS_USED: Cell<bool>;
 }
@@ -55,6 +53,11 @@ tokio::task_local! {
 /// Runs `work`, and returns whether it has asked MySQL. A task that `work` starts is not counted.
 pub async fn noting_use<T>(work: impl Future<Output = T>) -> (T, bool) {
     IS_USED.scope(Cell::new(false), async { (work.await, IS_USED.with(Cell::get)) }).await
+}
+
+/// When the process of MySQL began that serves the running call, s since 1970 UTC; 0 if the server does not tell.
+pub(super) fn server_start() -> i64 {
+    SERVER_START.try_with(|start| *start).unwrap_or_default()
 }
 
 /// Fails if a statement that now begins to wait for a lock might still wait at the end of the call. For a transaction
@@ -88,6 +91,13 @@ pub(super) fn scoped<'env, 'c, T>(
 #[derive(Clone)]
 pub(super) struct Pool(managed::Pool<Manager>);
 
+/// A connection that is set up. It belongs to one process of MySQL.
+struct Session {
+    connection: MySqlConnection,
+    /// When that process began, s since 1970 UTC; 0 if the server does not tell.
+    server_start: i64,
+}
+
 /// Creates connections, and decides whether one may be used again.
 struct Manager {
     options: MySqlConnectOptions,
@@ -109,16 +119,16 @@ impl Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = MySqlConnection;
+    type Type = Session;
     type Error = sqlx::Error;
 
-    async fn create(&self) -> Result<MySqlConnection, sqlx::Error> {
+    async fn create(&self) -> Result<Session, sqlx::Error> {
         let mut connection = self.options.connect().await?;
-        set_up(&mut connection, self.timeout).await?;
-        Ok(connection)
+        let server_start = set_up(&mut connection, self.timeout).await?;
+        Ok(Session { connection, server_start })
     }
 
-    async fn recycle(&self, connection: &mut MySqlConnection, used: &Metrics) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, session: &mut Session, used: &Metrics) -> RecycleResult<sqlx::Error> {
         if !self.trusts(used) || used.age() > MAX_LIFETIME || used.last_used() > IDLE_TIMEOUT {
             return Err(RecycleError::message("too old"));
         }
@@ -126,7 +136,7 @@ impl managed::Manager for Manager {
             return Ok(());
         }
         // A third of the time: if the server has vanished, the rest must do for the server that has replaced it.
-        let answer = match timeout(self.timeout / 3, connection.ping()).await {
+        let answer = match timeout(self.timeout / 3, session.connection.ping()).await {
             Ok(answer) => answer.map_err(RecycleError::from),
             Err(_) => Err(RecycleError::message("no answer")),
         };
@@ -172,7 +182,9 @@ impl Pool {
                 Ok(lease) => lease.map_err(|error| server_error(action, error))?,
                 Err(_) => return Err(no_answer(action, limit)),
             };
-            let worked = LAST_WAIT.scope(last_wait, work(lease.connection()).future);
+            let server_start = lease.session().server_start;
+            let work = work(&mut lease.session().connection).future;
+            let worked = LAST_WAIT.scope(last_wait, SERVER_START.scope(server_start, work));
             let Ok(result) = timeout_at(deadline, worked).await else {
                 self.0.manager().distrust();
                 return Err(no_answer(action, limit));
@@ -206,7 +218,7 @@ impl Pool {
     pub(super) async fn connect(&self, action: &'static str) -> Result<MySqlConnection, ServerError> {
         let manager = self.0.manager();
         let prepared = async {
-            let mut connection = managed::Manager::create(manager).await?;
+            let mut connection = managed::Manager::create(manager).await?.connection;
             sqlx::raw_sql(MIGRATION_SESSION).execute(&mut connection).await?;
             Ok(connection)
         };
@@ -248,8 +260,8 @@ async fn close_idle(pool: WeakPool<Manager>) {
 }
 
 /// Closes connections politely if the server listens; it would count and log an aborted connection.
-async fn close_all(connections: Vec<MySqlConnection>) {
-    let closed = connections.into_iter().map(|connection| timeout(TRUSTED_IDLE, connection.close()));
+async fn close_all(sessions: Vec<Session>) {
+    let closed = sessions.into_iter().map(|session| timeout(TRUSTED_IDLE, session.connection.close()));
     for closed in join_all(closed).await {
         if let Ok(Err(error)) = closed {
             tracing::debug!(%error, "a connection was not closed cleanly");
@@ -288,34 +300,30 @@ fn lock_wait(timeout: Duration) -> Duration {
     Duration::from_secs((timeout.as_secs() / 3).clamp(1, 50))
 }
 
-/// Sets up a session, whatever the server's own settings are. MySQL reads the comments that begin with `!`, MariaDB
+/// Sets up a session, whatever the server's own settings are, and returns when the server's process began, s since 1970 UTC; 0 if the
+/// server does not tell. MySQL reads the comments that begin with `!`, MariaDB
 /// those that begin with `M!`: each has its own name for the limit of a statement.
-async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(), sqlx::Error> {
+async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<i64, sqlx::Error> {
     let lock_wait_seconds = lock_wait(timeout).as_secs();
     let select_ms = timeout.as_millis();
     let statement_seconds = (timeout.as_secs().max(1)).saturating_mul(LARGEST_BATCH);
-    // The numbers come from this file and the settings.
-    sqlx::raw_sql(AssertSqlSafe(format!(
+    // One round trip. The numbers come from this file and the settings.
+    let rows = sqlx::raw_sql(AssertSqlSafe(format!(
         "/* store.connect */ SET SESSION \
          sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          wait_timeout = {WAIT_TIMEOUT_SECONDS}, innodb_lock_wait_timeout = {lock_wait_seconds}, \
          lock_wait_timeout = {lock_wait_seconds} \
          /*!50708 , max_execution_time = {select_ms} */ /*M!100101 , max_statement_time = {statement_seconds} */; \
-         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SELECT 'Now' AS Variable_name, CAST(UNIX_TIMESTAMP() AS CHAR) AS Value; \
+         SHOW GLOBAL STATUS LIKE 'Uptime'"
     )))
-    .execute(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    let uptime_seconds: Option<i64> = sqlx::raw_sql("/* store.connect */ SHOW GLOBAL STATUS LIKE 'Uptime'")
-        .fetch_optional(&mut *connection)
-        .await?
-        .and_then(|row| row.try_get::<String, _>("Value").ok()?.parse().ok());
     // The second may change between the two statements, so one process has starts that differ by a second or two.
-    let start =
-        uptime_seconds.map_or_else(|| "0".to_owned(), |uptime| format!("UNIX_TIMESTAMP() - {uptime}"));
-    sqlx::raw_sql(AssertSqlSafe(format!("/* store.connect */ SET {SERVER_START} = {start}")))
-        .execute(connection)
-        .await
-        .map(drop)
+    let told: Vec<i64> =
+        rows.iter().filter_map(|row| row.try_get::<String, _>("Value").ok()?.parse().ok()).collect();
+    Ok(if let [now, uptime] = told[..] { now - uptime } else { 0 })
 }
 
 /// A borrowed connection. Only [`Self::give_back`] returns it to the pool. If a call is cut off, by its limit or
@@ -324,7 +332,7 @@ async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(
 struct Lease(Option<managed::Object<Manager>>);
 
 impl Lease {
-    fn connection(&mut self) -> &mut MySqlConnection {
+    fn session(&mut self) -> &mut Session {
         #[expect(clippy::expect_used, reason = "only give_back and drop take it, and both end the lease")]
         self.0.as_mut().expect("a lease holds its connection")
     }

@@ -292,6 +292,9 @@ async fn numbers_that_a_dead_process_may_have_shown_are_never_given_again() {
     store.persist(&[message(1, "one"), message(2, "two")]).await.unwrap();
     // The row as an earlier process of MySQL has left it: this process began one day later.
     let mut connection = connect(&url).await;
+    let start: i64 =
+        sqlx::query_scalar("SELECT server_start FROM conversation").fetch_one(&mut connection).await.unwrap();
+    assert!(start > 1_700_000_000, "the server tells when it began: {start}");
     execute(&mut connection, "UPDATE conversation SET server_start = server_start - 86400").await;
     store.persist(&[message(1, "one")]).await.unwrap();
     assert_eq!(
