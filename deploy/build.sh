@@ -20,13 +20,7 @@ case $1 in
 esac
 
 cd "$root"
-if ! [[ -d $(rustc --print sysroot)/lib/rustlib/$triple/lib ]]; then
-  command -v rustup >/dev/null || die "the Rust of this machine has no standard library for $triple, and there is no rustup \
-that could add it. Install Rust with https://rustup.rs, or that library with your package manager."
-  say "Installing Rust's standard library for $triple"
-  rustup --quiet target add "$triple" || die "rustup cannot add the target $triple (see above). With network, type: rustup \
-target add $triple"
-fi
+"$root/deploy/rust-target.sh" "$triple" 'dev build'
 
 names=() packages=()
 for folder in functions/*/; do

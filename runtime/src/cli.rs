@@ -16,11 +16,13 @@ mod text;
 mod token;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use hongyan::config::ConfigError;
 use hongyan::id::UserId;
+use hongyan::telemetry::build::{COMMIT, VERSION as RELEASE};
 use hongyan::telemetry::{self, Output};
 
 pub use place::Place;
@@ -29,9 +31,12 @@ use text::{called, told};
 /// How long blocked threads may hold up the end of the process after the command is done.
 const END: Duration = Duration::from_secs(1);
 
+/// The answer to `--version`: the version of the release, and the commit that was built.
+static VERSION: LazyLock<String> = LazyLock::new(|| format!("{RELEASE} (commit {COMMIT})"));
+
 /// A private-chat backend on one machine.
 #[derive(Parser)]
-#[command(name = "hongyan", version, max_term_width = 100)]
+#[command(name = "hongyan", version = VERSION.as_str(), max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     place: Place,
@@ -116,6 +121,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_names_the_release_and_the_commit() {
+        let shown = Cli::command().render_version();
+        assert_eq!(shown.trim_end(), format!("hongyan {RELEASE} (commit {COMMIT})"));
     }
 
     #[test]

@@ -12,13 +12,13 @@ use hongyan_testkit::certificates::Authority;
 use hongyan_testkit::{TestApp, TestAppBuilder, servers};
 use tempfile::TempDir;
 
-/// The user that `docs/deploy.md` describes.
+/// The user that `docs/deploy-lambda.md` describes.
 const USER: &str = "hongyan";
 const PASSWORD: &str = "not-the-default-users";
 
-/// The rights of a Redis user (`docs/deploy.md`).
+/// The rights of a Redis user (`docs/deploy-lambda.md`).
 fn rights() -> Vec<String> {
-    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deploy.md");
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deploy-lambda.md");
     let guide = std::fs::read_to_string(guide).unwrap();
     let line = guide.lines().map(str::trim).find(|line| line.starts_with("on ~msg:* ")).unwrap();
     line.split(' ').map(str::to_owned).collect()

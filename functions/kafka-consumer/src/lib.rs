@@ -21,7 +21,7 @@ use lambda_runtime::Error;
 
 use batch::Batch;
 
-/// The source of the event with which a release asks whether a new version reaches its stores (`docs/deploy.md`, "A release, and what to watch
+/// The source of the event with which a release asks whether a new version reaches its stores (`docs/deploy-lambda.md`, "A release, and what to watch
 /// in it").
 pub const CHECK: &str = "hongyan:check";
 

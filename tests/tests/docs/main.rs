@@ -13,6 +13,7 @@ mod citations;
 mod commands;
 mod comments;
 mod decisions;
+mod deployments;
 mod links;
 mod log;
 mod markdown;
