@@ -9,6 +9,7 @@
 )]
 
 mod asyncapi;
+mod chinese;
 mod citations;
 mod commands;
 mod comments;
