@@ -13,6 +13,7 @@ mod event;
 mod health;
 mod monitoring;
 mod options;
+mod page;
 mod response;
 mod routes;
 mod server;
@@ -32,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 pub use health::{HealthCheck, ServerHealth};
-pub use options::GatewayOptions;
+pub use options::{GatewayOptions, Page};
 pub use shared::{Behind, Metrics};
 
 use connections::Connections;

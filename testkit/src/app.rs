@@ -304,6 +304,13 @@ impl TestApp {
         self.boot(true).await
     }
 
+    /// Cuts off everything that is under way, as a crash does, and starts another one over the same servers and data.
+    pub async fn crash(mut self) -> Self {
+        drop(self.runtime.take());
+        self.end().await;
+        self.boot(true).await
+    }
+
     /// Stops the application like Ctrl-C.
     pub async fn stop(mut self) {
         self.end().await;

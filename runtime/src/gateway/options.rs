@@ -9,11 +9,25 @@ use super::cors::Origins;
 /// The shortest time between two lines of the log about the same kind of refusal: any client can cause a thousand a second.
 pub(super) const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
 
+/// Who may use the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Page {
+    /// There is no page.
+    #[default]
+    None,
+    /// There is a page. Its visitors bring their own tokens.
+    Plain,
+    /// Visitors on this machine get the tokens of any user. Only for a secret that was made for this machine.
+    WithTokens,
+}
+
 /// The limits of the gateway. Each field names its variable and, in parentheses, its default.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
     /// The origins whose web pages may call the HTTP API: `CORS_ORIGINS` (none).
     pub cors_origins: Origins,
+    /// The chat page at `/`, and who gets tokens from it (there is no page).
+    pub page: Page,
     /// The most bytes of a request's body: `GATEWAY_MAX_BODY_BYTES` (1 MiB). Above it the answer is 413.
     pub max_body_bytes: usize,
     /// The most bytes of all bodies under way together: `GATEWAY_MAX_BODIES_BYTES` (64 MiB). Above it the answer is
@@ -69,6 +83,7 @@ impl GatewayOptions {
         const MIB: usize = 1024 * 1024;
         Self {
             cors_origins: Origins::read(reader),
+            page: Page::None,
             max_body_bytes: reader.number("GATEWAY_MAX_BODY_BYTES", MIB, 1_024, 64 * MIB),
             max_bodies_bytes: reader.number("GATEWAY_MAX_BODIES_BYTES", 64 * MIB, MIB, 4_096 * MIB),
             max_header_bytes: reader.number("GATEWAY_MAX_HEADER_BYTES", 16 * 1_024, 8 * 1_024, MIB),
@@ -94,6 +109,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             cors_origins: Origins::default(),
+            page: Page::default(),
             max_body_bytes: 1024 * 1024,
             max_bodies_bytes: 64 * 1024 * 1024,
             max_header_bytes: 16 * 1024,

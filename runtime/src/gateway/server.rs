@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::connections::Place;
 use super::options::LOG_REFUSALS_EVERY;
 use super::shared::Shared;
-use super::{api, callback, monitoring, response, socket};
+use super::{api, callback, monitoring, page, response, socket};
 
 /// The pause after the system failed to give a connection, for example because no file descriptor was left.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
@@ -71,6 +71,7 @@ impl Door {
         }
         let router = others
             .route("/ws", get(socket::upgrade))
+            .merge(page::router(shared.options.page))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback_service(api);
         Self {

@@ -34,10 +34,14 @@ pub(crate) fn parts(path: &str, text: &str) -> Option<Parts> {
     let dashes = Syntax { line: "--", block: Some(("/*", "*/")) };
     let hash = Syntax { line: "#", block: None };
     match extension(path) {
+        // Generated: its comments are texts of docs/openapi.yaml.
+        "ts" if path.ends_with("/openapi.ts") => None,
         "rs" => Some(of_rust(text)),
         "lua" => Some(of_other(text, &Syntax { line: "--", block: Some(("--[[", "]]")) })),
         "sql" => Some(of_other(text, &dashes)),
-        "h" => Some(of_other(text, &Syntax { line: "//", block: Some(("/*", "*/")) })),
+        "h" | "ts" | "tsx" | "mjs" | "css" => {
+            Some(of_other(text, &Syntax { line: "//", block: Some(("/*", "*/")) }))
+        }
         "xml" => Some(of_other(text, &Syntax { line: "<!--", block: Some(("<!--", "-->")) })),
         "sh" | "yaml" | "yml" | "toml" | "py" | "conf" | "cnf" | "properties" => Some(of_other(text, &hash)),
         "" if text.starts_with("#!") => Some(of_other(text, &hash)),

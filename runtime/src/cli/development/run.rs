@@ -10,6 +10,7 @@ use super::lambda::Lambda;
 use super::settings;
 use crate::cli::signals::{INTERRUPTED, Signals};
 use crate::cli::text::called;
+use crate::gateway::Page;
 use crate::invoke_api::InvokeApi;
 use crate::runtime::{Host, Runtime, RuntimeOptions};
 use crate::{gateway, prometheus};
@@ -65,6 +66,7 @@ async fn serve(
     }
     let mut options = RuntimeOptions::new(settings.config, listener);
     options.gateway = settings.gateway;
+    options.gateway.page = page(options.listener.local_addr()?);
     options.metrics = Some(prometheus::install()?);
     if let Some(emulator) = &emulator {
         options.host = Host::InvokeApi(InvokeApi::new(emulator.url()));
@@ -75,6 +77,13 @@ async fn serve(
         signals.or_end(emulator.stop()).await;
     }
     served
+}
+
+/// The page gives tokens to its visitors only if nobody but this machine can reach the page, and if the secret of the tokens was made
+/// for this machine.
+fn page(listens: SocketAddr) -> Page {
+    let own_secret = ["JWT_SECRET", "JWT_JWKS_URL"].iter().all(|name| std::env::var_os(name).is_none());
+    if listens.ip().is_loopback() && own_secret { Page::WithTokens } else { Page::Plain }
 }
 
 /// Serves until a signal comes, or until the process that hosts the functions ends.
@@ -95,7 +104,8 @@ async fn serve_until_told(
     });
     println!(
         "Hongyan is ready at http://{0} (WebSocket: ws://{0}/ws). Ctrl-C stops it.\n{1}\
-         Next, in another terminal:\n  \
+         Open http://{0}/?users=1,2 in a browser: two users, side by side.\n\
+         Or, in another terminal:\n  \
          TOKEN=$({2} token 1); curl -sS http://{0}/messages -H \"Authorization: Bearer $TOKEN\" \
          -H 'Content-Type: application/json' -d '{{\"toId\":\"2\",\"content\":\"你好\",\"msgType\":1}}'",
         runtime.addr(),
