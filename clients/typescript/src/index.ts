@@ -1,10 +1,10 @@
 export { ApiError, HongyanApi } from "./api.js";
-export type { ApiOptions, Draft, TokenSource } from "./api.js";
+export type { ApiOptions, CallOptions, Draft, TokenSource } from "./api.js";
 export { HongyanClient } from "./client.js";
-export type { ClientOptions, OutboxStorage } from "./client.js";
+export type { ClientOptions } from "./client.js";
+export type { Outgoing, OutboxStorage } from "./outbox.js";
 export { PushSocket } from "./socket.js";
 export type { SocketConstructor, SocketLike, SocketOptions } from "./socket.js";
 export { compareIds, peerOf } from "./types.js";
 export type * from "./types.js";
-export { ConversationView } from "./view.js";
-export type { Outgoing } from "./view.js";
+export { ConversationView, Hidden } from "./view.js";

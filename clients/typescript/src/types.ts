@@ -7,6 +7,8 @@ export type Message = components["schemas"]["Message"];
 export type Conversation = components["schemas"]["Conversation"];
 /** A change of a conversation, with its number `seq`. */
 export type Change = components["schemas"]["Change"];
+/** The answer of a recall. */
+export type Recalled = components["schemas"]["Recalled"];
 /** A page of messages, newest first unless it was asked for by `after`. */
 export type MessagePage = components["schemas"]["Page"];
 /** A page of changes. */

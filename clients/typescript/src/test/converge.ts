@@ -8,10 +8,11 @@
 import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
 import { WebSocket } from "ws";
-import { ApiError, HongyanClient } from "../index.js";
-import type { ConversationView, SocketConstructor } from "../index.js";
+import { ApiError, ConversationView, HongyanClient } from "../index.js";
+import type { ChangePage } from "../index.js";
 
-const [baseUrl = "", seed = "1", rounds = "6"] = process.argv.slice(2);
+const [baseUrl = "", givenSeed = "1", givenRounds = "6"] = process.argv.slice(2);
+const { HONGYAN_CLIENTS_SEED: seed = givenSeed, HONGYAN_CLIENTS_ROUNDS: rounds = givenRounds } = process.env;
 const USERS = ["1", "2"] as const;
 const SETTLED_WITHIN_MS = 60_000;
 
@@ -39,8 +40,9 @@ function device(user: "1" | "2"): HongyanClient {
     baseUrl,
     user,
     token: () => process.env[`TOKEN_${user}`] ?? "",
-    WebSocket: WebSocket as unknown as SocketConstructor,
+    WebSocket,
     timeoutMs: 8_000,
+    resyncMs: 3_000,
   });
 }
 
@@ -95,10 +97,27 @@ async function act(client: HongyanClient): Promise<void> {
 }
 
 /** A view as it is compared. A new device learns nothing of messages that were recalled before it came: pages leave them out. */
-function shown(view: ConversationView): unknown {
+function shown(view: ConversationView): object {
   const live = view.inOrder().filter(({ status }) => status === 1);
-  const messages = live.map(({ id, content, fromUserId, seq }) => ({ id, content, fromUserId, seq }));
+  const messages = live.map(({ id, content, fromUserId, seq, clientMsgId }) => ({ id, content, fromUserId, seq, clientMsgId }));
   return { messages, read: [...view.readUpTo].sort() };
+}
+
+/** The list's row of the conversation, without what a new device cannot know. */
+function row(client: HongyanClient): object {
+  const { lastMessage = null, unread, readUpTo, peerReadUpTo } = client.conversations.get(peer(client.user)) ?? {};
+  return { last: lastMessage && { id: lastMessage.id, status: lastMessage.status, content: lastMessage.content }, unread, readUpTo, peerReadUpTo };
+}
+
+/** The messages that somebody sees who applies all changes from the first one on, and reads no page. */
+async function replayed(client: HongyanClient): Promise<object> {
+  const view = new ConversationView(client.user, peer(client.user));
+  for (let after: number | null = 0; after !== null; ) {
+    const page: ChangePage = await client.api.changes(view.peerId, after, 37);
+    for (const change of page.changes) view.apply(change);
+    after = page.next;
+  }
+  return shown(view);
 }
 
 /** A new device that has read the whole history. */
@@ -149,9 +168,14 @@ for (const user of USERS) {
       while (await client.loadOlder(peer(user), 100));
       const newcomer = await fresh(user);
       const newView = newcomer.views.get(peer(user));
-      newcomer.stop();
       assert.ok(newView);
-      [own, other] = [shown(view), shown(newView)];
+      [own, other] = [{ ...shown(view), row: row(client) }, { ...shown(newView), row: row(newcomer) }];
+      const again = await replayed(newcomer);
+      newcomer.stop();
+      if (JSON.stringify(again) !== JSON.stringify(shown(newView))) {
+        [own, other] = [again, shown(newView)];
+        return false;
+      }
       // Messages that wait for MySQL may still become recalled.
       return !view.waits && JSON.stringify(own) === JSON.stringify(other);
     };
