@@ -115,7 +115,10 @@ async fn two_devices_of_two_users_end_with_the_true_view_whatever_breaks() {
 async fn two_people_talk_in_a_browser() {
     prepared().await;
     let mut site = Site::start("0", true).await;
-    let said = site.run(&root().join("web/test/browser.mjs"), &[]).await;
+    // The folder for new pictures, if they are wanted (`CONTRIBUTING.md`).
+    let pictures = std::env::var("HONGYAN_PICTURES").ok();
+    let arguments: Vec<&str> = pictures.iter().map(String::as_str).collect();
+    let said = site.run(&root().join("web/test/browser.mjs"), &arguments).await;
     assert!(said.iter().any(|line| line == "all steps passed"), "{said:?}");
 }
 

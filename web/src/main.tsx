@@ -23,7 +23,7 @@ function isUser(text: string): boolean {
 function Page() {
   const [users, setUsers] = useState(usersOfAddress);
   const [lang, setLang] = useState<Language>(language);
-  const [numbers, setNumbers] = useState(() => localStorage.getItem("numbers") !== "off");
+  const [numbers, setNumbers] = useState(() => (localStorage.getItem("numbers") ?? (innerWidth > 720 ? "on" : "off")) === "on");
   const words = WORDS[lang];
   useEffect(() => {
     document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";

@@ -4,6 +4,7 @@ import type { Conversation, Outgoing } from "@hongyan/client";
 import { useEffect, useMemo, useReducer, useState } from "preact/hooks";
 import { Thread } from "./thread.js";
 import { fetchToken } from "./tokens.js";
+import { Ways } from "./way.js";
 import { fill } from "./words.js";
 import type { Language, Words } from "./words.js";
 
@@ -15,20 +16,23 @@ interface PaneProps {
   partner: string | undefined;
 }
 
-/** The client of a user, and a new rendering whenever its copy changes. */
-function useClient(user: string): HongyanClient {
+/** The client of a user with the ways of its messages, and a new rendering whenever its copy changes. */
+function useClient(user: string): { client: HongyanClient; ways: Ways } {
   const [, again] = useReducer((count: number) => count + 1, 0);
-  const client = useMemo(() => {
+  const { client, ways } = useMemo(() => {
     const name = `outbox ${user}`;
-    return new HongyanClient({
+    const ways = new Ways();
+    const client = new HongyanClient({
       baseUrl: location.origin,
       user,
+      fetch: ways.fetch,
       token: ({ renew }) => fetchToken(user, renew),
       outbox: {
         load: () => JSON.parse(localStorage.getItem(name) ?? "[]") as Outgoing[],
         save: (outbox) => localStorage.setItem(name, JSON.stringify(outbox)),
       },
     });
+    return { client, ways };
   }, [user]);
   useEffect(() => {
     const unsubscribe = client.subscribe(() => again(undefined));
@@ -41,11 +45,11 @@ function useClient(user: string): HongyanClient {
       client.stop();
     };
   }, [client]);
-  return client;
+  return { client, ways };
 }
 
 export function Pane({ user, words, lang, partner }: PaneProps) {
-  const client = useClient(user);
+  const { client, ways } = useClient(user);
   const [peerId, setPeerId] = useState<string | null>(partner ?? null);
   const [everOnline, setEverOnline] = useState(false);
   useEffect(() => {
@@ -68,7 +72,7 @@ export function Pane({ user, words, lang, partner }: PaneProps) {
       <div class="halves">
         <List client={client} words={words} lang={lang} chosen={peerId} choose={setPeerId} />
         {peerId ? (
-          <Thread key={peerId} client={client} peerId={peerId} words={words} lang={lang} back={() => setPeerId(null)} />
+          <Thread key={peerId} client={client} ways={ways} peerId={peerId} words={words} lang={lang} back={() => setPeerId(null)} />
         ) : (
           <div class="thread nothing">{words.choose}</div>
         )}

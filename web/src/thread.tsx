@@ -3,6 +3,7 @@ import { ApiError, compareIds } from "@hongyan/client";
 import type { ConversationView, HongyanClient, Message, Outgoing } from "@hongyan/client";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Avatar, clock } from "./pane.js";
+import type { Way, Ways } from "./way.js";
 import { fill } from "./words.js";
 import type { Language, Words } from "./words.js";
 
@@ -11,26 +12,19 @@ const RECALL_WITHIN_MS = 300_000;
 
 interface ThreadProps {
   client: HongyanClient;
+  ways: Ways;
   peerId: string;
   words: Words;
   lang: Language;
   back(): void;
 }
 
-/** The way of a message as the page saw it, ms after the message was written. */
-interface Way {
-  writtenAt: number;
-  answerMs?: number;
-  mysqlMs?: number;
-}
-
-export function Thread({ client, peerId, words, lang, back }: ThreadProps) {
+export function Thread({ client, ways, peerId, words, lang, back }: ThreadProps) {
   const [view, setView] = useState<ConversationView | null>(null);
   const [text, setText] = useState("");
   const [fault, setFault] = useState("");
   const [blocked, setBlocked] = useState(false);
   const [now, setNow] = useState(Date.now);
-  const ways = useRef(new Map<string, Way>());
   const scroller = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const before = useRef<{ height: number; top: number } | null>(null);
@@ -62,15 +56,8 @@ export function Thread({ client, peerId, words, lang, back }: ThreadProps) {
   const outgoing = client.outbox.filter((one) => one.peerId === peerId);
   const newest = messages.at(-1)?.id;
 
-  for (const one of outgoing) {
-    if (!ways.current.has(one.clientMsgId)) ways.current.set(one.clientMsgId, { writtenAt: one.writtenAt });
-  }
-  for (const message of messages) {
-    const way = message.clientMsgId ? ways.current.get(message.clientMsgId) : undefined;
-    if (!way) continue;
-    way.answerMs ??= Date.now() - way.writtenAt;
-    if (message.persistStatus === "PERSISTED") way.mysqlMs ??= Date.now() - way.writtenAt;
-  }
+  for (const one of outgoing) ways.begin(one.clientMsgId, one.writtenAt);
+  for (const message of messages) ways.see(message);
 
   // A message that is shown to a person who looks is read.
   useEffect(() => {
@@ -83,6 +70,7 @@ export function Thread({ client, peerId, words, lang, back }: ThreadProps) {
     return () => document.removeEventListener("visibilitychange", read);
   }, [client, peerId, newest, client.online, view]);
 
+  // After each rendering, since a message grows a line when its way becomes known.
   useLayoutEffect(() => {
     const element = scroller.current;
     if (!element) return;
@@ -93,7 +81,7 @@ export function Thread({ client, peerId, words, lang, back }: ThreadProps) {
     } else if (atEnd.current) {
       element.scrollTop = element.scrollHeight;
     }
-  }, [newest, messages.length, outgoing.length, view]);
+  });
 
   const older = () => {
     const element = scroller.current;
@@ -160,23 +148,35 @@ export function Thread({ client, peerId, words, lang, back }: ThreadProps) {
           </button>
         )}
         {view && view.older === null && messages.length > 0 && <p class="hint">{words.beginning}</p>}
-        {messages.map((message, place) => (
+        {messages.flatMap((message, place) => [
+          isNewDay(message, messages[place - 1]) && (
+            <p key={`day ${message.id}`} class="day">
+              {day(message.sendTime, lang, words)}
+            </p>
+          ),
           <Row
             key={message.id}
             message={message}
             mine={message.fromUserId === client.user}
             follows={messages[place - 1]?.fromUserId === message.fromUserId}
             read={peerReadUpTo !== undefined && compareIds(message.id, peerReadUpTo) <= 0}
-            way={message.clientMsgId ? ways.current.get(message.clientMsgId) : undefined}
+            way={ways.of(message)}
             recallLeftMs={message.sendTime + RECALL_WITHIN_MS - now}
             words={words}
             lang={lang}
             recall={() => attempt(client.recall(message))}
             remove={() => attempt(client.delete(message))}
-          />
-        ))}
+          />,
+        ])}
         {outgoing.map((one) => (
-          <Waiting key={one.clientMsgId} outgoing={one} words={words} retry={() => client.retry(one)} discard={() => client.discard(one)} />
+          <Waiting
+            key={one.clientMsgId}
+            outgoing={one}
+            tooFast={ways.of(one)?.tooFast === true}
+            words={words}
+            retry={() => client.retry(one)}
+            discard={() => client.discard(one)}
+          />
         ))}
       </div>
       <p class="fault" role="alert">
@@ -220,6 +220,7 @@ interface RowProps {
 
 function Row({ message, mine, follows, read, way, recallLeftMs, words, lang, recall, remove }: RowProps) {
   const [open, setOpen] = useState(false);
+  const options = useRef<HTMLButtonElement>(null);
   if (message.status === 0) {
     return (
       <p class="recalled" data-id={message.id}>
@@ -233,8 +234,23 @@ function Row({ message, mine, follows, read, way, recallLeftMs, words, lang, rec
     setOpen(false);
     work();
   };
+  /** Closes the menu by the keyboard: the focus goes back to the button that opened the menu. */
+  const leave = (event: KeyboardEvent) => {
+    if (event.key !== "Escape") return;
+    setOpen(false);
+    options.current?.focus();
+  };
   return (
-    <article class={`message ${mine ? "mine" : "theirs"} ${follows ? "follows" : ""}`} data-id={message.id}>
+    <article
+      class={`message ${mine ? "mine" : "theirs"} ${follows ? "follows" : ""}`}
+      data-id={message.id}
+      onKeyDown={leave}
+      onFocusOut={(event) => {
+        // Another place has the focus now, so nobody chooses here.
+        const next = event.relatedTarget;
+        if (next instanceof Node && !event.currentTarget.contains(next)) setOpen(false);
+      }}
+    >
       <div class="bubble">
         <span class="content">{message.content}</span>
         <span class="meta">
@@ -246,40 +262,77 @@ function Row({ message, mine, follows, read, way, recallLeftMs, words, lang, rec
           )}
         </span>
       </div>
-      <button class="options" aria-expanded={open} aria-label={words.more} onClick={() => setOpen(!open)}>
+      <button ref={options} class="options" aria-expanded={open} aria-label={words.more} onClick={() => setOpen(!open)}>
         ⋯
       </button>
       {open && (
-        <div class="menu" role="group" aria-label={words.more} onKeyDown={(event) => event.key === "Escape" && setOpen(false)}>
+        <div class="menu" role="group" aria-label={words.more}>
           {mine && recallLeftMs > 0 && (
             <button onClick={close(recall)}>{fill(words.recallLeft, { s: minutes(recallLeftMs) })}</button>
           )}
           <button onClick={close(remove)}>{words.remove}</button>
         </div>
       )}
-      {way && (
-        <ol class="way" aria-label={words.way}>
-          <li class="done">
-            {words.wayRedis} · {words.wayKafka} {way.answerMs ?? "…"} ms
-          </li>
-          <li class={way.mysqlMs === undefined ? "" : "done"}>
-            {words.wayMysql} {way.mysqlMs === undefined ? "…" : `≤ ${way.mysqlMs} ms`}
-          </li>
-        </ol>
-      )}
+      {way && <WayLine way={way} words={words} />}
     </article>
   );
 }
 
+/** The steps of a message. A step is shown as done if the server has said so or the page has seen it. */
+function WayLine({ way, words }: { way: Way; words: Words }) {
+  const server = (ms: number) => `${ms.toFixed(1)} ms`;
+  const steps: [string, string | undefined, string][] = [];
+  if (way.redisMs === undefined && way.kafkaMs === undefined) {
+    // A push, or a repeated send: nobody has said which stores took the message.
+    steps.push([words.wayAccepted, way.acceptedMs === undefined ? undefined : `${way.acceptedMs} ms`, words.wayAcceptedHint]);
+  } else {
+    steps.push([words.wayRedis, way.redisMs === undefined ? undefined : server(way.redisMs), words.wayServerHint]);
+    steps.push([words.wayKafka, way.kafkaMs === undefined ? undefined : server(way.kafkaMs), words.wayServerHint]);
+  }
+  steps.push([words.wayMysql, way.mysqlMs === undefined ? undefined : `≤ ${way.mysqlMs} ms`, words.wayMysqlHint]);
+  return (
+    <ol class="way" aria-label={words.way}>
+      {steps.map(([name, ms, hint]) => (
+        <li key={name} class={ms === undefined ? "" : "done"} title={hint}>
+          {name} {ms ?? "…"}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+/** True if the message is the first of its day. */
+function isNewDay(message: Message, before: Message | undefined): boolean {
+  return before === undefined || new Date(before.sendTime).toDateString() !== new Date(message.sendTime).toDateString();
+}
+
+/** The day of a time, by name if it is near. */
+function day(ms: number, lang: Language, words: Words): string {
+  const date = new Date(ms);
+  const yesterday = new Date();
+  yesterday.setDate(yesterday.getDate() - 1);
+  if (date.toDateString() === new Date().toDateString()) return words.today;
+  if (date.toDateString() === yesterday.toDateString()) return words.yesterday;
+  return date.toLocaleDateString(lang === "zh" ? "zh-CN" : "en-GB", { weekday: "short", day: "numeric", month: "long", year: "numeric" });
+}
+
+interface WaitingProps {
+  outgoing: Outgoing;
+  tooFast: boolean;
+  words: Words;
+  retry(): void;
+  discard(): void;
+}
+
 /** A message that the server has not accepted. */
-function Waiting({ outgoing, words, retry, discard }: { outgoing: Outgoing; words: Words; retry(): void; discard(): void }) {
+function Waiting({ outgoing, tooFast, words, retry, discard }: WaitingProps) {
   const failed = outgoing.state === "failed";
   const why = outgoing.error?.code === "blocked" ? words.blocked : outgoing.error?.detail;
   return (
     <article class={`message mine waiting ${failed ? "failed" : ""}`}>
       <div class="bubble">
         <span class="content">{outgoing.content}</span>
-        <span class="meta">{failed ? words.failed : words.sending}</span>
+        <span class="meta">{failed ? words.failed : tooFast ? words.rateLimited : words.sending}</span>
       </div>
       {failed && (
         <p class="why">

@@ -109,6 +109,7 @@ await step("two people talk", async () => {
 });
 
 await step("a sender sees the way of a message, and that it was read", async () => {
+  await message(first, "1", "Hello! Did").locator(".way .done", { hasText: /^Redis \d+\.\d ms$/ }).waitFor();
   await message(first, "1", "Hello! Did").locator(".way .done", { hasText: "MySQL ≤" }).waitFor();
   await message(first, "1", "Hello! Did").getByRole("img", { name: "Read" }).waitFor();
 });
@@ -138,8 +139,14 @@ await step("a message that is taken back is gone on both sides", async () => {
 
 await step("a message deleted by one stays with the other", async () => {
   const theirs = message(second, "2", "Hello! Did");
-  await theirs.hover();
-  await theirs.getByRole("button", { name: "Message options" }).click();
+  const options = theirs.getByRole("button", { name: "Message options" });
+  await options.focus();
+  await second.keyboard.press("Enter");
+  await theirs.getByRole("button", { name: "Delete for me" }).focus();
+  await second.keyboard.press("Escape");
+  await theirs.getByRole("button", { name: "Delete for me" }).waitFor({ state: "detached" });
+  assert.ok(await options.evaluate((button) => button === document.activeElement), "the focus is back at the menu's button");
+  await second.keyboard.press("Enter");
   await second.getByRole("button", { name: "Delete for me" }).click();
   await theirs.waitFor({ state: "detached" });
   await message(first, "1", "Hello! Did").waitFor();

@@ -791,6 +791,11 @@ export interface operations {
             /** @description The message is kept */
             201: {
                 headers: {
+                    /**
+                     * @description Each store that has acknowledged the message by now, with the milliseconds that it took. A name that is not there has not acknowledged the message yet
+                     * @example redis;dur=0.9, kafka;dur=3.2
+                     */
+                    "Server-Timing"?: string;
                     [name: string]: unknown;
                 };
                 content: {

@@ -1,6 +1,6 @@
 //! Accepting a send.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hongyan::app::App;
 use hongyan::blocks;
@@ -19,10 +19,17 @@ use crate::request::SendRequest;
 
 /// An accepted message.
 pub(crate) enum Accepted {
-    /// This request's.
-    New(Message),
+    /// This request's, with the time that the stores took.
+    New(Message, Steps),
     /// That of an earlier request with the same `clientMsgId`.
     Before(Message),
+}
+
+/// How long each store took to acknowledge a new message. `None`: the store has not acknowledged the message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Steps {
+    pub(crate) redis: Option<Duration>,
+    pub(crate) kafka: Option<Duration>,
 }
 
 /// Accepts the message, unless an earlier try of the same request was accepted.
@@ -47,8 +54,8 @@ pub(crate) async fn accept_once(app: &App, request: SendRequest) -> Result<Accep
     };
     let SendRequest { from, to, kind, content, client_msg_id } = request;
     let message = Message::new(id, from, to, kind, content, client_msg_id);
-    keep(app, &message).await?;
-    Ok(Accepted::New(message))
+    let steps = keep(app, &message).await?;
+    Ok(Accepted::New(message, steps))
 }
 
 enum Claimed {
@@ -158,39 +165,41 @@ async fn recognise(
 
 /// Keeps a new message: in Redis, then in Kafka, while it is pushed to its two users. One of the two stores is enough.
 /// With neither the caller is told to try again.
-async fn keep(app: &App, message: &Message) -> Result<(), ApiError> {
+async fn keep(app: &App, message: &Message) -> Result<Steps, ApiError> {
     let event = MessageEvent::Persist { data: message.clone() };
-    let accepted = timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, app.clock.now_ms())).await;
+    let (accepted, redis) =
+        timed(metric::SEND_REDIS_SECONDS, app.cache.accept(message, app.clock.now_ms())).await;
     match accepted {
         // An equal send was accepted and recalled before: nothing is pushed.
-        Ok(accept::Accepted::Recalled) => Ok(()),
+        Ok(accept::Accepted::Recalled) => Ok(Steps::default()),
         Ok(accept::Accepted::Kept) => {
             let (produced, ()) = tokio::join!(produce(app, &event), app.push.message(message));
-            if let Err(error) = produced {
-                note_pending(message, &error);
-            }
-            Ok(())
+            let kafka = produced.inspect_err(|error| note_pending(message, error)).ok();
+            Ok(Steps { redis: Some(redis), kafka })
         }
         Err(error) if error.is_transient() => {
             tracing::warn!(message_id = %message.id, %error, "send.accept: Redis is away; Kafka alone decides");
             app.cache.note_kafka_only(message.send_time).await;
             // Kafka's permanent refusal is a 503 too: Redis may keep the message once it is back.
-            let produced = produce(app, &event).await;
-            produced.map_err(|error| ApiError::Unavailable(Some(error)))
+            let kafka = produce(app, &event).await.map_err(|error| ApiError::Unavailable(Some(error)))?;
+            Ok(Steps { redis: None, kafka: Some(kafka) })
         }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn produce(app: &App, event: &MessageEvent) -> Result<(), ServerError> {
-    timed(metric::SEND_KAFKA_SECONDS, app.queue.send(event, app.kafka_wait)).await
+/// Hands the event to Kafka, and returns how long the acknowledgement took.
+async fn produce(app: &App, event: &MessageEvent) -> Result<Duration, ServerError> {
+    let (produced, took) = timed(metric::SEND_KAFKA_SECONDS, app.queue.send(event, app.kafka_wait)).await;
+    produced.map(|()| took)
 }
 
-async fn timed<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+async fn timed<T>(name: &'static str, work: impl Future<Output = T>) -> (T, Duration) {
     let began = Instant::now();
     let result = work.await;
-    metrics::histogram!(name).record(began.elapsed().as_secs_f64());
-    result
+    let took = began.elapsed();
+    metrics::histogram!(name).record(took.as_secs_f64());
+    (result, took)
 }
 
 fn note_pending(message: &Message, error: &ServerError) {

@@ -7,16 +7,21 @@ mod accept;
 mod request;
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::http::{HeaderName, HeaderValue};
 use hongyan::app::App;
 use hongyan::error::ApiError;
 use hongyan::http::{self, MessageView, Reply};
 use hongyan::telemetry::metric;
 
-use accept::Accepted;
+use accept::{Accepted, Steps};
 use request::SendRequest;
+
+/// Tells a client how long the stores took, for example to show the way of a message.
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Answers one request. Every failure is an answer too.
 #[tracing::instrument(name = "send", skip_all)]
@@ -25,7 +30,8 @@ pub async fn handle(
     event: ApiGatewayV2httpRequest,
 ) -> Result<ApiGatewayV2httpResponse, Infallible> {
     let began = Instant::now();
-    let sent = send(app, &event).await;
+    let mut steps = Steps::default();
+    let sent = send(app, &event, &mut steps).await;
     let outcome = match &sent {
         Ok(Reply::Ok(_)) => "repeated",
         Ok(_) => "accepted",
@@ -34,14 +40,37 @@ pub async fn handle(
     };
     metrics::counter!(metric::SENDS, "outcome" => outcome).increment(1);
     metrics::histogram!(metric::SEND_SECONDS).record(began.elapsed().as_secs_f64());
-    Ok(http::respond_to("send", "POST /messages", sent))
+    let mut response = http::respond_to("send", "POST /messages", sent);
+    if let Some(timing) = server_timing(steps) {
+        response.headers.insert(SERVER_TIMING, timing);
+    }
+    Ok(response)
 }
 
-async fn send(app: &App, event: &ApiGatewayV2httpRequest) -> Result<Reply<MessageView>, ApiError> {
+/// The value of `Server-Timing`: each store that has acknowledged the message, with the milliseconds that it took.
+fn server_timing(steps: Steps) -> Option<HeaderValue> {
+    let mut value = String::new();
+    for (store, took) in [("redis", steps.redis), ("kafka", steps.kafka)] {
+        let Some(took) = took else { continue };
+        let separator = if value.is_empty() { "" } else { ", " };
+        // Writing into a string cannot fail.
+        let _ = write!(value, "{separator}{store};dur={:.1}", took.as_secs_f64() * 1_000.0);
+    }
+    if value.is_empty() { None } else { HeaderValue::from_str(&value).ok() }
+}
+
+async fn send(
+    app: &App,
+    event: &ApiGatewayV2httpRequest,
+    steps: &mut Steps,
+) -> Result<Reply<MessageView>, ApiError> {
     let caller = http::caller(event, &app.auth)?;
     let request = SendRequest::parse(event, caller, app.rules.max_content_bytes)?;
     Ok(match accept::accept_once(app, request).await? {
-        Accepted::New(message) => Reply::Created(MessageView::of(message, caller)),
+        Accepted::New(message, took) => {
+            *steps = took;
+            Reply::Created(MessageView::of(message, caller))
+        }
         Accepted::Before(message) => Reply::Ok(MessageView::of(message, caller)),
     })
 }

@@ -1,6 +1,7 @@
 //! Tests of the gateway on a real socket. The functions behind it only record their events.
 
 mod http_api;
+mod page;
 mod websocket;
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -13,6 +13,8 @@ async fn a_message_has_the_same_form_when_sent_and_in_history() {
     let sent = alice.post("/messages", &body).await;
     let ended = test.clock().now_ms();
     assert_eq!((sent.status, &sent.headers["content-type"]), (201, &"application/json".parse().unwrap()));
+    let timing = sent.headers["server-timing"].to_str().unwrap();
+    assert!(timing.starts_with("redis;dur=") && timing.contains(", kafka;dur="), "{timing}");
     let send_time = sent.body["sendTime"].as_i64().unwrap();
     assert!((began..=ended).contains(&send_time), "{began} <= {send_time} <= {ended}");
     assert!(sent.id().parse::<i64>().unwrap() > 1 << 53, "an id of today does not fit into a double");

@@ -62,7 +62,12 @@ async fn without_redis_there_is_no_limit() {
 
     proxy.close().await;
     for number in 0..4 {
-        assert_eq!(send(&alice, &format!("name {number}")).await.status, 201);
+        let sent = send(&alice, &format!("name {number}")).await;
+        assert_eq!(sent.status, 201);
+        assert!(
+            sent.headers["server-timing"].to_str().unwrap().starts_with("kafka;dur="),
+            "Redis has nothing"
+        );
         assert_eq!(alice.send(2, "no name").await.status, 201);
     }
     proxy.open().await;
