@@ -73,6 +73,7 @@ pub(crate) async fn check(site: &Site, book: &Book, users: &Range<i64>) -> anyho
     for user in users.clone() {
         look.check_histories(user, &mut verdict);
         look.check_unread(user, &mut verdict);
+        look.check_talks(user, &mut verdict);
     }
     look.check_deletions(&mut verdict);
     look.check_positions(&mut verdict);
@@ -214,6 +215,74 @@ impl Look<'_> {
                 expected.difference(&listed).collect::<Vec<_>>()
             ));
         }
+    }
+
+    /// Checks the list of conversations: each conversation with a row, the newest first, with its last message, unread count
+    /// and read positions.
+    fn check_talks(&self, user: i64, verdict: &mut Verdict) {
+        let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut last: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
+        for row in self.kept.rows.values() {
+            let peer = match (row.from_user_id == user, row.to_id == user) {
+                (true, _) => row.to_id,
+                (_, true) => row.from_user_id,
+                _ => continue,
+            };
+            // Rows come in the order of their ids, so the newest one stays.
+            newest.insert(peer, row.id);
+            if !self.kept.deleted.contains(&(user, row.id)) {
+                last.insert(peer, (row.id, row.is_shown()));
+            }
+        }
+        let mut expected: Vec<(i64, Option<(i64, bool)>)> =
+            newest.keys().map(|peer| (*peer, last.get(peer).copied())).collect();
+        expected.sort_by_key(|(peer, _)| std::cmp::Reverse(newest[peer]));
+
+        for (runtime, shown) in self.shown.iter().enumerate() {
+            let Some(shown) = shown.get(&user) else { continue };
+            let place = format!("the list of {user} at runtime {}", runtime + 1);
+            let listed: Vec<(i64, Option<(i64, bool)>)> =
+                shown.talks.iter().map(|talk| (talk.peer, talk.last)).collect();
+            if listed != expected {
+                verdict.other.push(format!(
+                    "{place} has the peers and last messages {listed:?} where MySQL has {expected:?}"
+                ));
+            }
+            for talk in &shown.talks {
+                let positions = (self.kept.position(user, talk.peer), self.kept.position(talk.peer, user));
+                if (talk.read, talk.peer_read) != positions {
+                    verdict
+                        .other
+                        .push(format!("{place}: {talk:?} where MySQL has the positions {positions:?}"));
+                }
+                let (least, most) = self.unread_of(user, talk.peer);
+                if !(least..=most).contains(&talk.unread) {
+                    verdict
+                        .other
+                        .push(format!("{place}: {talk:?} where MySQL has {least} to {most} unread messages"));
+                }
+            }
+            let sum: u64 = shown.talks.iter().map(|talk| talk.unread).sum();
+            if sum != shown.unread.0 {
+                verdict
+                    .other
+                    .push(format!("{place} has {sum} unread messages, and {} in all", shown.unread.0));
+            }
+        }
+    }
+
+    /// How many messages of `peer` the user has not read: at least, and with those that came late.
+    fn unread_of(&self, user: i64, peer: i64) -> (u64, u64) {
+        let is_of_peer = |id: &&i64| self.kept.rows.get(*id).is_some_and(|row| row.from_user_id == peer);
+        let unread = self.kept.unread(user);
+        let least = unread.iter().filter(is_of_peer).count();
+        let late = self
+            .kept
+            .rows
+            .keys()
+            .filter(is_of_peer)
+            .filter(|id| !unread.contains(*id) && self.is_unread_if_listed(user, **id));
+        (least as u64, (least + late.count()) as u64)
     }
 
     /// True if this message came late, below the receiver's read position, and so counts as unread only if it is

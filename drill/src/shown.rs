@@ -19,6 +19,22 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
+/// The most conversations of a page: few, so that the list has several pages.
+const TALKS: usize = 5;
+
+/// A conversation as the list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Talk {
+    pub(crate) peer: i64,
+    /// The id of the last message, and whether the message has words.
+    pub(crate) last: Option<(i64, bool)>,
+    pub(crate) unread: u64,
+    /// The read position of the user; 0 if there is none.
+    pub(crate) read: i64,
+    /// The read position of the peer; 0 if there is none.
+    pub(crate) peer_read: i64,
+}
+
 /// The data that one user is shown.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
@@ -28,6 +44,8 @@ pub(crate) struct Shown {
     pub(crate) on: BTreeMap<i64, Vec<(i64, String)>>,
     /// The unread count, and the newest unread ids, newest first.
     pub(crate) unread: (u64, Vec<i64>),
+    /// The list of conversations, in its order.
+    pub(crate) talks: Vec<Talk>,
 }
 
 /// Reads everything that every user is shown, from each runtime.
@@ -64,6 +82,7 @@ async fn by(caller: &Caller, users: Range<i64>) -> anyhow::Result<Shown> {
     let ids = answer.body["messageIds"].as_array().context("no ids")?;
     let ids = ids.iter().map(number).collect::<anyhow::Result<_>>()?;
     shown.unread = (answer.body["total"].as_u64().context("no total")?, ids);
+    shown.talks = talks(caller).await?;
     Ok(shown)
 }
 
@@ -92,6 +111,35 @@ async fn walk(
         }
     }
     bail!("the conversation of {} with {peer} does not end", caller.id)
+}
+
+/// All pages of the list of conversations.
+async fn talks(caller: &Caller) -> anyhow::Result<Vec<Talk>> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..MAX_PAGES {
+        let page = answer(caller, &format!("/conversations?limit={TALKS}{cursor}")).await?;
+        for talk in page.body["conversations"].as_array().context("no conversations")? {
+            all.push(talk_of(talk)?);
+        }
+        match page.body["next"].as_str() {
+            Some(next) => cursor = format!("&before={next}"),
+            None => return Ok(all),
+        }
+    }
+    bail!("the list of conversations of {} does not end", caller.id)
+}
+
+fn talk_of(talk: &Value) -> anyhow::Result<Talk> {
+    let position = |field: &str| if talk[field].is_null() { Ok(0) } else { number(&talk[field]) };
+    let last = &talk["lastMessage"];
+    let has_words = last["status"] == 1 && last["content"].as_str().is_some_and(|words| !words.is_empty());
+    Ok(Talk {
+        peer: number(&talk["peerId"])?,
+        last: if last.is_null() { None } else { Some((number(&last["id"])?, has_words)) },
+        unread: talk["unread"].as_u64().context("no unread count")?,
+        read: position("readUpTo")?,
+        peer_read: position("peerReadUpTo")?,
+    })
 }
 
 fn number(id: &Value) -> anyhow::Result<i64> {

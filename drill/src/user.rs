@@ -1,5 +1,6 @@
 //! A user of the drill. Each request goes to a random runtime, and into the ledger with its answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -144,7 +145,7 @@ impl User {
                 to,
                 client_msg_id: client_msg_id.map(str::to_owned),
                 tries: 0,
-                ids: std::collections::BTreeSet::new(),
+                ids: BTreeSet::new(),
             })
             .tries += 1;
         let outcome = self.ask(Method::POST, "/messages", Some(body.to_string())).await;
@@ -259,6 +260,23 @@ impl User {
             book.glimpsed_late += usize::from(recalled.is_some_and(|told| told + ON_ITS_WAY < asked));
             let deleted = book.deletions.get(&(self.id(), id)).copied().flatten();
             book.unhidden += usize::from(before(deleted));
+        }
+    }
+
+    /// Reads the first page of the list of conversations: each once. Messages that arrive meanwhile may change the order.
+    pub(crate) async fn list(&self) {
+        let asked = self.ask(Method::GET, "/conversations?limit=5", None).await;
+        let Outcome::Answer(answer) = asked else { return };
+        match answer.status {
+            200 => {
+                let talks = answer.body["conversations"].as_array().map_or(&[][..], Vec::as_slice);
+                let peers: BTreeSet<&str> = talks.iter().filter_map(|talk| talk["peerId"].as_str()).collect();
+                if peers.len() != talks.len() {
+                    self.ledger.wrong(format!("the list of {} was {}", self.id(), answer.text));
+                }
+            }
+            503 => {}
+            _ => self.ledger.wrong(format!("the list of {} was answered {}", self.id(), told(&answer))),
         }
     }
 

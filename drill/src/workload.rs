@@ -122,7 +122,8 @@ impl Person {
                         self.user.read(peer, &id).await;
                     }
                 }
-                75..82 => self.user.unread().await,
+                75..80 => self.user.unread().await,
+                80..86 => self.user.list().await,
                 _ => {
                     let limit = [5, 20, 100][self.random.random_range(0..3)];
                     self.user.look(peer, limit).await;
