@@ -396,9 +396,10 @@ impl Push {
                     tokio::time::sleep(pause).await;
                 }
                 Ok(Delivery::Gone) => {
-                    self.forget(connection, self.registry.remove(registration.user, connection)).await;
-                    // If the answer was wrong, the client learns so that it must connect again.
+                    // If the answer was wrong, the client learns by the close that it must connect again. A connection that was
+                    // forgotten first would stay open and hear nothing if the time limit ended in between.
                     self.close_at(holder, connection, None).await;
+                    self.forget(connection, self.registry.remove(registration.user, connection)).await;
                     return "gone";
                 }
                 // No gateway listens there: that runtime has ended, and its registrations expire by themselves.

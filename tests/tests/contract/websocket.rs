@@ -1,12 +1,19 @@
 //! The WebSocket: who gets which push, in which form, and what happens to clients that go away or do not keep up.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use hongyan::config::PushConfig;
+use hongyan::id::{ConversationId, UserId};
+use hongyan::push::{Push, PushEvent};
 use hongyan_runtime::gateway::GatewayOptions;
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::{Socket, TestApp};
 use redis::AsyncCommands as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 async fn pong(socket: &mut Socket) {
     socket.say(r#"{"action":"ping"}"#).await;
@@ -381,6 +388,51 @@ async fn a_connection_that_is_gone_too_soon_stays_registered_for_now() {
         redis.clone().scard::<_, usize>("msg:connections:2").await.unwrap() == 0
     })
     .await;
+    test.stop().await;
+}
+
+/// Answers 410 to every push, as API Gateway may for a connection that is open. Returns the first lines of the requests.
+async fn gateway_that_denies_connections() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (requests, received) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 4_096];
+            let length = stream.read(&mut head).await.unwrap();
+            let line = String::from_utf8_lossy(&head[..length]).lines().next().unwrap_or_default().to_owned();
+            let status = if line.starts_with("DELETE") { "204 No Content" } else { "410 Gone" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if requests.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    (address, received)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_api_gateway_denies_is_closed_and_not_left_deaf() {
+    let test = TestApp::builder().in_process().start().await;
+    let (address, mut requests) = gateway_that_denies_connections().await;
+    let endpoint = Some(format!("http://{address}").parse().unwrap());
+    let settings = PushConfig { endpoint, max_connections_per_user: 20 };
+    let push = Push::new(&settings, test.app().cache.redis().clone(), test.app().clock.clone());
+    let mut redis = test.redis().await;
+    // It was registered too long ago for `$connect` to be still under way.
+    let old = json!({"userId": 2, "connectedAt": test.clock().now_ms() - 6_000}).to_string();
+    redis.set::<_, _, ()>("msg:connection:old", old).await.unwrap();
+    redis.sadd::<_, _, ()>("msg:connections:2", "old").await.unwrap();
+    let (alice, bob) = (UserId::new(1).unwrap(), UserId::new(2).unwrap());
+    let conversation_id = ConversationId::between(alice, bob).unwrap();
+
+    push.to_users(&[bob], &PushEvent::Typing { conversation_id, from_user_id: alice }).await;
+
+    assert_eq!(requests.recv().await.unwrap(), "POST /@connections/old HTTP/1.1");
+    assert_eq!(requests.recv().await.unwrap(), "DELETE /@connections/old HTTP/1.1");
+    assert_eq!(redis.scard::<_, usize>("msg:connections:2").await.unwrap(), 0);
+    assert!(!redis.exists::<_, bool>("msg:connection:old").await.unwrap());
     test.stop().await;
 }
 
