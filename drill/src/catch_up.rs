@@ -57,6 +57,9 @@ enum Effect {
         user: i64,
         up_to: i64,
     },
+    Cleared {
+        up_to: i64,
+    },
     /// A kind that this client does not know. Clients of older versions must expect that.
     Unknown,
 }
@@ -121,6 +124,10 @@ impl Page {
                 later.seq > change.seq
                     && matches!(later.effect, Effect::Read { user: reader, .. } if reader == *user)
             }),
+            Effect::Cleared { .. } => self
+                .changes
+                .iter()
+                .any(|later| later.seq > change.seq && matches!(later.effect, Effect::Cleared { .. })),
             Effect::Message { id, .. } | Effect::Recalled { id } | Effect::Deleted { id } => {
                 // A recalled message may already be shown as recalled at its own place, before its recall.
                 self.changes.iter().any(|other| other.effect.takes_away() == Some(*id))
@@ -141,6 +148,7 @@ fn effect_of(change: &Value) -> anyhow::Result<Effect> {
         "MESSAGE" => message_of(&change["data"])?,
         "MESSAGE_RECALLED" => Effect::Recalled { id: id(&change["messageId"])? },
         "MESSAGE_DELETED" => Effect::Deleted { id: id(&change["messageId"])? },
+        "CONVERSATION_CLEARED" => Effect::Cleared { up_to: id(&change["upTo"])? },
         "READ" => Effect::Read { user: id(&change["userId"])?, up_to: id(&change["upTo"])? },
         _ => Effect::Unknown,
     })
@@ -163,6 +171,8 @@ struct View {
     gone: BTreeSet<i64>,
     /// The read position of each of the two users.
     read: BTreeMap<i64, i64>,
+    /// The user has cleared the conversation up to this message. A late push must not bring one of those back.
+    cleared: i64,
 }
 
 impl View {
@@ -172,12 +182,16 @@ impl View {
             self.gone.insert(id);
         }
         match effect {
-            Effect::Message { id, words: Some(words) } if !self.gone.contains(id) => {
+            Effect::Message { id, words: Some(words) } if !self.gone.contains(id) && *id > self.cleared => {
                 self.messages.insert(*id, words.clone());
             }
             Effect::Read { user, up_to } => {
                 let read = self.read.entry(*user).or_default();
                 *read = (*read).max(*up_to);
+            }
+            Effect::Cleared { up_to } => {
+                self.cleared = self.cleared.max(*up_to);
+                self.messages.retain(|id, _| *id > *up_to);
             }
             _ => {}
         }
@@ -337,6 +351,13 @@ impl Follower {
             ));
         }
         let (user, peer) = (self.user.id(), self.peer);
+        let cleared = book.cleared_before(user, peer, Instant::now());
+        if self.view.cleared < cleared {
+            return Some(format!(
+                "{user} has cleared up to {cleared}, and the client knows {}",
+                self.view.cleared
+            ));
+        }
         for (reader, other) in [(user, peer), (peer, user)] {
             let told = book.positions.get(&(reader, other)).copied().unwrap_or_default();
             let read = self.view.read.get(&reader).copied().unwrap_or_default();
@@ -521,11 +542,12 @@ mod tests {
             {"seq": 4, "type": "MESSAGE_RECALLED", "messageId": "7", "recallTime": 1},
             {"seq": 5, "type": "MESSAGE_DELETED", "messageId": "6"},
             {"seq": 6, "type": "OF_A_LATER_VERSION"},
+            {"seq": 7, "type": "CONVERSATION_CLEARED", "upTo": "4"},
         ]);
-        let page = page(&answer(json!({"changes": changes, "next": null, "lastSeq": 6})), 0);
+        let page = page(&answer(json!({"changes": changes, "next": null, "lastSeq": 7})), 0);
         let mut view = view_of(&page.changes);
 
-        for late in ["6", "7", "9"] {
+        for late in ["4", "6", "7", "9"] {
             view.apply_push(&message(0, late, 1), "1_2");
         }
         view.apply_push(&message(0, "10", 1), "1_3");

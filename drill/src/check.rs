@@ -77,6 +77,7 @@ pub(crate) async fn check(site: &Site, book: &Book, users: &Range<i64>) -> anyho
     }
     look.check_deletions(&mut verdict);
     look.check_positions(&mut verdict);
+    look.check_clearings(&mut verdict);
     let details = details(site, &look.mismatched).await?;
     verdict.known = look.mismatched.iter().zip(details).map(|(id, detail)| look.known(*id, detail)).collect();
     Ok(verdict)
@@ -118,9 +119,9 @@ impl Look<'_> {
             return;
         }
         for (user, peer) in [(send.from, send.to), (send.to, send.from)] {
-            let deleted = self.kept.deleted.contains(&(user, row.id));
+            let hidden = self.kept.is_hidden(user, row);
             let seen = self.sees(user, peer, row.id);
-            if !deleted && !seen {
+            if !hidden && !seen {
                 verdict.lost.push(format!("{user} does not see {}", known()));
             }
         }
@@ -230,7 +231,7 @@ impl Look<'_> {
             };
             // Rows come in the order of their ids, so the newest one stays.
             newest.insert(peer, row.id);
-            if !self.kept.deleted.contains(&(user, row.id)) {
+            if !self.kept.is_hidden(user, row) {
                 last.insert(peer, (row.id, row.is_shown()));
             }
         }
@@ -289,8 +290,9 @@ impl Look<'_> {
     /// listed.
     fn is_unread_if_listed(&self, user: i64, id: i64) -> bool {
         let row = self.kept.rows.get(&id).filter(|row| row.is_shown() && row.to_id == user);
-        let deleted = self.kept.deleted.contains(&(user, id));
-        !deleted && row.is_some_and(|row| self.book.was_late(user, row.from_user_id, id))
+        row.is_some_and(|row| {
+            !self.kept.is_hidden(user, row) && self.book.was_late(user, row.from_user_id, id)
+        })
     }
 
     /// Checks that answered deletions are stored, and no others. [`Self::check_send`] checks that the other user
@@ -328,6 +330,23 @@ impl Look<'_> {
             self.kept.deleted.iter().filter(|(_, it)| *it == id).map(|(user, _)| *user).collect();
         let detail = detail.unwrap_or_else(|| "nothing".to_owned());
         format!("{id}: {sent}; {recall}; {row}; {tombstone}; deleted by {deleted:?}; Redis has {detail}")
+    }
+
+    /// Checks that answered clearings are stored, and no others.
+    fn check_clearings(&self, verdict: &mut Verdict) {
+        for ((user, peer), tries) in &self.book.clearings {
+            let kept = self.kept.cleared(*user, *peer);
+            let told = tries.iter().filter(|(_, told)| told.is_some()).map(|(up_to, _)| *up_to).max();
+            let told = told.unwrap_or_default();
+            if kept < told || (kept > 0 && tries.iter().all(|(up_to, _)| *up_to != kept)) {
+                verdict.other.push(format!("{user} cleared {peer} up to {told}, and MySQL says {kept}"));
+            }
+        }
+        let tried: usize = self.book.clearings.len();
+        let kept = self.kept.clearings.values().filter(|up_to| **up_to > 0).count();
+        if kept > tried {
+            verdict.other.push(format!("{kept} conversations are cleared, and {tried} were to be"));
+        }
     }
 
     fn check_positions(&self, verdict: &mut Verdict) {

@@ -45,6 +45,8 @@ pub(crate) struct Kept {
     pub(crate) deleted: BTreeSet<(i64, i64)>,
     /// The read positions, by user and conversation.
     pub(crate) positions: BTreeMap<(i64, String), i64>,
+    /// How far a user has cleared a conversation, by user and conversation.
+    pub(crate) clearings: BTreeMap<(i64, String), i64>,
     /// Messages that are unread although they lie below the read position, by user and message.
     pub(crate) unshown: BTreeSet<(i64, i64)>,
     pub(crate) tombstones: BTreeSet<i64>,
@@ -75,8 +77,12 @@ impl Kept {
             rows: rows.into_iter().map(|row| (row.id, row)).collect(),
             deleted: deleted.into_iter().collect(),
             positions: positions
+                .iter()
+                .map(|(user, conversation, up_to, _)| ((*user, conversation.clone()), *up_to))
+                .collect(),
+            clearings: positions
                 .into_iter()
-                .map(|(user, conversation, up_to)| ((user, conversation), up_to))
+                .map(|(user, conversation, _, up_to)| ((user, conversation), up_to))
                 .collect(),
             unshown: unshown.into_iter().collect(),
             tombstones: tombstones.into_iter().map(|(id,)| id).collect(),
@@ -86,7 +92,19 @@ impl Kept {
     /// The messages that a user sees in a conversation, oldest first.
     pub(crate) fn history(&self, user: i64, peer: i64) -> Vec<&Row> {
         let shown = self.rows.values().filter(|row| row.is_shown() && row.is_between(user, peer));
-        shown.filter(|row| !self.deleted.contains(&(user, row.id))).collect()
+        shown.filter(|row| !self.is_hidden(user, row)).collect()
+    }
+
+    /// True if a user of the conversation has deleted the message, or cleared the conversation up to it.
+    pub(crate) fn is_hidden(&self, user: i64, row: &Row) -> bool {
+        let peer = if row.from_user_id == user { row.to_id } else { row.from_user_id };
+        self.deleted.contains(&(user, row.id)) || row.id <= self.cleared(user, peer)
+    }
+
+    /// How far a user has cleared a conversation; 0 if not at all.
+    pub(crate) fn cleared(&self, user: i64, peer: i64) -> i64 {
+        let conversation = format!("{}_{}", user.min(peer), user.max(peer));
+        self.clearings.get(&(user, conversation)).copied().unwrap_or_default()
     }
 
     /// The read position of a user in a conversation; 0 if there is none.
@@ -101,19 +119,19 @@ impl Kept {
         received
             .filter(|row| {
                 let above = row.id > self.position(user, row.from_user_id);
-                !self.deleted.contains(&(user, row.id)) && (above || self.unshown.contains(&(user, row.id)))
+                !self.is_hidden(user, row) && (above || self.unshown.contains(&(user, row.id)))
             })
             .map(|row| row.id)
             .collect()
     }
 }
 
-/// The read positions by user and conversation, and the messages that are unread in spite of the position, by user.
-type Positions = (Vec<(i64, String, i64)>, Vec<(i64, i64)>);
+/// The read positions and clearings by user and conversation, and the messages that are unread in spite of the position, by user.
+type Positions = (Vec<(i64, String, i64, i64)>, Vec<(i64, i64)>);
 
 async fn read_positions(site: &Site, users: &Range<i64>) -> anyhow::Result<Positions> {
-    let positions = "SELECT * FROM (SELECT user_low AS user_id, conv_id, read_low FROM conversation \
-                     UNION ALL SELECT user_high, conv_id, read_high FROM conversation) AS positions \
+    let positions = "SELECT * FROM (SELECT user_low AS user_id, conv_id, read_low, clear_low FROM conversation \
+                     UNION ALL SELECT user_high, conv_id, read_high, clear_high FROM conversation) AS positions \
                      WHERE user_id >= ? AND user_id < ?";
     let positions =
         sqlx::query_as(positions).bind(users.start).bind(users.end).fetch_all(&site.mysql).await?;

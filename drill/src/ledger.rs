@@ -17,6 +17,9 @@ pub(crate) struct Book {
     pub(crate) recalls: BTreeMap<String, Told>,
     /// By user and message.
     pub(crate) deletions: BTreeMap<(i64, String), Told>,
+    /// By user and peer: the message up to which the user cleared the conversation. A try stands there once without an answer,
+    /// and again with the time of its successful answer.
+    pub(crate) clearings: BTreeMap<(i64, i64), Vec<(i64, Told)>>,
     /// The time of the first successful answer to a send.
     pub(crate) accepted_at: BTreeMap<String, Instant>,
     /// The read positions that answers have confirmed, by user and peer.
@@ -70,6 +73,13 @@ impl Book {
         let Some(accepted) = self.accepted_at.get(&id.to_string()) else { return true };
         let readings = self.readings.get(&(user, peer)).map_or(&[][..], Vec::as_slice);
         !readings.iter().any(|(up_to, asked)| *up_to >= id && asked > accepted)
+    }
+
+    /// The id up to which answers before `moment` have said that the user cleared the conversation; 0 if there are none.
+    pub(crate) fn cleared_before(&self, user: i64, peer: i64, moment: Instant) -> i64 {
+        let tries = self.clearings.get(&(user, peer)).map_or(&[][..], Vec::as_slice);
+        let told = tries.iter().filter(|(_, told)| told.is_some_and(|told| told < moment));
+        told.map(|(up_to, _)| *up_to).max().unwrap_or_default()
     }
 
     /// True if the recall was answered with success.

@@ -204,6 +204,21 @@ impl User {
         }
     }
 
+    /// Clears, for this user, the conversation up to a message that was accepted at the first try.
+    pub(crate) async fn clear(&self, peer: i64, up_to: &str) {
+        let number: i64 = up_to.parse().unwrap_or_default();
+        let note = |told| {
+            self.ledger.book().clearings.entry((self.id(), peer)).or_default().push((number, told));
+        };
+        note(None);
+        let path = format!("/conversations/{peer}/messages?upTo={up_to}");
+        match self.ask(Method::DELETE, &path, None).await {
+            Outcome::Answer(answer) if answer.status == 204 => note(Some(Instant::now())),
+            Outcome::Answer(answer) => self.check_not_found("clearing up to", up_to, &answer),
+            Outcome::None => {}
+        }
+    }
+
     /// Marks all messages up to `up_to` as read.
     pub(crate) async fn read(&self, peer: i64, up_to: &str) {
         let asked = Instant::now();
@@ -254,6 +269,8 @@ impl User {
         }
         let mut book = self.ledger.book();
         let before = |told: Told| told.is_some_and(|told| told < asked);
+        let cleared = book.cleared_before(self.id(), peer, asked);
+        book.unhidden += ids.iter().filter(|id| **id <= cleared).count();
         for id in ids.iter().map(ToString::to_string) {
             let recalled = book.recalls.get(&id).copied().flatten();
             book.glimpsed += usize::from(before(recalled));

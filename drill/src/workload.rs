@@ -124,6 +124,12 @@ impl Person {
                 }
                 75..80 => self.user.unread().await,
                 80..86 => self.user.list().await,
+                // Seldom: most of a conversation should stay in view.
+                86..87 => {
+                    if let Some((_, id)) = self.pick(Some(peer)) {
+                        self.user.clear(peer, &id).await;
+                    }
+                }
                 _ => {
                     let limit = [5, 20, 100][self.random.random_range(0..3)];
                     self.user.look(peer, limit).await;
