@@ -7,6 +7,7 @@ mod check_config;
 #[cfg(feature = "stack")]
 mod development;
 mod dlq;
+mod log;
 mod migrate;
 mod place;
 mod serve;
@@ -14,6 +15,7 @@ mod settings;
 mod signals;
 mod text;
 mod token;
+mod trace;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -64,6 +66,8 @@ enum Command {
         #[arg(long, default_value_t = 24 * 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
         minutes: u32,
     },
+    /// Print the lines of the log that belong to a trace
+    Trace(trace::Options),
     /// List, show and send back dead letters
     Dlq {
         #[command(subcommand)]
@@ -103,6 +107,7 @@ fn work(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Migrate(options) => migrate::work(options).await,
             Command::CheckConfig(options) => Ok(check_config::print(&options, log)),
             Command::Token { user, minutes } => token::print(&folder, user, minutes),
+            Command::Trace(options) => trace::print(&folder, options),
             Command::Dlq { command } => dlq::work(command, &folder).await,
         }
     });
@@ -135,7 +140,7 @@ mod tests {
         for command in ["run", "lambda", "stack", "env"] {
             assert_eq!(has(command), cfg!(feature = "stack"), "{command}");
         }
-        for command in ["serve", "migrate", "check-config", "token", "dlq"] {
+        for command in ["serve", "migrate", "check-config", "token", "trace", "dlq"] {
             assert!(has(command), "{command}");
         }
     }

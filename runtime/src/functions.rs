@@ -15,6 +15,8 @@ use aws_lambda_events::eventbridge::EventBridgeEvent;
 use futures_util::FutureExt;
 use hongyan::app::App;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
+use hongyan::trace;
+use hongyan::traced::Traced;
 use hongyan_scheduled_compensator::Summary;
 use http::Method;
 use lambda_runtime::Error;
@@ -132,12 +134,21 @@ impl InProcess {
 
     fn call<E, R, X>(&self, name: &'static str, handle: Handler<E, R, X>, event: E) -> Invocation<R>
     where
-        E: Send + 'static,
+        E: Traced + Send + 'static,
         R: Send + 'static,
         X: Display + Send + 'static,
     {
         let app = self.0.clone();
-        async move { handle(&app, event).await.map_err(|error| InvokeError::new(name, error)) }.boxed()
+        async move {
+            let trace = event.trace();
+            let work = handle(&app, event);
+            let outcome = match trace {
+                Some(trace) => trace::scope(trace, work).await,
+                None => work.await,
+            };
+            outcome.map_err(|error| InvokeError::new(name, error))
+        }
+        .boxed()
     }
 }
 

@@ -20,6 +20,7 @@ mod server;
 mod shared;
 mod socket;
 mod socket_event;
+mod traced;
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use crate::id::{ConversationId, MessageId, UserId};
 use crate::json;
 use crate::message::{CHAT_TYPE_PRIVATE, ClientMessageId, Message, MessageType, PersistStatus, Status};
 use crate::telemetry::responses;
+use crate::trace::{self, TraceId};
 
 /// The value of `Retry-After` in a 503, seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -166,11 +167,15 @@ pub fn respond_to<T: Serialize>(
 ) -> ApiGatewayV2httpResponse {
     let response = respond(result);
     responses::count(function, route, response.status_code);
+    if trace::is_recorded() {
+        tracing::info!(function, route, status = response.status_code, "http.answer: answered");
+    }
     response
 }
 
 /// The body of an error, by RFC 9457.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Problem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -178,6 +183,7 @@ struct Problem<'a> {
     status: u16,
     detail: String,
     code: &'a str,
+    trace_id: TraceId,
 }
 
 /// The answer for `error`. A fault that the caller cannot correct is logged.
@@ -197,6 +203,7 @@ pub fn problem(error: &ApiError) -> ApiGatewayV2httpResponse {
         status: error.status(),
         detail: error.to_string(),
         code: error.code(),
+        trace_id: trace::current().unwrap_or_default().id(),
     };
     // A struct of numbers and strings always becomes JSON. If it did not, the status alone would answer.
     let mut response = json_response(error.status(), "application/problem+json", &body)

@@ -21,6 +21,8 @@ use crate::config::Config;
 use crate::secret;
 use crate::telemetry::emf::{Emf, Place};
 use crate::telemetry::{self, Output};
+use crate::trace::{self, Trace};
+use crate::traced::Traced;
 
 /// The variables that Lambda sets for every function. lambda_runtime panics without them.
 const RUNTIME_VARIABLES: [&str; 4] = [
@@ -67,7 +69,7 @@ where
 /// a setting is missing or wrong, or the process does not run on Lambda.
 pub async fn run<E, R, X, H>(name: &'static str, handler: H) -> Result<(), Error>
 where
-    E: DeserializeOwned + Send + 'static,
+    E: Traced + DeserializeOwned + Send + 'static,
     R: Serialize + Send + 'static,
     X: std::fmt::Display + Send + 'static,
     H: for<'a> Handler<'a, E, Response = R, Failure = X> + Clone + Send + Sync + 'static,
@@ -108,7 +110,12 @@ where
         let (app, handler, metrics) = (app.clone(), handler.clone(), metrics.clone());
         async move {
             // Boxed: the types of all these futures would nest deeper than the compiler allows.
-            let outcome = handler(&app, event.payload).boxed().await;
+            let trace = event.payload.trace().map(Trace::admitted);
+            let work = handler(&app, event.payload).boxed();
+            let outcome = match trace {
+                Some(trace) => trace::scope(trace, work).await,
+                None => work.await,
+            };
             if !shared {
                 // Metrics are written before the answer: Lambda freezes the environment right after it.
                 metrics.flush(&app);

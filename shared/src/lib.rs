@@ -28,3 +28,5 @@ pub mod secret;
 mod signature;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
+pub mod traced;

@@ -25,6 +25,7 @@ use crate::http::MessageView;
 use crate::id::{ConversationId, MessageId, UserId};
 use crate::message::Message;
 use crate::telemetry::metric;
+use crate::trace;
 use callback::{Callback, Delivery};
 use registry::{Registration, Registry};
 
@@ -362,6 +363,9 @@ impl Push {
             Some((registration, Some(holder))) => self.tell(&holder, registration, connection, body).await,
         };
         metrics::counter!(metric::PUSHES, "outcome" => outcome).increment(1);
+        if trace::is_recorded() {
+            tracing::info!(%connection, outcome, "push.reach: pushed to a connection");
+        }
     }
 
     /// The endpoint of the gateway that holds the connection; `own` is this process's. `None` if the registration names

@@ -29,6 +29,7 @@ pub use progress::{Progress, observer};
 use crate::config::KafkaConfig;
 use crate::error::ServerError;
 use crate::event::MessageEvent;
+use crate::trace;
 use client::ClientEvents;
 use error::permanent;
 use producer::Producer;
@@ -63,7 +64,7 @@ impl Queue {
         &self.0.config.topic
     }
 
-    /// Produces `event` to the partition of its conversation, and waits at most `wait` for the acknowledgement of all
+    /// Produces `event` to the partition of its conversation, with the trace of the caller as a header, and waits at most `wait` for the acknowledgement of all
     /// in-sync replicas.
     ///
     /// `Ok` means acknowledged. A transient error means that there was no acknowledgement within `wait`: the producer
@@ -76,10 +77,15 @@ impl Queue {
         let conversation = event.conversation();
         let key = conversation.to_string();
         let value = serde_json::to_vec(event).map_err(|error| permanent(ACTION, error))?;
-        let record = FutureRecord::to(&config.topic)
+        let mut record = FutureRecord::to(&config.topic)
             .partition(i32::from(conversation.partition(config.partitions)))
             .key(&key)
             .payload(&value);
+        if let Some(trace) = trace::current() {
+            let header = trace.to_string();
+            let headers = OwnedHeaders::new_with_capacity(1);
+            record = record.headers(headers.insert(Header { key: trace::TRACEPARENT, value: Some(&header) }));
+        }
         self.0.producer.send(ACTION, record, wait).await
     }
 

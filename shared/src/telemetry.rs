@@ -8,6 +8,7 @@ pub mod build;
 pub mod emf;
 pub mod limiter;
 pub mod metric;
+mod output;
 pub mod responses;
 mod sparing;
 
@@ -18,6 +19,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::fmt::format::JsonFields;
 
+use output::Terminal;
+pub use output::copy_to;
 use sparing::{Form, Sparing};
 
 /// The destination of the logs.
@@ -65,7 +68,7 @@ pub fn init(output: Output) -> Result<(), BadFilter> {
             Output::Local => {
                 let ansi = std::io::stderr().is_terminal();
                 let form = Sparing::new(form.compact().with_ansi(ansi), Form::Text);
-                builder.with_ansi(ansi).with_writer(std::io::stderr).event_format(form).try_init()
+                builder.with_ansi(ansi).with_writer(Terminal::default).event_format(form).try_init()
             }
         };
         metric::describe();

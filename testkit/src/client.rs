@@ -43,6 +43,14 @@ impl Answer {
         (self.status, self.body["code"].as_str().unwrap_or_default())
     }
 
+    /// The body of a problem without the trace, which each request has for itself.
+    pub fn problem_without_trace(&self) -> Value {
+        let mut problem = self.body.clone();
+        let trace = problem.as_object_mut().and_then(|fields| fields.remove("traceId"));
+        assert!(trace.is_some(), "no problem, or one without a trace: {self:?}");
+        problem
+    }
+
     /// The id in the answer to a send.
     pub fn id(&self) -> String {
         self.body["id"].as_str().expect("the answer has an id").to_owned()

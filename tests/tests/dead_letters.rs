@@ -33,6 +33,7 @@ fn letter(config: &KafkaConfig, partition: i32, offset: i64, value: Vec<u8>, err
         partition,
         offset,
         failed_at_ms: 1_000 + offset,
+        trace: None,
     }
 }
 

@@ -107,6 +107,7 @@ impl Broker {
             partition: 4,
             offset: 0,
             failed_at_ms: 1,
+            trace: None,
         };
         queue.dead_letter(letter).await.unwrap();
         assert_eq!(dlq::list(&config, Filter::default()).await.unwrap().len(), 1);

@@ -43,6 +43,7 @@ async fn a_dead_letter_keeps_key_and_value_and_says_why() {
         partition: 7,
         offset: 41,
         failed_at_ms: 1_732_723_200_000,
+        trace: None,
     };
     queue.dead_letter(letter.clone()).await.unwrap();
     queue.dead_letter(DeadLetter { key: None, value: None, ..letter.clone() }).await.unwrap();
@@ -80,6 +81,7 @@ async fn a_record_that_kafka_will_never_take_is_a_permanent_error() {
         partition: 0,
         offset: 0,
         failed_at_ms: 0,
+        trace: None,
     };
     let error = queue.dead_letter(letter).await.unwrap_err();
     assert_eq!(error.retry, Retry::Permanent, "{error}");

@@ -28,6 +28,7 @@ async fn queued() -> Race {
     let write = Write {
         position: 0,
         holder: "im-message-private/4/0".to_owned(),
+        trace: None,
         message,
         was_shown: true,
         is_unread: false,

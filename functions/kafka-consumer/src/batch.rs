@@ -5,6 +5,7 @@ use hongyan::event::{MessageEvent, Recall};
 use hongyan::message::{Message, PersistStatus};
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent, KafkaRecord};
 use hongyan::redact;
+use hongyan::trace::{self, Trace};
 
 /// The end of the year 9999. A message with a later time is refused; the time of a recall is limited to it. It lies far
 /// below 2^52, up to which a score of the pending set can hold its half.
@@ -49,6 +50,8 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     /// The bytes of the value.
     pub value: Option<Vec<u8>>,
+    /// The trace of the record, if the record has one.
+    pub trace: Option<Trace>,
     /// The meaning of the value.
     pub content: Content,
     /// True if the record is finished: written, skipped, recalled, or parked as a dead letter.
@@ -89,6 +92,7 @@ impl Record {
             offset: record.offset.unwrap_or(UNKNOWN.into()),
             key: record.key,
             value: record.value,
+            trace: record.trace,
             content,
             done: false,
         }
@@ -103,6 +107,7 @@ impl Record {
             partition,
             offset: UNKNOWN.into(),
             key: Some(event.conversation().to_string().into_bytes()),
+            trace: trace::current(),
             content: Content::parse(&value),
             value: Some(value),
             done: false,

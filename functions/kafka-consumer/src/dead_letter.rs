@@ -4,6 +4,7 @@ use hongyan::app::App;
 use hongyan::error::Retry;
 use hongyan::queue::DeadLetter;
 use hongyan::telemetry::metric;
+use hongyan::trace;
 
 use crate::batch::{Batch, Content, Record};
 
@@ -25,6 +26,13 @@ pub(crate) async fn park_broken(app: &App, batch: &mut Batch) {
 /// Parks one record. If Kafka does not take the letter now, the record stays unfinished and comes again. If Kafka will
 /// never take it because of its size, the letter goes without key and value: no record may hold its partition for ever.
 pub(crate) async fn park(app: &App, record: &mut Record, reason: &str, attempts: u32) {
+    match record.trace {
+        Some(trace) => trace::scope(trace, park_in_trace(app, record, reason, attempts)).await,
+        None => park_in_trace(app, record, reason, attempts).await,
+    }
+}
+
+async fn park_in_trace(app: &App, record: &mut Record, reason: &str, attempts: u32) {
     let letter = DeadLetter {
         key: record.key.clone(),
         value: record.value.clone(),
@@ -34,6 +42,7 @@ pub(crate) async fn park(app: &App, record: &mut Record, reason: &str, attempts:
         partition: record.partition,
         offset: record.offset,
         failed_at_ms: app.clock.now_ms(),
+        trace: record.trace,
     };
     let mut taken = app.queue.dead_letter(letter.clone()).await;
     if let Err(refusal) = &taken

@@ -17,6 +17,7 @@ use hongyan::app::App;
 use hongyan::event::MessageEvent;
 use hongyan::queue::{KafkaBatchResponse, KafkaEvent};
 use hongyan::telemetry::metric;
+use hongyan::trace;
 use lambda_runtime::Error;
 
 use batch::Batch;
@@ -79,6 +80,10 @@ pub async fn without_kafka(app: &App, partition: u16, event: &MessageEvent) -> R
 async fn work_on(app: &App, batch: &mut Batch) {
     foreign_recalls::reject(app, batch).await;
     dead_letter::park_broken(app, batch).await;
-    let underway = persist::persist(app, batch).await;
-    recall::recall(app, batch, underway).await;
+    let traces: Vec<_> = batch.records.iter().filter_map(|record| record.trace).collect();
+    trace::batch(traces.into_iter(), async {
+        let underway = persist::persist(app, batch).await;
+        recall::recall(app, batch, underway).await;
+    })
+    .await;
 }

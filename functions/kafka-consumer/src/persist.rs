@@ -15,6 +15,7 @@ use hongyan::id::{ConversationId, MessageId};
 use hongyan::message::Message;
 use hongyan::store::{Outcome, Persisted, TakeBack};
 use hongyan::telemetry::metric;
+use hongyan::trace::{self, Trace};
 
 use crate::batch::{Batch, Content};
 use crate::dead_letter;
@@ -37,6 +38,8 @@ pub struct Write {
     pub position: usize,
     /// The record's name, `topic/partition/offset`.
     pub holder: String,
+    /// The trace of the record, if the record has one.
+    pub trace: Option<Trace>,
     /// The message.
     pub message: Message,
     /// True if Redis had the message before it was written, so that pages could show it.
@@ -130,7 +133,8 @@ fn waves(batch: &Batch) -> Vec<Vec<Write>> {
             waves.push(Vec::new());
         }
         let (holder, message) = (record.holder(), (**message).clone());
-        waves[*wave].push(Write { position, holder, message, was_shown: true, is_unread: false });
+        let trace = record.trace;
+        waves[*wave].push(Write { position, holder, trace, message, was_shown: true, is_unread: false });
     }
     waves
 }
@@ -175,7 +179,9 @@ fn sort_out(writes: Vec<Write>, found: Vec<Check>) -> Checked {
                 checked.underway.push((write, recall));
             }
             Check::Taken => {
-                tracing::info!(message_id = %write.message.id, record = %write.holder, "consume.lock: another record of this message is being worked on; this one comes again");
+                trace::with(write.trace, || {
+                    tracing::info!(message_id = %write.message.id, record = %write.holder, "consume.lock: another record of this message is being worked on; this one comes again");
+                });
             }
         }
     }
@@ -246,8 +252,12 @@ async fn put_back(app: &App, missing: &[&Message]) -> Result<(), ServerError> {
 
 /// Pushes messages that nobody could see before they were rows. Redis, which knows the connections, was away when they
 /// were sent.
-async fn push_late(app: &App, late: &[Message]) {
-    join_all(late.iter().map(|message| app.push.message(message))).await;
+async fn push_late(app: &App, late: &[(Option<Trace>, Message)]) {
+    let pushed = late.iter().map(async |(trace, message)| match trace {
+        Some(trace) => trace::scope(*trace, app.push.message(message)).await,
+        None => app.push.message(message).await,
+    });
+    join_all(pushed).await;
 }
 
 async fn persist_chunk(
@@ -270,7 +280,7 @@ async fn persist_chunk(
             match outcome.persisted {
                 Persisted::Written => {
                     if outcome.is_new && !one.was_shown {
-                        late.push(one.message.clone());
+                        late.push((one.trace, one.message.clone()));
                     }
                     written.push(one);
                 }
@@ -279,7 +289,9 @@ async fn persist_chunk(
                     underway.push((one, recall));
                 }
                 Persisted::Refused { reason } if attempt < TRIES => {
-                    tracing::info!(message_id = %one.message.id, reason, attempt, "consume.persist: MySQL refuses the row; it is tried again");
+                    trace::with(one.trace, || {
+                        tracing::info!(message_id = %one.message.id, reason, attempt, "consume.persist: MySQL refuses the row; it is tried again");
+                    });
                     refused.push(one);
                 }
                 other => handle_unwritten(app, batch, &one, other, attempt).await?,
@@ -309,6 +321,11 @@ fn count_written(app: &App, written: &[Write]) {
     for write in written {
         let delay_ms = u32::try_from(now.saturating_sub(write.message.send_time)).unwrap_or_default();
         metrics::histogram!(metric::PERSIST_DELAY_SECONDS).record(f64::from(delay_ms) / 1_000.0);
+        if write.trace.is_some_and(Trace::is_recorded) {
+            trace::with(write.trace, || {
+                tracing::info!(message_id = %write.message.id, record = %write.holder, delay_ms, "consume.persist: MySQL and Redis have the message");
+            });
+        }
     }
     metrics::counter!(metric::PERSISTED, "outcome" => "written").increment(written.len() as u64);
 }
@@ -325,7 +342,9 @@ async fn handle_unwritten(
     app.cache.unlock(&[(message.id, write.holder.clone())]).await?;
     match persisted {
         Persisted::Doubles { first } => {
-            tracing::info!(message_id = %message.id, first = %first, "consume.persist: a late retry of a message that is kept already; taken out of Redis");
+            trace::with(write.trace, || {
+                tracing::info!(message_id = %message.id, first = %first, "consume.persist: a late retry of a message that is kept already; taken out of Redis");
+            });
             metrics::counter!(metric::PERSISTED, "outcome" => "doubled").increment(1);
             app.cache.forget(message).await?;
             if let (Some(name), Some(fingerprint)) = (&message.client_msg_id, message.fingerprint()) {

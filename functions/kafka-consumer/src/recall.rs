@@ -5,6 +5,7 @@ use hongyan::app::App;
 use hongyan::error::ServerError;
 use hongyan::event::Recall;
 use hongyan::store::{TakeBack, TakenBack};
+use hongyan::trace::{self, Trace};
 
 use crate::batch::Batch;
 use crate::dead_letter;
@@ -30,7 +31,15 @@ pub(crate) async fn recall(app: &App, batch: &mut Batch, underway: Vec<Underway>
     for ((position, taken), outcome) in all.into_iter().zip(outcomes) {
         let record = &mut batch.records[position];
         match outcome {
-            TakenBack::Since(_) => record.done = true,
+            TakenBack::Since(_) => {
+                record.done = true;
+                if record.trace.is_some_and(Trace::is_recorded) {
+                    let message_id = taken.recall.message_id;
+                    trace::with(record.trace, || {
+                        tracing::info!(%message_id, record = %record.holder(), "consume.recall: MySQL and Redis have the recall");
+                    });
+                }
+            }
             TakenBack::OtherConversation => {
                 let Recall { message_id, conversation_id, .. } = taken.recall;
                 let reason = format!("the message {message_id} is not of the conversation {conversation_id}");

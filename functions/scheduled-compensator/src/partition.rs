@@ -13,6 +13,7 @@ use hongyan::event::{MessageEvent, Recall};
 use hongyan::id::MessageId;
 use hongyan::message::{Message, PersistStatus};
 use hongyan::store::TakeBack;
+use hongyan::trace::{self, Trace};
 
 use crate::passed::Passed;
 use crate::run::Run;
@@ -227,7 +228,9 @@ async fn resend(
             run.summary.left += 1;
             continue;
         }
-        match send_again(app, partition, message, now).await {
+        // A message carries no trace, so the record gets a new one. Its line in the log has the id of the message, by which
+        // `./dev trace` finds the first.
+        match trace::scope(Trace::recorded(), send_again(app, partition, message, now)).await {
             Ok(Sent::ByKafka) => run.summary.resent += 1,
             Ok(Sent::WithoutKafka) => run.summary.persisted += 1,
             Ok(Sent::NotYet) => run.summary.failed += 1,

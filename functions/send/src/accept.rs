@@ -14,6 +14,7 @@ use hongyan::lookup;
 use hongyan::message::{ClientMessageId, Fingerprint, Message};
 use hongyan::store::NamedSend;
 use hongyan::telemetry::metric;
+use hongyan::trace;
 
 use crate::request::SendRequest;
 
@@ -174,7 +175,16 @@ async fn keep(app: &App, message: &Message) -> Result<Steps, ApiError> {
         Ok(accept::Accepted::Recalled) => Ok(Steps::default()),
         Ok(accept::Accepted::Kept) => {
             let (produced, ()) = tokio::join!(produce(app, &event), app.push.message(message));
-            let kafka = produced.inspect_err(|error| note_pending(message, error)).ok();
+            let kafka = match produced {
+                Ok(took) => {
+                    note_accepted(message);
+                    Some(took)
+                }
+                Err(error) => {
+                    note_pending(message, &error);
+                    None
+                }
+            };
             Ok(Steps { redis: Some(redis), kafka })
         }
         Err(error) if error.is_transient() => {
@@ -200,6 +210,13 @@ async fn timed<T>(name: &'static str, work: impl Future<Output = T>) -> (T, Dura
     let took = began.elapsed();
     metrics::histogram!(name).record(took.as_secs_f64());
     (result, took)
+}
+
+/// A line for a recorded trace.
+fn note_accepted(message: &Message) {
+    if trace::is_recorded() {
+        tracing::info!(message_id = %message.id, partition_key = %message.conversation(), "send.accept: Redis and Kafka have the message");
+    }
 }
 
 fn note_pending(message: &Message, error: &ServerError) {

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hongyan::clock::TimestampMs;
 use hongyan::queue::dead_letter::{ERROR, FAILED_AT, ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC};
+use hongyan::trace::{TRACEPARENT, Trace, TraceId};
 use rdkafka::message::{Headers as _, Message};
 use serde_json::{Value, json};
 
@@ -102,6 +103,11 @@ impl Letter {
         Some((topic, partition, self.text(ORIGINAL_OFFSET)?.parse().ok()?))
     }
 
+    /// The id of the record's trace, if the headers have one.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.text(TRACEPARENT).and_then(Trace::parse).map(Trace::id)
+    }
+
     /// The whole letter as a JSON object, for a program. Bytes that are not UTF-8 become `{"base64":"…"}`.
     pub fn to_json(&self) -> Value {
         let headers = self
@@ -117,6 +123,7 @@ impl Letter {
             "failedAt": self.time(),
             "origin": origin,
             "error": self.error(),
+            "traceId": self.trace_id(),
             "redriven": self.redriven,
             "key": bytes(self.key.as_deref()),
             "value": bytes(self.value.as_deref()),
@@ -129,6 +136,9 @@ impl Letter {
         writeln!(f, "offset     {}", self.offset)?;
         writeln!(f, "put aside  {}", shown_time(self.time()))?;
         writeln!(f, "sent back  {}", if self.redriven { "yes" } else { "no" })?;
+        if let Some(id) = self.trace_id() {
+            writeln!(f, "trace      {id}")?;
+        }
         writeln!(f, "key        {}", shown(self.key.as_deref()))?;
         for (name, value) in &self.headers {
             writeln!(f, "header     {name}: {}", shown(value.as_deref()))?;
@@ -206,6 +216,7 @@ mod tests {
                 header("original-partition", "4"),
                 header("original-offset", "41"),
                 header("failed-at", "1732723200000"),
+                header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
             ],
             redriven: false,
         }
@@ -222,6 +233,7 @@ mod tests {
         let page = format!("{letter:#}");
         assert!(page.ends_with("value\n{\n  \"a\": [\n    1\n  ]\n}"), "{page}");
         assert!(page.contains("header     original-offset: 41\n"), "{page}");
+        assert!(page.contains("trace      4bf92f3577b34da6a3ce929d0e0e4736\n"), "{page}");
     }
 
     #[test]
@@ -233,6 +245,7 @@ mod tests {
         assert_eq!((&shown["value"], &shown["key"]), (&json!("{\"a\":[1]}"), &json!({ "base64": "/w==" })));
         assert_eq!((&shown["failedAt"], &shown["redriven"]), (&json!(1_732_723_200_000_i64), &json!(false)));
         assert_eq!(shown["headers"][3], json!({ "name": "original-offset", "value": "41" }));
+        assert_eq!(shown["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736");
         letter.value = None;
         assert_eq!(letter.to_json()["value"], Value::Null);
     }

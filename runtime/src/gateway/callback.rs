@@ -11,6 +11,7 @@ use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hongyan::clock::TimestampMs;
+use hongyan::trace;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
@@ -45,7 +46,12 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
         return message(StatusCode::BAD_REQUEST, "the message is not UTF-8");
     };
     match connection.send(text, shared.behind.clock.now_ms()) {
-        Ok(()) => StatusCode::OK.into_response(),
+        Ok(()) => {
+            if trace::is_recorded() {
+                tracing::info!(connection = %id, "gateway.push: the push is on its way to the client");
+            }
+            StatusCode::OK.into_response()
+        }
         Err(_) => gone(),
     }
 }

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hongyan::auth::Verified;
 use hongyan::clock::TimestampMs;
+use hongyan::trace;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use rand::Rng as _;
@@ -101,7 +102,7 @@ fn headers(received: &HeaderMap, peer: SocketAddr) -> HeaderMap {
     let added = [
         ("x-forwarded-for", peer.ip().to_string()),
         ("x-forwarded-proto", "http".to_owned()),
-        ("x-amzn-trace-id", trace_id()),
+        (trace::XRAY, trace::current().unwrap_or_default().xray()),
     ];
     for (name, value) in added {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -135,11 +136,6 @@ pub(super) fn query_parameters(query: &str) -> QueryMap {
 /// An id as API Gateway makes them: letters, digits, `-` and `=`.
 pub(super) fn request_id() -> String {
     format!("{}=", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 11]>()))
-}
-
-fn trace_id() -> String {
-    let mut random = rand::rng();
-    format!("Root=1-{:08x}-{:024x}", random.random::<u32>(), random.random::<u128>() >> 32)
 }
 
 /// `12/Mar/2020:19:03:58 +0000`.

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::connections::Place;
 use super::options::LOG_REFUSALS_EVERY;
 use super::shared::Shared;
-use super::{api, callback, monitoring, page, response, socket};
+use super::{api, callback, monitoring, page, response, socket, traced};
 
 /// The pause after the system failed to give a connection, for example because no file descriptor was left.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
@@ -75,7 +75,7 @@ impl Door {
             .method_not_allowed_fallback(method_not_allowed)
             .fallback_service(api);
         Self {
-            router: router.with_state(shared.clone()),
+            router: router.layer(axum::middleware::from_fn(traced::begin)).with_state(shared.clone()),
             stop: shared.stop.clone(),
             tasks: shared.tasks.clone(),
         }
@@ -86,7 +86,10 @@ impl Door {
     pub(super) fn internal(shared: &Arc<Shared>) -> Self {
         let nothing = || async { response::problem(&ApiError::NotFound("there is no such path")) };
         Self {
-            router: internal().fallback(nothing).with_state(shared.clone()),
+            router: internal()
+                .fallback(nothing)
+                .layer(axum::middleware::from_fn(traced::begin))
+                .with_state(shared.clone()),
             stop: shared.stop_internal.clone(),
             tasks: TaskTracker::new(),
         }

@@ -2,6 +2,7 @@
 
 use hongyan::queue::envelope::Metadata;
 use hongyan::queue::{KafkaEvent, KafkaRecord};
+use hongyan::trace::{TRACEPARENT, Trace};
 use rdkafka::message::{Headers as _, Message, Timestamp};
 
 /// The source that events name.
@@ -52,6 +53,10 @@ fn record<M: Message>(message: &M) -> KafkaRecord {
             .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
             .collect()
     });
+    let trace = message.headers().and_then(|headers| {
+        let header = headers.iter().find(|header| header.key == TRACEPARENT)?;
+        Trace::of_record(header.value?)
+    });
     KafkaRecord {
         topic: Some(message.topic().to_owned()),
         partition: Some(message.partition()),
@@ -59,6 +64,7 @@ fn record<M: Message>(message: &M) -> KafkaRecord {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         fault: None,
+        trace,
         metadata: Metadata { timestamp, timestamp_type, headers: headers.unwrap_or_default() },
     }
 }

@@ -14,6 +14,7 @@ mod migrate;
 mod program;
 mod redrive;
 mod serve;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -85,6 +86,7 @@ async fn what_was_accepted_is_kept_through_a_stop_a_kill_and_a_restart() {
     a_second_start_is_refused(folder, &running).await;
     assert!(alice.finds(first).await.is_some(), "the first one goes on");
     redrive::killed_in_the_middle_it_goes_on(folder, &before).await;
+    trace::is_followed_through_every_stage(folder, &before, &alice).await;
     attack::takes_bounded_memory(running.pid(), &alice).await;
     let drained = sigterm_finishes_what_was_accepted(folder, running, &alice).await;
 

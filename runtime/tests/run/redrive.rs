@@ -97,11 +97,12 @@ fn letter(topic: &str, number: i64) -> DeadLetter {
         partition: PARTITIONS[usize::from(number % 2 == 0)],
         offset: number,
         failed_at_ms: number,
+        trace: None,
     }
 }
 
 /// Reads the records that arrive in the letters' partitions from now on.
-fn from_now_on(bootstrap_servers: &str, topic: &str) -> BaseConsumer {
+pub(crate) fn from_now_on(bootstrap_servers: &str, topic: &str) -> BaseConsumer {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap_servers)
         .set("group.id", "the-test")
@@ -118,7 +119,7 @@ fn from_now_on(bootstrap_servers: &str, topic: &str) -> BaseConsumer {
 }
 
 /// The next record that was sent back.
-fn next(consumer: &BaseConsumer, wait: Duration) -> Option<OwnedMessage> {
+pub(crate) fn next(consumer: &BaseConsumer, wait: Duration) -> Option<OwnedMessage> {
     Some(consumer.poll(wait)?.unwrap().detach())
 }
 

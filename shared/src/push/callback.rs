@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::outbound::{self, HttpClient};
 use crate::signature::{SignFailure, Signer};
+use crate::trace;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The most bytes of an answer that are read, so that its connection can be used again.
@@ -97,6 +98,9 @@ impl Callback {
         let mut request = Request::builder().method(method).uri(url.as_str());
         if !body.is_empty() {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(trace) = trace::current() {
+            request = request.header(trace::TRACEPARENT, trace.to_string());
         }
         let mut request = request.body(Full::new(body.clone()))?;
         if let Some(signer) = &self.signer {

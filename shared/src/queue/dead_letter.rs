@@ -2,6 +2,7 @@
 //! back.
 
 use crate::clock::TimestampMs;
+use crate::trace::{TRACEPARENT, Trace};
 
 /// The header with the reason.
 pub const ERROR: &str = "error";
@@ -38,19 +39,23 @@ pub struct DeadLetter {
     pub offset: i64,
     /// When the record was parked, ms since 1970 UTC.
     pub failed_at_ms: TimestampMs,
+    /// The trace of the record, if the record had one.
+    pub trace: Option<Trace>,
 }
 
 impl DeadLetter {
     /// The headers, in a fixed order, all of them text.
-    pub fn headers(&self) -> [(&'static str, String); 6] {
-        [
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
             (ERROR, shortened(&self.error).to_owned()),
             (ATTEMPTS, self.attempts.to_string()),
             (ORIGINAL_TOPIC, self.topic.clone()),
             (ORIGINAL_PARTITION, self.partition.to_string()),
             (ORIGINAL_OFFSET, self.offset.to_string()),
             (FAILED_AT, self.failed_at_ms.to_string()),
-        ]
+        ];
+        headers.extend(self.trace.map(|trace| (TRACEPARENT, trace.to_string())));
+        headers
     }
 }
 
@@ -78,16 +83,27 @@ mod tests {
             partition: 4,
             offset: 17,
             failed_at_ms: 1_732_723_200_000,
+            trace: Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
         };
         let headers = letter.headers();
         assert_eq!(
-            headers.each_ref().map(|(key, _)| *key),
-            ["error", "attempts", "original-topic", "original-partition", "original-offset", "failed-at"]
+            headers.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+            [
+                "error",
+                "attempts",
+                "original-topic",
+                "original-partition",
+                "original-offset",
+                "failed-at",
+                "traceparent"
+            ]
         );
         assert_eq!(headers[0].1, "鸿".repeat(341), "cut at 1,024 bytes, between characters");
         assert_eq!(
-            headers[1..].iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(),
+            headers[1..6].iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(),
             ["3", "im-message-private", "4", "17", "1732723200000"]
         );
+        let untraced = DeadLetter { trace: None, ..letter };
+        assert_eq!(untraced.headers().len(), 6);
     }
 }

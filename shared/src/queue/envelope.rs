@@ -1,6 +1,6 @@
 //! The event that Lambda makes of Kafka's records, read so that one odd record affects no other.
 //!
-//! Of a record only five fields are read: topic, partition, offset, key and value. Each is read by itself, so an
+//! Of a record only topic, partition, offset, key, value and one header, the trace, are read. Each is read by itself, so an
 //! invalid header byte or time affects nothing (`docs/decisions/0037-envelope.md`).
 
 use std::borrow::Borrow;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::clock::TimestampMs;
+use crate::trace::{TRACEPARENT, Trace};
 
 /// An event of a Kafka event source. Reading it fails only if the JSON is not an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct KafkaRecord {
     pub value: Option<Vec<u8>>,
     /// The reason why the record can never be handled, if its envelope is unreadable.
     pub fault: Option<String>,
+    /// The trace of the header `traceparent`; `None` if there is none, or none that is readable.
+    pub trace: Option<Trace>,
     /// The rest of the envelope. Only written, never read.
     pub metadata: Metadata,
 }
@@ -95,6 +98,7 @@ impl KafkaRecord {
             key,
             value,
             fault: value_fault.or(offset_fault),
+            trace: fields.last("headers").and_then(trace),
             metadata: Metadata::default(),
         }
     }
@@ -119,6 +123,14 @@ fn bytes(name: &str, json: Option<&RawValue>) -> (Option<Vec<u8>>, Option<String
         },
         None => (Some(json.get().as_bytes().to_vec()), Some(format!("the {name} is not a text"))),
     }
+}
+
+/// The trace of a record with these headers: a list of objects with one field each, whose value is a list of signed bytes.
+fn trace(headers: &RawValue) -> Option<Trace> {
+    let header = read::<Vec<&RawValue>>(headers)?
+        .into_iter()
+        .find_map(|header| read::<Fields<&RawValue>>(header)?.last(TRACEPARENT).and_then(read::<Vec<i8>>))?;
+    Trace::of_record(&header.into_iter().map(i8::cast_unsigned).collect::<Vec<u8>>())
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a RawValue) -> Option<T> {
@@ -241,6 +253,7 @@ mod tests {
             ("headers", json!([{"h": null}])),
             ("headers", Value::Null),
             ("headers", json!({"h": {"deep": [1.5]}})),
+            ("headers", json!([5, {"traceparent": [1, 2]}, {"traceparent": "00"}])),
             ("timestamp", json!(-1)),
             ("timestamp", json!(1.5)),
             ("timestamp", json!(i64::MAX)),
@@ -286,6 +299,14 @@ mod tests {
         assert_eq!(groups(r#"{"records":{"t-1":[{}],"t-1":[{}]}}"#)["t-1"].len(), 2, "none is lost");
     }
 
+    #[test]
+    fn the_trace_of_a_record_is_read_from_its_header() {
+        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let headers = json!([{"h": [200]}, {"traceparent": text.as_bytes()}]);
+        let read = one(&json!({"offset": 7, "value": "e30=", "headers": headers}));
+        assert_eq!(read.trace.map(|trace| trace.to_string()).as_deref(), Some(text));
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(
@@ -297,7 +318,7 @@ mod tests {
         ) {
             let metadata = Metadata { timestamp, timestamp_type: "CREATE_TIME", headers: vec![("h".to_owned(), header)] };
             let (topic, partition) = (Some("t".to_owned()), Some(4));
-            let record = KafkaRecord { topic, partition, offset: Some(offset), key, value, fault: None, metadata };
+            let record = KafkaRecord { topic, partition, offset: Some(offset), key, value, fault: None, trace: None, metadata };
             let json = serde_json::to_value(&record).unwrap();
             prop_assert_eq!(one(&json), KafkaRecord { metadata: Metadata::default(), ..record });
         }

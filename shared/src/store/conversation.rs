@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use sqlx::mysql::MySqlRow;
-use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
 
 use super::pool::{has_time_for_a_lock, server_start};
 use super::row::{LONGEST_LIST, broken, push_list, push_rows};
 use crate::id::{ConversationId, MessageId, UserId};
+use crate::trace;
 
 /// How many numbers are skipped after a new start of MySQL. Far above the numbers that the transactions took whose commits could
 /// be seen and were not on the disk yet.
@@ -163,7 +164,7 @@ pub(super) async fn begin(
     // Sorted like the column, byte by byte, and not by the users' numbers.
     ids.sort_unstable();
     ids.dedup();
-    let mut transaction = connection.begin().await?;
+    let mut transaction = begin_traced(connection).await?;
     let mut rows = lock(&mut transaction, &ids).await?;
     let missing: Vec<_> = ids.into_iter().filter(|(_, id)| !rows.contains_key(id)).collect();
     if !missing.is_empty() {
@@ -173,6 +174,19 @@ pub(super) async fn begin(
     has_time_for_a_lock()?;
     let before = rows.clone();
     Ok((transaction, Conversations { rows, before }))
+}
+
+/// Begins a transaction. If the work belongs to recorded traces, a comment in the `BEGIN` names them. `BEGIN` is no prepared
+/// statement, so the comment costs neither a round trip nor a place among the prepared ones
+/// (`docs/decisions/0055-traces.md`).
+async fn begin_traced(connection: &mut MySqlConnection) -> Result<Transaction<'_, MySql>, sqlx::Error> {
+    match trace::for_comment() {
+        None => connection.begin().await,
+        // The comment is of hex digits, hyphens and commas.
+        Some(traces) => {
+            connection.begin_with(AssertSqlSafe(format!("BEGIN /* traceparent='{traces}' */"))).await
+        }
+    }
 }
 
 /// Locks the rows and reads them.

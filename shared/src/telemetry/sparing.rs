@@ -1,6 +1,8 @@
 //! A log that an outage does not flood: of a warning that repeats, one line a second is written, with the number of those left
 //! out before it.
 //!
+//! A line of a recorded trace is always written: such traces are few. Each line names the trace of its work (`traceId`).
+//!
 //! The kind of a line is its place in the code. Errors are always written: each names a message, record or key that a person
 //! must look at.
 
@@ -13,12 +15,16 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::limiter::Limiter;
+use crate::trace::{self, TraceId};
 
 /// The shortest time between two lines of one kind.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The field with the number of lines that were left out.
 const LEFT_OUT: &str = "left_out";
+
+/// The field with the id of the trace.
+pub(crate) const TRACE_ID: &str = "traceId";
 
 /// The form of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,22 +61,37 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let place = event.metadata();
-        if *place.level() != Level::WARN {
-            return self.inner.format_event(context, writer, event);
+        let trace = trace::current();
+        let mut left_out = 0;
+        if *place.level() == Level::WARN && !trace.is_some_and(trace::Trace::is_recorded) {
+            let kind = format!("{}:{}", place.file().unwrap_or_default(), place.line().unwrap_or_default());
+            let Some(before) = self.limiter.admit(&kind) else { return Ok(()) };
+            left_out = before;
         }
-        let kind = format!("{}:{}", place.file().unwrap_or_default(), place.line().unwrap_or_default());
-        let Some(left_out) = self.limiter.admit(&kind) else { return Ok(()) };
-        if left_out == 0 {
+        if left_out == 0 && trace.is_none() {
             return self.inner.format_event(context, writer, event);
         }
         let mut line = String::new();
         let inner = Writer::new(&mut line);
         self.inner.format_event(context, inner, event)?;
-        writer.write_str(&self.form.with_count(&line, left_out))
+        if let Some(trace) = trace {
+            line = self.form.with_trace(&line, trace.id());
+        }
+        if left_out > 0 {
+            line = self.form.with_count(&line, left_out);
+        }
+        writer.write_str(&line)
     }
 }
 
 impl Form {
+    fn with_trace(self, line: &str, id: TraceId) -> String {
+        match (self, line.strip_prefix('{')) {
+            (Self::Json, Some(rest)) => format!("{{\"{TRACE_ID}\":\"{id}\",{rest}"),
+            _ => format!("{} {TRACE_ID}={id}\n", line.trim_end_matches('\n')),
+        }
+    }
+
     fn with_count(self, line: &str, left_out: u64) -> String {
         match (self, line.strip_prefix('{')) {
             (Self::Json, Some(rest)) => format!("{{\"{LEFT_OUT}\":{left_out},{rest}"),
@@ -145,6 +166,15 @@ mod tests {
         );
         assert_eq!((&lines[0]["number"], &lines[0][LEFT_OUT]), (&0.into(), &Value::Null));
         assert!(lines[4][LEFT_OUT].as_u64().unwrap() >= 999, "{}", lines[4]);
+    }
+
+    #[test]
+    fn the_trace_is_a_field_of_either_form() {
+        let id = TraceId::parse("4bf92f3577b34da6a3ce929d0e0e4736").unwrap();
+        let json = Form::Json.with_trace("{\"a\":1}\n", id);
+        assert_eq!(json, "{\"traceId\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"a\":1}\n");
+        let text = Form::Text.with_trace("WARN a b=1\n", id);
+        assert_eq!(text, "WARN a b=1 traceId=4bf92f3577b34da6a3ce929d0e0e4736\n");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hongyan::config::MySqlConfig;
 use hongyan::error::ServerError;
 use hongyan::message::{Message, Status};
 use hongyan::store::{Persisted, Store};
+use hongyan::trace::{self, Trace};
 use hongyan_stack::{ServerKind, Stack};
 use hongyan_testkit::app::eventually;
 use hongyan_testkit::proxy::Proxy;
@@ -282,4 +283,28 @@ async fn an_alter_that_waits_behind_a_transaction_leaves_no_pile_of_statements()
     for number in 0..=CALLERS {
         assert!(store.message(message(number, "x").id).await.unwrap().is_some(), "{number} is not lost");
     }
+}
+
+/// The log of all statements is the server's, so the test looks for its own trace in it.
+#[tokio::test]
+async fn the_transaction_of_a_recorded_trace_names_it() {
+    let (_, store) = database().await;
+    let mut administrator = mysql_administrator().await.connect().await.unwrap();
+    let given = "00-7f1c2a9e5b3d4c60a1b2c3d4e5f60718-00f067aa0ba902b7-0";
+    let [recorded, quiet] = ["1", "0"].map(|flag| Trace::parse(&format!("{given}{flag}")).unwrap());
+    execute(&mut administrator, "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = 1").await;
+
+    let traces = [quiet, recorded].into_iter();
+    let written = trace::batch(traces, store.persist(&[message(1, "x")])).await;
+    trace::scope(quiet, store.persist(&[message(2, "x")])).await.unwrap();
+
+    execute(&mut administrator, "SET GLOBAL general_log = 0").await;
+    assert_eq!(written.unwrap(), [Persisted::Written]);
+    let begun: Vec<String> = sqlx::query_scalar(
+        "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE argument LIKE 'BEGIN%7f1c2a9e5b3d4c60%'",
+    )
+    .fetch_all(&mut administrator)
+    .await
+    .unwrap();
+    assert_eq!(begun, [format!("BEGIN /* traceparent='{given}1' */")]);
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::lambda::Lambda;
 use super::settings;
+use crate::cli::log;
 use crate::cli::signals::{INTERRUPTED, Signals};
 use crate::cli::text::called;
 use crate::gateway::Page;
@@ -28,6 +29,7 @@ pub(super) async fn run(
     // Check everything that needs no server first: a failure then leaves nothing to stop.
     settings::check()?;
     let listener = gateway::bind(listen).await?;
+    log::begin(&folder)?;
     if let Some(lambda) = lambda {
         lambda.check().await?;
     }
