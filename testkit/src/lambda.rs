@@ -123,7 +123,17 @@ impl Lambda {
         settings: &BTreeMap<&'static str, String>,
         concurrency: u32,
     ) -> Environment {
-        let mut command = Command::new(binary(function));
+        self.environment_of(Command::new(binary(function)), function, settings, concurrency)
+    }
+
+    /// Starts a process of another program in place of `function`.
+    pub fn environment_of(
+        &self,
+        mut command: Command,
+        function: &'static str,
+        settings: &BTreeMap<&'static str, String>,
+        concurrency: u32,
+    ) -> Environment {
         command
             .env_clear()
             .envs(settings)

@@ -5,13 +5,17 @@
 //! those that the caller sees.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use hongyan::app::App;
 use hongyan_testkit::lambda::Environment;
 use hongyan_testkit::proxy::Proxy;
 use hongyan_testkit::yaml;
 use serde_json::Value;
+use tokio::process::Command;
 
 use crate::{House, sample};
 
@@ -230,6 +234,26 @@ async fn release(
     taken_back
 }
 
+/// A function in the host of every function, which panics at each invocation.
+#[expect(clippy::panic, reason = "the build under test panics")]
+async fn panic_at(_: &App, _: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Infallible> {
+    panic!("a build that panics")
+}
+
+/// No test: the process of the build that panics, which the rehearsal starts.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the rehearsal starts this program as a function"]
+async fn a_build_that_panics() {
+    hongyan::lambda::run("read", panic_at).await.unwrap();
+}
+
+/// This program as the function `read`.
+fn panicking(house: &House) -> Environment {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--ignored", "--exact", "--nocapture", "release::a_build_that_panics"]);
+    house.lambda.environment_of(program, "read", &house.settings([]), 1)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_build_is_taken_back_within_minutes_and_a_good_one_is_not() {
     let house = House::open().await;
@@ -246,7 +270,7 @@ async fn a_wrong_build_is_taken_back_within_minutes_and_a_good_one_is_not() {
     let no_password = release(&house, house.start("read", [wrong.clone()]), &unread).await;
     let consumer = release(&house, house.start("kafka-consumer", [wrong.clone()]), &records).await;
     let slow = release(&house, house.start("read", [("MYSQL_URL", slow.url())]), &unread).await;
-    // Lambda counts an invocation that ends with an error like one that panics.
+    let panics = release(&house, panicking(&house), &unread).await;
     let failing = release(&house, house.start("scheduled-compensator", [nowhere]), &run).await;
 
     println!("build | minute, alarms");
@@ -256,6 +280,7 @@ async fn a_wrong_build_is_taken_back_within_minutes_and_a_good_one_is_not() {
         ("wrong MySQL password: read", &no_password),
         ("wrong MySQL password: kafka-consumer", &consumer),
         ("slow: read", &slow),
+        ("panics: read", &panics),
         ("each run fails: scheduled-compensator", &failing),
     ] {
         println!("{build} | {taken_back:?}");
@@ -265,6 +290,7 @@ async fn a_wrong_build_is_taken_back_within_minutes_and_a_good_one_is_not() {
     assert_eq!(no_password.map(|(_, alarms)| alarms), by("ReadFailures"));
     assert_eq!(consumer.map(|(_, alarms)| alarms), by("KafkaConsumerUnfinished"));
     assert_eq!(slow.map(|(_, alarms)| alarms), by("ReadLatency"));
+    assert_eq!(panics.map(|(_, alarms)| alarms), by("ReadErrors"));
     assert_eq!(failing.map(|(_, alarms)| alarms), by("ScheduledCompensatorErrors"));
     house.close().await;
 }
