@@ -115,6 +115,45 @@ fn the_chinese_page_has_the_same_alarms_and_commands() {
     assert_eq!(commands(CHINESE_PAGE, "报警"), commands(PAGE, "Alarms"));
 }
 
+/// The parts of a page that no translation changes: the commands without their remarks, the names in the first cells of tables with the
+/// number of rows, the settings, and the depth of the headings.
+fn fixed(page: &str) -> BTreeMap<&'static str, Vec<String>> {
+    let mut fixed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut in_code = false;
+    for line in page.lines() {
+        if line.starts_with("```") {
+            in_code = !in_code;
+        } else if in_code {
+            let command = line.split_once("  #").map_or(line, |(command, _)| command).trim_end();
+            fixed.entry("commands").or_default().push(command.to_owned());
+        } else if let Some(row) = line.strip_prefix("| ") {
+            let first = row.split(" |").next().unwrap();
+            let names: Vec<&str> = first.split('`').skip(1).step_by(2).collect();
+            fixed.entry("rows").or_default().push(names.join(", "));
+        } else if line.starts_with('#') {
+            let depth = line.chars().take_while(|c| *c == '#').collect();
+            fixed.entry("headings").or_default().push(depth);
+        }
+    }
+    let words = page.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+    let settings: BTreeSet<&str> = words.filter(|word| word.contains('_') && word.len() > 5).collect();
+    fixed.insert("settings", settings.into_iter().map(str::to_owned).collect());
+    fixed
+}
+
+#[test]
+fn the_chinese_page_has_the_same_sections_commands_tables_and_settings() {
+    let (english, chinese) = (fixed(PAGE), fixed(CHINESE_PAGE));
+    assert_eq!(english.len(), 4, "{english:#?}");
+    for (part, wanted) in english {
+        let found = &chinese[part];
+        for (wanted, found) in wanted.iter().zip(found) {
+            assert_eq!(found, wanted, "{part}");
+        }
+        assert_eq!(found.len(), wanted.len(), "{part}");
+    }
+}
+
 #[test]
 fn each_section_of_an_alarm_has_a_meaning_and_three_commands() {
     let part = PAGE.split_once("\n## Alarms\n").unwrap().1.split("\n## ").next().unwrap();
