@@ -32,7 +32,7 @@ impl Traced for KafkaEvent {
     }
 }
 
-impl<T: serde::de::DeserializeOwned> Traced for EventBridgeEvent<T> {
+impl Traced for EventBridgeEvent {
     fn trace(&self) -> Option<Trace> {
         Some(Trace::new())
     }

@@ -253,9 +253,11 @@ async fn put_back(app: &App, missing: &[&Message]) -> Result<(), ServerError> {
 /// Pushes messages that nobody could see before they were rows. Redis, which knows the connections, was away when they
 /// were sent.
 async fn push_late(app: &App, late: &[(Option<Trace>, Message)]) {
-    let pushed = late.iter().map(async |(trace, message)| match trace {
-        Some(trace) => trace::scope(*trace, app.push.message(message)).await,
-        None => app.push.message(message).await,
+    let pushed = late.iter().map(|(trace, message)| async move {
+        match trace {
+            Some(trace) => trace::scope(*trace, app.push.message(message)).await,
+            None => app.push.message(message).await,
+        }
     });
     join_all(pushed).await;
 }
