@@ -256,11 +256,11 @@ impl Look<'_> {
                         .other
                         .push(format!("{place}: {talk:?} where MySQL has the positions {positions:?}"));
                 }
-                let (least, most) = self.unread_of(user, talk.peer);
-                if !(least..=most).contains(&talk.unread) {
-                    verdict
-                        .other
-                        .push(format!("{place}: {talk:?} where MySQL has {least} to {most} unread messages"));
+                let (fewest, most) = self.unread_of(user, talk.peer);
+                if !(fewest..=most).contains(&talk.unread) {
+                    verdict.other.push(format!(
+                        "{place}: {talk:?} where MySQL has {fewest} to {most} unread messages"
+                    ));
                 }
             }
             let sum: u64 = shown.talks.iter().map(|talk| talk.unread).sum();

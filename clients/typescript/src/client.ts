@@ -31,7 +31,7 @@ const NEWEST = "9223372036854775807";
 /** Messages of a page when a conversation is opened. */
 const PAGE = 30;
 /** Pauses before a conversation with messages that wait for MySQL is asked again, ms. */
-const SETTLE_FIRST_MS = 300;
+const SETTLE_FIRST_MS = 150;
 const SETTLE_LONGEST_MS = 2_000;
 /** A message that waits when the pause has grown to this is asked for by its id, ms. */
 const DOUBT_AFTER_MS = 1_200;
@@ -456,7 +456,9 @@ export class HongyanClient {
     try {
       fresh.lastSeq = (await this.api.changes(peerId, NEWEST, 1)).lastSeq;
       const asked = ++this.clock;
-      const conversation = await this.conversationIfAny(peerId);
+      // A number that fell may have taken read positions with it. At first a conversation may be none yet.
+      const lost = view.lastSeq !== null;
+      const conversation = lost ? await this.conversationIfAny(peerId) : (this.conversations.get(peerId) ?? null);
       const back = view.older;
       do {
         const page = await this.api.messages(peerId, { limit: PAGE, ...(fresh.older ? { before: fresh.older } : {}) });
@@ -465,7 +467,9 @@ export class HongyanClient {
       } while (fresh.older !== null && back !== undefined && (back === null || compareIds(fresh.older, back) > 0));
       this.hidden.set(peerId, fresh.hidden);
       view.become(fresh);
-      if (conversation) this.noteConversation(conversation, asked);
+      if (conversation) view.note(conversation);
+      if (conversation && lost) this.noteConversation(conversation, asked);
+      if (view.messages.size > 0) this.refresh(peerId);
     } catch (error) {
       // Without MySQL there are no numbers; the newest page may be there. It is read again once there are numbers.
       if (view.lastSeq === null && fresh.lastSeq === null) await this.showPage(view);

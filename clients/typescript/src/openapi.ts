@@ -390,11 +390,8 @@ export interface components {
             toId: components["schemas"]["Id"];
             /** @description At most 8,192 bytes of UTF-8 (`IM_MAX_CONTENT_BYTES`); above is 413 */
             content: string;
-            /**
-             * @description What kind of content it is; 1 is text, the others are the clients' own
-             * @default 1
-             */
-            msgType: number;
+            /** @description What kind of content it is; 1, which also counts where the field is left out, is text, the others are the clients' own */
+            msgType?: number;
             /**
              * @description The client's own name for this message, unique for its sender, for good: a retry is answered with the first
              *     message, also when that is recalled
@@ -620,6 +617,8 @@ export interface components {
             status: number;
             /** @description What is wrong with this request */
             detail: string;
+            /** @description The trace of the request, for the operator. It is that of the request's header `traceparent`, or a new one */
+            traceId: string;
             /** @enum {string} */
             code: "invalid_request" | "unauthorized" | "not_sender" | "not_found" | "method_not_allowed" | "recall_window_closed" | "client_msg_id_conflict" | "content_too_large" | "rate_limited" | "blocked" | "too_many_blocks" | "internal" | "unavailable";
         };

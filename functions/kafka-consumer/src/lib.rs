@@ -81,9 +81,9 @@ async fn work_on(app: &App, batch: &mut Batch) {
     foreign_recalls::reject(app, batch).await;
     dead_letter::park_broken(app, batch).await;
     let traces: Vec<_> = batch.records.iter().filter_map(|record| record.trace).collect();
-    trace::batch(traces.into_iter(), async {
+    let work = Box::pin(async {
         let underway = persist::persist(app, batch).await;
         recall::recall(app, batch, underway).await;
-    })
-    .await;
+    });
+    trace::batch(traces.into_iter(), work).await;
 }

@@ -230,7 +230,7 @@ async fn resend(
         }
         // A message carries no trace, so the record gets a new one. Its line in the log has the id of the message, by which
         // `./dev trace` finds the first.
-        match trace::scope(Trace::recorded(), send_again(app, partition, message, now)).await {
+        match trace::scope(Trace::recorded(), Box::pin(send_again(app, partition, message, now))).await {
             Ok(Sent::ByKafka) => run.summary.resent += 1,
             Ok(Sent::WithoutKafka) => run.summary.persisted += 1,
             Ok(Sent::NotYet) => run.summary.failed += 1,

@@ -128,7 +128,9 @@ mod tests {
         ];
         let mut wanted =
             Wanted { id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), messages: BTreeSet::new() };
-        lines.iter().for_each(|line| wanted.note(line));
+        for line in lines {
+            wanted.note(line);
+        }
 
         assert_eq!(lines.map(|line| wanted.has(line)), [true, true, true, true, false]);
     }

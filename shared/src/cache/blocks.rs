@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::connection::typed;
-use super::step::step;
+use super::step::{Step, step};
 use super::{Cache, keys};
 use crate::error::ServerError;
 use crate::id::UserId;
@@ -26,13 +26,16 @@ impl Cache {
     /// Adds a block that MySQL has. There is no removal: the end of a block and its renewal may arrive in either order, and a
     /// block that is found here is looked up in MySQL before a send is refused.
     pub async fn note_block(&self, user: UserId, blocked: UserId) -> Result<(), ServerError> {
-        self.add_blocks("cache.note_block", user, &[blocked.get()]).await
+        // A complete set ends a minute after it was filled: a block that Redis did not take counts from then on.
+        let expiry = step!("PEXPIRE", keys::blocks(user), LIFETIME.as_millis(), "NX");
+        self.add_blocks("cache.note_block", user, &[blocked.get()], expiry).await
     }
 
     /// Fills the set with all blocks that MySQL has.
     pub async fn fill_blocks(&self, user: UserId, all: &[UserId]) -> Result<(), ServerError> {
         let members: Vec<i64> = all.iter().map(|user| user.get()).chain([COMPLETE]).collect();
-        self.add_blocks("cache.fill_blocks", user, &members).await
+        let expiry = step!("PEXPIRE", keys::blocks(user), LIFETIME.as_millis());
+        self.add_blocks("cache.fill_blocks", user, &members, expiry).await
     }
 
     async fn add_blocks(
@@ -40,11 +43,11 @@ impl Cache {
         action: &'static str,
         user: UserId,
         members: &[i64],
+        expiry: Step,
     ) -> Result<(), ServerError> {
         let mut add = redis::cmd("SADD");
         add.arg(keys::blocks(user)).arg(members);
-        let steps = vec![add.into(), step!("PEXPIRE", keys::blocks(user), LIFETIME.as_millis())];
-        self.redis.batch(action, steps).await.map(drop)
+        self.redis.batch(action, vec![add.into(), expiry]).await.map(drop)
     }
 
     /// True if `user` may tell `peer` again that they are typing: at most once in `every`. One round trip.

@@ -178,7 +178,7 @@ impl Pool {
         let last_wait = deadline - (lock_wait(self.0.manager().timeout) + MARGIN).min(limit / 2);
         let mut attempt = 1;
         loop {
-            let mut lease = match timeout_at(last_wait, self.lease()).await {
+            let mut lease = match timeout_at(last_wait, Box::pin(self.lease())).await {
                 Ok(lease) => lease.map_err(|error| server_error(action, error))?,
                 Err(_) => return Err(no_answer(action, limit)),
             };

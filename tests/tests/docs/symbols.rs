@@ -52,7 +52,7 @@ const FOREIGN: [(&str, &[&str]); 9] = [
         ],
     ),
     ("an option of Cargo, Docker and SAM", &["--env-file", "--guided"]),
-    ("headers of HTTP", &["Content-Security-Policy", "Location", "Vary"]),
+    ("headers of HTTP", &["Location", "Vary"]),
     ("of Java, which other services are written in", &["Math.abs", "String.hashCode", "hashCode"]),
     (
         "of Redis, MySQL and the system",

@@ -117,7 +117,7 @@ test("the number is asked before the page, and a push in between is kept", async
   await started(made, sockets);
   const view = await made.open("2");
   made.stop();
-  assert.deepEqual(asked.slice(0, 3), [NEWEST, ONE, PAGE]);
+  assert.deepEqual(asked.slice(0, 2), [NEWEST, PAGE]);
   assert.deepEqual([view.lastSeq, view.older, ids(made)], [7, "6", ["6", "7", "9"]]);
 });
 
@@ -151,7 +151,8 @@ test("a number below the one that is kept: the conversation is read anew, as far
   });
   const view = await made.open("2");
   assert.equal(await made.loadOlder("2"), false);
-  assert.deepEqual([ids(made), view.lastSeq, view.readUpTo.get("1")], [["5", "6", "8"], 8, "7"]);
+  await until(made, () => view.readUpTo.get("1") === "7");
+  assert.deepEqual([ids(made), view.lastSeq], [["5", "6", "8"], 8]);
   lost = true;
   await made.sync();
   made.stop();

@@ -29,10 +29,10 @@ pub(super) async fn run(
     // Check everything that needs no server first: a failure then leaves nothing to stop.
     settings::check()?;
     let listener = gateway::bind(listen).await?;
-    log::begin(&folder)?;
     if let Some(lambda) = lambda {
         lambda.check().await?;
     }
+    log::begin(&folder)?;
     let options = StackOptions::new(&folder).with_environment(std::env::vars())?;
     eprintln!("Starting Redis, MySQL and Kafka. Their data and logs: {}", folder.display());
     let stack = tokio::select! {

@@ -25,7 +25,7 @@ async fn the_pages_of_listed_origins_may_call_and_read_answers() {
         let allowed = preflight(&running, origin).await;
         assert_eq!(allowed.status(), 200);
         assert_eq!(allowed.headers()["access-control-allow-origin"], origin);
-        assert_eq!(allowed.headers()["access-control-allow-methods"], "DELETE,GET,POST");
+        assert_eq!(allowed.headers()["access-control-allow-methods"], "DELETE,GET,POST,PUT");
         assert_eq!(allowed.headers()["access-control-allow-headers"], "authorization,content-type");
         assert_eq!(allowed.headers()["access-control-max-age"], "600");
         assert!(!allowed.headers().contains_key("access-control-allow-credentials"));
